@@ -1,0 +1,58 @@
+# The project's commands. Each does its own set-up first (`install`), which is quick when nothing has changed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= demo
+
+export PYTHONUTF8 := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test lint bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml resources/apt-packages.txt
+	@if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
+	  missing=""; \
+	  for package in $$(cat resources/apt-packages.txt); do \
+	    dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; \
+	  done; \
+	  if [ -n "$$missing" ]; then \
+	    if [ "$$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo"; else as="ask"; fi; \
+	    if [ "$$as" = ask ]; then \
+	      echo "System packages are missing. Run this, then the same make command again:"; \
+	      echo "  sudo apt-get install -y$$missing"; \
+	      exit 1; \
+	    fi; \
+	    $$as apt-get update -q && DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -q $$missing; \
+	  fi; \
+	fi
+	@test -n "$(PYTHON)" || { echo "No Python found. Install Python 3.11."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e ".[test]"
+	@$(BIN)/pocketworld doctor > $(VENV)/doctor.txt 2>/dev/null || { cat $(VENV)/doctor.txt; exit 1; }
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/pocketworld reconstruct resources/sample_scan.zip --out $(OUT)
+	$(BIN)/pocketworld simulate $(OUT)/sample_scan --check
+	@echo
+	@echo "Look at the report:   $(OUT)/sample_scan/report.html (open it in a browser)"
+	@echo "Play with the scene:  $(BIN)/pocketworld simulate $(OUT)/sample_scan"
+
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	@for script in tests/bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov

@@ -1,0 +1,1 @@
+"""Two thin front ends over the same functions."""

@@ -1,0 +1,392 @@
+"""Many scans, each in a child process of its own: as many at a time as cores and memory allow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from app.console import log_traceback
+from app.project import Project, content_hash
+from reconstruction.errors import PocketworldError, UsageError
+
+MEMORY_A_SCAN = 3.0e9
+WORKER = (sys.executable, "-m", "app.worker")
+SCAN_SUFFIXES = {".r3d", ".zip"}
+GRACE_S = 5.0
+PACKAGES = Path(__file__).resolve().parent.parent
+
+ReportWarning = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to reconstruct into one project folder."""
+
+    scan: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that gave no scene."""
+
+    scan: str
+    error: PocketworldError
+
+    def as_json(self) -> dict[str, Any]:
+        """The failure as a JSON-able dict."""
+        return {
+            "scan": self.scan,
+            "code": self.error.code,
+            "message": self.error.message,
+            "remedy": self.error.remedy,
+            "exit_code": self.error.exit_code,
+        }
+
+
+def expand_scans(named: Sequence[Path]) -> list[Path]:
+    """The scans meant by the words of the command line: files, folders, patterns, folders of scans. None twice."""
+    found: list[Path] = []
+    for path in named:
+        matches = [path]
+        if not path.exists() and re.search(r"[*?\[]", str(path)):
+            anchor = Path(path.anchor) if path.is_absolute() else Path()
+            pattern = str(path.relative_to(anchor)) if path.is_absolute() else str(path)
+            matches = sorted(anchor.glob(pattern)) or [path]
+        for match in matches:
+            found += _scans_in(match)
+    unique = {scan.resolve(): scan for scan in reversed(found)}
+    return [scan for scan in dict.fromkeys(found) if unique.pop(scan.resolve(), None) is not None]
+
+
+def _scans_in(path: Path, depth: int = 0) -> list[Path]:
+    """The scan itself, or the scans that lie in a folder which is none; a folder without any stands for itself."""
+    if not path.is_dir() or _is_scan(path):
+        return [path]
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    found: list[Path] = []
+    for entry in entries:
+        if entry.is_dir() and not Project(entry).is_project and not _is_scan(entry) and depth == 0:
+            inner = _scans_in(entry, depth + 1)
+            found += [] if inner == [entry] and not _holds_scan(entry) else inner
+        elif entry.suffix.lower() in SCAN_SUFFIXES or (entry.is_dir() and _is_scan(entry)):
+            # A damaged export is recognised by no importer; it is kept, so that it fails where the user sees it.
+            found.append(entry)
+    return found or [path]
+
+
+def _is_scan(folder: Path) -> bool:
+    """Whether a folder itself, not something deeper in it, is what some importer reads."""
+    from reconstruction.archive import open_tree
+    from reconstruction.importers import IMPORTERS
+
+    try:
+        tree = open_tree(folder)
+        return any(importer.matches(tree) for importer in IMPORTERS.values())
+    except (PocketworldError, OSError):
+        return False
+
+
+def _holds_scan(folder: Path) -> bool:
+    from reconstruction.archive import open_tree
+    from reconstruction.importers import find_scan
+
+    try:
+        find_scan(open_tree(folder))
+    except (PocketworldError, OSError):
+        return False
+    return True
+
+
+def plan(scans: Sequence[Path], out: Path) -> list[Job]:
+    """A project folder for each scan: named like the scan, the same one each time, and never one for two scans."""
+    there = {entry.name.casefold(): entry for entry in out.iterdir()} if out.is_dir() else {}
+    owned = {scan: entry for entry in there.values() if (scan := Project(entry).scan()) is not None}
+    folders = {scan: owned[scan.resolve()] for scan in scans if scan.resolve() in owned}
+    taken = {folder.name.casefold() for folder in folders.values()}
+    for scan in scans:
+        stem = project_name(scan)
+        name, number = stem, 1
+        while scan not in folders:
+            folder = there.get(name.casefold(), out / name)
+            if folder.name.casefold() not in taken and _free_for(folder, scan):
+                folders[scan] = folder
+                taken.add(folder.name.casefold())
+            number += 1
+            name = f"{stem}_{number}"
+    return [Job(scan, folders[scan]) for scan in scans]
+
+
+def project_name(scan: Path) -> str:
+    """The scan's name as the name of a folder on any system."""
+    scan = scan.resolve()
+    stem = scan.name if scan.is_dir() else scan.stem
+    name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", stem).strip(" .")
+    return name[:100] or "scan"
+
+
+def _free_for(folder: Path, scan: Path) -> bool:
+    """Whether a folder is no other scan's project; a scan that was moved keeps its own."""
+    project = Project(folder)
+    if not project.is_project:
+        return True
+    try:
+        return project.record("capture").get("inputs") == {"scan": content_hash(scan)}
+    except PocketworldError:
+        return False
+
+
+def parallel_scans(wanted: int | None, scans: int, available_bytes: float | None = None) -> int:
+    """How many scans to work on at a time: as many as wanted, as cores, and as fit into memory; at least one.
+
+    Raises:
+        UsageError: fewer than one is wanted.
+    """
+    if wanted is not None and wanted < 1:
+        raise UsageError(f"--jobs is {wanted}.", remedy="Give 1 or more, or leave it out.", code="bad_value")
+    if available_bytes is None:
+        available_bytes = available_memory()
+    cores = wanted or max(1, (os.cpu_count() or 1) // 2)
+    return max(1, min(cores, scans, int(available_bytes // MEMORY_A_SCAN)))
+
+
+def available_memory() -> float:
+    """Bytes of memory that can be had without swapping, also inside a container with a limit."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, float(limit) - float(used))
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker: threads do not depend on how many workers there are, so neither do the results."""
+    cores = str(os.cpu_count() or 1)
+    fixed = {"OMP_NUM_THREADS": cores, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    paths = [str(PACKAGES), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, **fixed, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUTF8": "1"}
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    chatter: IO[bytes]
+    fraction: float = 0.0
+    result: dict[str, Any] | None = None
+    error: PocketworldError | None = None
+
+
+@dataclass
+class Batch:
+    """Runs jobs; `projects` and `failures` fill up meanwhile.
+
+    Attributes:
+        settings: JSON-able dict of `app.stages.SceneSettings`.
+        parallel: workers at a time.
+        jobs_inside: processes that a worker may use for its own steps.
+        progress: of the whole batch.
+        warn: told each scan's warnings.
+        fail: told each failure as it happens.
+    """
+
+    settings: dict[str, Any]
+    parallel: int
+    jobs_inside: int
+    progress: Callable[[float, str], None]
+    warn: ReportWarning
+    fail: Callable[[Failure], None]
+    worker: Sequence[str] = WORKER
+    projects: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    _events: queue.Queue[tuple[_Running, bytes | None]] = field(default_factory=queue.Queue)
+    _message: str = "starting"
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Work on all jobs; what fails is noted and does not stop the rest. Ctrl-C stops the workers too."""
+        waiting, running = list(jobs), list[_Running]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.parallel and (not running or _enough_memory(running)):
+                    running.append(self._start(waiting.pop(0)))
+                self._hear(running)
+                self._tell(jobs, running)
+        finally:
+            _stop(running)
+        order = {str(job.scan): number for number, job in enumerate(jobs)}
+        self.projects.sort(key=lambda project: order[project["scan"]])
+        self.failures.sort(key=lambda failure: order[failure.scan])
+
+    def _start(self, job: Job) -> _Running:
+        chatter = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        process = subprocess.Popen(
+            self.worker,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=chatter,
+            env=worker_environment(),
+            start_new_session=True,
+        )
+        started = _Running(job, process, chatter)
+        order = {"scan": str(job.scan), "folder": str(job.folder), "settings": self.settings, "jobs": self.jobs_inside}
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended at once; `_finish` tells why
+            process.stdin.write(json.dumps(order).encode("ascii") + b"\n")
+            process.stdin.flush()
+        threading.Thread(target=self._listen, args=(started,), daemon=True).start()
+        return started
+
+    def _listen(self, worker: _Running) -> None:
+        assert worker.process.stdout is not None
+        with worker.process.stdout as lines:
+            for line in lines:
+                self._events.put((worker, line))
+        worker.process.wait()
+        self._events.put((worker, None))
+
+    def _hear(self, running: list[_Running]) -> None:
+        try:
+            worker, line = self._events.get(timeout=1.0)
+        except queue.Empty:
+            return
+        if line is None:
+            running.remove(worker)
+            self._finish(worker)
+            return
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        kind = event.pop("event", None)
+        if kind == "progress":
+            worker.fraction = event["fraction"]
+            self._message = f"{worker.job.folder.name}: {event['message']}"
+        elif kind == "warning":
+            self.warn(event["message"], scan=str(worker.job.scan))
+        elif kind == "result":
+            worker.result = event
+        elif kind == "error":
+            worker.error = error_from_json(event)
+
+    def _finish(self, worker: _Running) -> None:
+        assert worker.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            worker.process.stdin.close()
+        if worker.result is not None and worker.process.returncode == 0:
+            self.projects.append(worker.result)
+            for warning in worker.result.get("warnings", ()):
+                self.warn(warning, scan=str(worker.job.scan))
+            return
+        error = worker.error or _died(worker.process.returncode, worker.chatter)
+        clear_unfinished(worker.job.folder)
+        self.failures.append(Failure(str(worker.job.scan), error))
+        self.fail(self.failures[-1])
+
+    def _tell(self, jobs: Sequence[Job], running: Sequence[_Running]) -> None:
+        done = len(self.projects) + len(self.failures)
+        fraction = (done + sum(worker.fraction for worker in running)) / len(jobs)
+        count = f"{min(done + 1, len(jobs))} of {len(jobs)}: " if len(jobs) > 1 else ""
+        self.progress(fraction, count + self._message)
+
+
+def error_from_json(event: dict[str, Any]) -> PocketworldError:
+    """The error that a worker reported, of a class with the same exit status."""
+    known: list[type[PocketworldError]] = [PocketworldError, *_subclasses(PocketworldError)]
+    kinds = {kind.exit_code: kind for kind in known}
+    kind = kinds.get(event.get("exit_code", 1), PocketworldError)
+    return kind(event["message"], remedy=event.get("remedy", ""), code=event.get("code", "error"))
+
+
+def _subclasses(kind: type[PocketworldError]) -> list[type[PocketworldError]]:
+    return [deep for direct in kind.__subclasses__() for deep in (direct, *_subclasses(direct))]
+
+
+def _died(returncode: int, chatter: IO[bytes]) -> PocketworldError:
+    if returncode == -signal.SIGKILL:
+        return PocketworldError(
+            "Its process was killed from outside, most likely because memory ran out.",
+            remedy="Close other programs or lower --jobs, then run the same command again.",
+            code="killed",
+        )
+    how = signal.Signals(-returncode).name if returncode < 0 else f"exit status {returncode}"
+    chatter.seek(0)
+    log = log_traceback(None, f"worker ended: {how}\n" + chatter.read()[-20_000:].decode("utf-8", "replace"))
+    return PocketworldError(
+        f"Its process ended unexpectedly ({how}).",
+        remedy=f"Run `pocketworld doctor`; what the process last said is in {log}.",
+        code="crashed",
+    )
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Take away what a killed worker left half written, and its project folder if nothing is finished in it."""
+    project = Project(folder)
+    try:
+        if project.is_project:
+            with project.locked():
+                project.recover()
+    except (OSError, PocketworldError):
+        return  # another process works on it, or the disk refuses: the next run clears it
+
+
+def _enough_memory(running: Sequence[_Running]) -> bool:
+    # Young workers have not taken their memory yet.
+    promised = sum(MEMORY_A_SCAN for worker in running if worker.fraction < 0.3)
+    return available_memory() - promised >= MEMORY_A_SCAN
+
+
+def _stop(running: Sequence[_Running]) -> None:
+    for worker in running:
+        _signal_group(worker.process, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    for worker in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(max(0.0, deadline - time.monotonic()))
+        _signal_group(worker.process, getattr(signal, "SIGKILL", signal.SIGTERM))
+        worker.process.wait()
+        clear_unfinished(worker.job.folder)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, number)
+        else:
+            process.terminate()
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def missing_scans(named: Sequence[Path]) -> None:
+    """Refuse a command without scans.
+
+    Raises:
+        UsageError: none is named.
+    """
+    if not named:
+        raise UsageError("No scan is named.", remedy="pocketworld reconstruct SCAN... --out DIR", code="no_scan")
+
+
+def overall_exit_code(failures: Sequence[Failure]) -> int:
+    """0 without failures; the class of error that all share; 1 where they differ."""
+    codes = {failure.error.exit_code for failure in failures}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 else PocketworldError.exit_code

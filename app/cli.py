@@ -1,0 +1,175 @@
+"""The command line: one function a command, imported only when that command is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import io
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+from app.console import Console, JsonConsole, Outcome, TextConsole, internal_error, open_console
+from reconstruction.errors import PocketworldError, UsageError
+
+COMMANDS: dict[str, str] = {
+    "doctor": "Check this computer and print the exact fix for what is missing.",
+    "inspect": "Show what a scan holds and what it lacks.",
+    "reconstruct": "Turn phone scans into physics scenes, one project folder a scan.",
+    "simulate": "Open a project's scene in PyBullet, check it, or film it.",
+    "export-scene": "Write a project's scene for another tool.",
+    "report": "Write a project's report.html anew.",
+    "virtual-scan": "Make a scan without a phone: a virtual phone walks round a made-up desk.",
+}
+"""The commands in the order of the walk, each with the first line of its function's docstring.
+
+Written out here because reading them from the modules would import them all for `--help`; a test compares the two.
+"""
+
+
+def usage() -> str:
+    """The text of ``pocketworld --help``."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items()]
+    return (
+        "usage: pocketworld COMMAND ...\n\nFrom an iPhone scan of a bench to a physics scene in which every object can "
+        "be picked up.\n\ncommands:\n" + "\n".join(lines) + "\n\n`pocketworld COMMAND --help` shows a command's own "
+        "options. With --json every command prints one\nJSON object a line on stdout and nothing else.\n"
+    )
+
+
+def load_command(name: str) -> Callable[..., Outcome]:
+    """The function of a command: ``run(console, ...)`` in ``app/commands/<name>.py``."""
+    module = importlib.import_module(f"app.commands.{name.replace('-', '_')}")
+    run: Callable[..., Outcome] = module.run
+    return run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status.
+
+    0 done · 1 something unforeseen · 2 … 7 the class of error (`reconstruction.errors`) · 130 Ctrl-C · 143 terminated.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from app.project import version
+
+        sys.stdout.write(f"pocketworld {version()}\n")
+        return 0
+    if {"-h", "--help"} & set(arguments) and arguments[0] in COMMANDS:
+        return _help(arguments)
+    with open_console("--json" in arguments) as console, _terminable():
+        try:
+            return _run(console, arguments)
+        except BrokenPipeError:
+            return 1
+        except KeyboardInterrupt:
+            console.error(_interrupted())
+            return 130
+
+
+def _run(console: JsonConsole | TextConsole, arguments: list[str]) -> int:
+    try:
+        outcome = _parse(console, arguments)()
+        console.result(outcome)
+    except PocketworldError as error:
+        console.error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on anyone's screen
+        console.error(internal_error(error, None))
+        return 1
+    return outcome.exit_code
+
+
+def _help(arguments: list[str]) -> int:
+    try:
+        _call(load_command(arguments[0]), None, arguments)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return 0
+
+
+def _parse(console: Console, arguments: list[str]) -> Callable[[], Outcome]:
+    """The command with its arguments filled in, ready to be called.
+
+    Raises:
+        UsageError: no such command, or its words are off.
+    """
+    if arguments[0] not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f"Did you mean `pocketworld {near[0]}`? " if near else ""
+        raise UsageError(
+            f"There is no command {arguments[0]!r}.",
+            remedy=f"{hint}The commands are: {', '.join(COMMANDS)}.",
+            code="unknown_command",
+        )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            return _call(load_command(arguments[0]), console, arguments)
+    except SystemExit:
+        raise UsageError(
+            f"pocketworld {arguments[0]}: {_plain(said.getvalue())}",
+            remedy=f"`pocketworld {arguments[0]} --help` shows what it takes.",
+            code="usage",
+        ) from None
+
+
+def _call(run: Callable[..., Outcome], console: Console | None, arguments: list[str]) -> Callable[[], Outcome]:
+    import tyro
+
+    @functools.wraps(run)
+    def later(*args: object, **kwargs: object) -> Callable[[], Outcome]:
+        return functools.partial(run, *args, **kwargs)
+
+    return tyro.cli(
+        functools.partial(later, console),
+        args=arguments[1:],
+        prog=f"pocketworld {arguments[0]}",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def _plain(boxed: str) -> str:
+    """Tyro's boxed message as one sentence."""
+    lines = [re.sub(r"[│─╭╮╰╯]", " ", re.sub(r"\x1b\[[0-9;]*m", "", line)).strip() for line in boxed.splitlines()]
+    useful = [line for line in lines if line and "helptext" not in line and not line.endswith("--help")]
+    return " ".join(useful) or "its words are not understood."
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C does, so that half-written folders are taken away, and leaves with 143."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted() -> PocketworldError:
+    return PocketworldError(
+        "Stopped by Ctrl-C.", remedy="Run the same command again: what is finished is kept.", code="interrupted"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

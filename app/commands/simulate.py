@@ -1,0 +1,85 @@
+"""``pocketworld simulate``: a project's scene in physics."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from app.console import Console, Outcome
+from app.project import Project, writing_to
+from reconstruction.errors import MissingToolError, ReconstructionError
+
+if TYPE_CHECKING:
+    from simulation.check import CheckReport
+
+
+def run(
+    console: Console,
+    project: tyro.conf.Positional[Path],
+    /,
+    check: bool = False,
+    json: bool = False,
+    video: Path | None = None,
+) -> Outcome:
+    """Open a project's scene in PyBullet, check it, or film it.
+
+    Without --check and --video a window opens in which everything can be grabbed and thrown with the mouse.
+
+    Args:
+        console: Where to report to.
+        project: A project folder made by `pocketworld reconstruct`.
+        check: Step it for five seconds without a window and report drift, penetration and energy.
+        json: Print one JSON object a line on stdout and nothing else.
+        video: Film the scene into this MP4 file, without a window.
+    """
+    scene = Project.open(project).require("scene")
+    result: dict[str, Any] = {"scene": str(scene / "scene.json")}
+    lines: list[str] = []
+    code = 0
+    if check:
+        from simulation.check import check_scene
+
+        report = check_scene(scene, progress=console.progress)
+        result.update(report.summary())
+        lines.append(_verdict(report))
+        code = 0 if report.passed else ReconstructionError.exit_code
+    if video is not None:
+        from simulation.video import render_video
+
+        with writing_to(video.absolute().parent):
+            render_video(scene, video, progress=console.progress)
+        result["video"] = str(video)
+        lines.append(f"film: {video}")
+    if not check and video is None:
+        _window(scene)
+    return Outcome(result, "\n".join(lines), code)
+
+
+def _verdict(report: CheckReport) -> str:
+    figures = report.summary()
+    verdict = "at rest" if report.passed else f"NOT at rest: {', '.join(report.restless)}"
+    return (
+        f"{verdict}; after {report.seconds:g} s at most {figures['max_moved_mm']:.2f} mm and "
+        f"{figures['max_turned_deg']:.2f}° moved, initial penetration at most {figures['max_penetration_mm']:.2f} mm"
+    )
+
+
+def _window(scene: Path) -> None:
+    """Show the scene until the user closes the window."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise MissingToolError(
+            "There is no display for PyBullet's window.",
+            remedy="Run it on a desktop, or use --check or --video out.mp4, which need none.",
+            code="no_display",
+        )
+    from simulation.world import World, WorldSettings
+
+    with World.open(scene, WorldSettings(gui=True, background=True)) as world:
+        while world.connected:
+            world.step()
+            time.sleep(world.settings.time_step_s)

@@ -1,0 +1,277 @@
+"""What a command says: progress, warnings, errors and its result, for people or for programs.
+
+For programs (`--json`): one JSON object a line on stdout and nothing else. Native libraries (CoACD, PyBullet) print on
+stdout too, so file descriptor 1 itself is led elsewhere while a command runs and the events go to a private copy of it.
+For people: a bar with the time left on stderr, the result as text on stdout, an error as one block on stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reconstruction.errors import PocketworldError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+MIN_SECONDS_BETWEEN_EVENTS = 0.1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command hands back.
+
+    Attributes:
+        result: JSON-able figures, printed as the last event with `--json`.
+        text: the same for people.
+        exit_code: 0, or that of the error that was already reported.
+    """
+
+    result: dict[str, Any]
+    text: str = ""
+    exit_code: int = 0
+
+
+class Console(Protocol):
+    """Where a command reports to; `progress` fits `reconstruction.progress.Progress`."""
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Say how far the command is: `fraction` in [0, 1]."""
+
+    def warning(self, message: str, **details: object) -> None:
+        """Say something the user should know although the command goes on."""
+
+    def error(self, error: PocketworldError, **details: object) -> None:
+        """Say what went wrong and what to do."""
+
+    def result(self, outcome: Outcome) -> None:
+        """Say what came out: the last word."""
+
+
+@dataclass
+class TimeLeft:
+    """Estimates the time left from the pace so far."""
+
+    started: float = field(default_factory=time.monotonic)
+
+    def seconds(self, fraction: float) -> float | None:
+        """Seconds left at `fraction`, or None while it is too early to say."""
+        elapsed = time.monotonic() - self.started
+        if fraction >= 1.0:
+            return 0.0
+        if fraction < 0.02 or elapsed < 1.0:
+            return None
+        return elapsed * (1.0 - fraction) / fraction
+
+
+class JsonConsole:
+    """Events as JSON lines through `write` (one call a line, so that lines never mix)."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._time_left = TimeLeft()
+        self._last = (-1.0, "", 0.0)
+
+    def _emit(self, event: str, **details: object) -> None:
+        line = json.dumps({"event": event, **details}, ensure_ascii=True, default=str)
+        self._write(line.encode("ascii") + b"\n")
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Emit at most ten events a second, and none twice."""
+        fraction = round(min(max(float(fraction), 0.0), 1.0), 4)
+        now = time.monotonic()
+        last_fraction, last_message, last_time = self._last
+        if (fraction, message) == (last_fraction, last_message):
+            return
+        if now - last_time < MIN_SECONDS_BETWEEN_EVENTS and message == last_message and fraction < 1.0:
+            return
+        self._last = (fraction, message, now)
+        left = self._time_left.seconds(fraction)
+        self._emit(
+            "progress", fraction=fraction, message=message, seconds_left=None if left is None else round(left, 1)
+        )
+
+    def warning(self, message: str, **details: object) -> None:
+        """Emit a warning event."""
+        self._emit("warning", message=message, **details)
+
+    def error(self, error: PocketworldError, **details: object) -> None:
+        """Emit an error event."""
+        self._emit(
+            "error", code=error.code, message=error.message, remedy=error.remedy, exit_code=error.exit_code, **details
+        )
+
+    def result(self, outcome: Outcome) -> None:
+        """Emit the result event."""
+        self._emit("result", **outcome.result)
+
+
+class TextConsole:
+    """For people: progress and errors on stderr, the result on stdout (through `write`)."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._time_left = TimeLeft()
+        self._bar: RichProgress | None = None
+        self._last_line = 0.0
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Draw the bar; where stderr is no terminal, a line every five seconds."""
+        fraction = min(max(float(fraction), 0.0), 1.0)
+        left = self._time_left.seconds(fraction)
+        remaining = "" if left is None else f"{_clock(left)} left"
+        if not sys.stderr.isatty():
+            if time.monotonic() - self._last_line >= 5.0:
+                self._last_line = time.monotonic()
+                sys.stderr.write(f"{fraction:4.0%} {message} {remaining}".rstrip() + "\n")
+            return
+        if self._bar is None:
+            self._bar = _new_bar()
+            self._bar.add_task("", total=1.0, left="")
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=fraction, description=message, left=remaining)
+
+    def warning(self, message: str, **details: object) -> None:
+        """Print a warning on stderr."""
+        self._say("warning", str(details.get("scan", "")), message)
+
+    def error(self, error: PocketworldError, **details: object) -> None:
+        """Print what went wrong and what to do as one block on stderr."""
+        self._say("error", str(details.get("scan", "")), error.message, error.remedy)
+
+    def result(self, outcome: Outcome) -> None:
+        """Print the result's text on stdout."""
+        self.close()
+        if outcome.text:
+            self._write(outcome.text.rstrip("\n").encode("utf-8", "replace") + b"\n")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _say(self, kind: str, subject: str, message: str, remedy: str = "") -> None:
+        lines = [f"{kind}: {subject + ': ' if subject else ''}{message}"]
+        if remedy:
+            lines.append(f"   what to do: {remedy}")
+        text = "\n".join(lines)
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            sys.stderr.write(text + "\n")
+
+
+def _new_bar() -> RichProgress:
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=RichConsole(stderr=True),
+        transient=True,
+    )
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole // 60 % 60:02d} h"
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+@contextmanager
+def open_console(as_json: bool) -> Iterator[JsonConsole | TextConsole]:
+    """A console that alone can write to this process's stdout until it is closed.
+
+    Everything else that is printed on file descriptor 1 meanwhile goes to stderr with `--json` (a program keeps or
+    drops it) and nowhere otherwise (it would tear the progress bar).
+    """
+    with _own_stdout(as_json) as write:
+        if as_json:
+            yield JsonConsole(write)
+            return
+        text = TextConsole(write)
+        try:
+            yield text
+        finally:
+            text.close()
+
+
+@contextmanager
+def _own_stdout(chatter_to_stderr: bool) -> Iterator[Callable[[bytes], object]]:
+    _flush()
+    try:
+        private = os.dup(1)
+    except OSError:  # started without a stdout
+        yield lambda data: len(data)
+        return
+    os.set_inheritable(private, False)
+    elsewhere = os.dup(2) if chatter_to_stderr else os.open(os.devnull, os.O_WRONLY)
+    os.dup2(elsewhere, 1)
+    os.close(elsewhere)
+
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(private, view) :]
+
+    try:
+        yield write
+    finally:
+        _flush()
+        os.dup2(private, 1)
+        os.close(private)
+
+
+def _flush() -> None:
+    """Send what waits in Python's and in C's buffers of stdout on its way, before the way changes."""
+    import ctypes
+
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL("ucrtbase") if os.name == "nt" else ctypes.CDLL(None)
+        library.fflush(None)
+
+
+def log_traceback(folder: Path | None, details: str) -> Path | None:
+    """Keep a traceback for the person who has to find the fault; returns the file, or None if none can be written."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pocketworld"
+    for place in (cache,) if folder is None else (folder, cache):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            path = place / "pocketworld.log"
+            with path.open("a", encoding="utf-8") as log:
+                log.write(f"--- {stamp}\n{details}\n")
+        except OSError:
+            continue
+        return path
+    return None
+
+
+def internal_error(error: BaseException, log_folder: Path | None) -> PocketworldError:
+    """An error of ours, not of the user's: what to say about it, with the traceback put into a file."""
+    import traceback
+
+    details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    log = log_traceback(log_folder, details)
+    where = f"Details are in {log}; " if log is not None else ""
+    return PocketworldError(
+        f"Something went wrong inside Pocketworld: {type(error).__name__}: {error}.",
+        remedy=f"{where}run `pocketworld doctor`, and report it with that file if it stays.",
+        code="internal",
+    )

@@ -1,0 +1,229 @@
+"""The stages from a scan to a scene, each: load, call, save into the project folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.pictures import write_picture
+from app.project import (
+    Project,
+    StageKey,
+    StageNotes,
+    as_settings_json,
+    code_hash,
+    content_hash,
+    read_json,
+)
+from reconstruction.errors import UsageError
+from reconstruction.mesh import Mesh, write_obj
+from reconstruction.pipeline import ReconstructSettings
+from reconstruction.progress import Progress, part, silent
+from simulation.settle import SettleSettings
+
+if TYPE_CHECKING:
+    from reconstruction.capture import Capture
+    from reconstruction.inspection import Inspection
+
+PACKAGES = Path(__file__).resolve().parent.parent
+SOURCES = (
+    "reconstruction",
+    "simulation/settle.py",
+    "simulation/repair.py",
+    "simulation/check.py",
+    "simulation/world.py",
+    "resources/materials.json",
+)
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """Settings of the scene stage: everything between the scan and scene.json."""
+
+    reconstruct: ReconstructSettings = field(default_factory=ReconstructSettings)
+    settle: SettleSettings = field(default_factory=SettleSettings)
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What became of one scan, as the command line reports it.
+
+    Attributes:
+        scan: the scan as it was named.
+        project: its project folder.
+        scene: the ``scene.json``.
+        objects: how many objects were found.
+        seconds: wall time of this run.
+        status: ``"done"``, or ``"unchanged"`` where nothing had to be run.
+        warnings: plain sentences with advice.
+    """
+
+    scan: str
+    project: str
+    scene: str
+    objects: int
+    seconds: float
+    status: str
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as a JSON-able dict."""
+        return {**asdict(self), "warnings": list(self.warnings)}
+
+
+def reconstruct_scan(
+    scan: Path, folder: Path, settings: SceneSettings, progress: Progress = silent, *, jobs: int = 1
+) -> ScanResult:
+    """From a scan to a project folder with a scene and a report; does only what is missing or changed.
+
+    Nothing is written before the scan has proved readable, and a new folder is taken away again if it fails.
+
+    Args:
+        scan: file or folder as the phone exported it.
+        folder: the project folder.
+        settings: of the scene stage.
+        progress: is told about all of it.
+        jobs: processes that the steps inside may use; never changes the result.
+
+    Raises:
+        PocketworldError: the scan is bad, or the folder cannot be written.
+    """
+    started = time.perf_counter()
+    project = Project(folder)
+    _keep_apart(scan, folder)
+    progress(0.0, "reading the scan")
+    keys = stage_keys(content_hash(scan), settings)
+    status = "unchanged"
+    if not _all_fresh(project, keys):
+        status = "done"
+        _run(project, scan, keys, settings, part(progress, 0.02, 0.95), jobs)
+    warnings = _report(project, part(progress, 0.95, 1.0))
+    record = project.record("scene")
+    progress(1.0, "done")
+    return ScanResult(
+        scan=str(scan),
+        project=str(folder),
+        scene=str(project.stage_folder("scene") / "scene.json"),
+        objects=int(record["figures"]["objects"]),
+        seconds=round(time.perf_counter() - started, 3),
+        status=status,
+        warnings=(*record["warnings"], *warnings),
+    )
+
+
+def stage_keys(scan_hash: str, settings: SceneSettings) -> dict[str, StageKey]:
+    """What each stage depends on."""
+    code = code_hash(*(PACKAGES / name for name in SOURCES if (PACKAGES / name).exists()))
+    return {
+        "capture": StageKey({}, {"scan": scan_hash}, code),
+        "scene": StageKey(as_settings_json(settings), {"scan": scan_hash}, code),
+    }
+
+
+def _keep_apart(scan: Path, folder: Path) -> None:
+    if scan.is_dir() and folder.resolve().is_relative_to(scan.resolve()):
+        raise UsageError(
+            f"The project {folder} would lie inside the scan {scan}.",
+            remedy="Choose an --out folder outside of the scan.",
+            code="out_inside_scan",
+        )
+
+
+def _all_fresh(project: Project, keys: dict[str, StageKey]) -> bool:
+    if not project.is_project:
+        return False
+    with project.locked():
+        project.recover()
+        return all(project.is_fresh(stage, key) for stage, key in keys.items())
+
+
+def _run(
+    project: Project,
+    scan: Path,
+    keys: dict[str, StageKey],
+    settings: SceneSettings,
+    progress: Progress,
+    jobs: int,
+) -> None:
+    from reconstruction.conventions import check_convention
+    from reconstruction.importers import read_capture
+    from reconstruction.inspection import inspect_capture
+
+    capture = check_convention(read_capture(scan))
+    inspection = inspect_capture(capture, part(progress, 0.0, 0.08))
+    with project.being_made(scan.resolve()):
+        project.recover()
+        if not project.is_fresh("capture", keys["capture"]):
+            project.run_stage("capture", keys["capture"], lambda folder: _save_capture(folder, capture, inspection))
+        if not project.is_fresh("scene", keys["scene"]):
+            scene_progress = part(progress, 0.1, 1.0)
+            project.run_stage(
+                "scene",
+                keys["scene"],
+                lambda folder: _make_scene(project, folder, capture, settings, scene_progress, jobs),
+            )
+
+
+def _save_capture(folder: Path, capture: Capture, inspection: Inspection) -> StageNotes:
+    from reconstruction.inspection import contact_sheet
+
+    document = inspection.as_json()
+    (folder / "inspection.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_picture(folder / "contact_sheet.jpg", contact_sheet(capture))
+    return StageNotes(warnings=capture.missing, figures={"frames": len(capture.frames)})
+
+
+def _make_scene(
+    project: Project, folder: Path, capture: Capture, settings: SceneSettings, progress: Progress, jobs: int
+) -> StageNotes:
+    from reconstruction.pipeline import reconstruct
+    from simulation.settle import settle
+
+    made = reconstruct(
+        capture, settings.reconstruct, part(progress, 0.0, 0.9), cache_folder=project.folder / ".cache", jobs=jobs
+    )
+    started = time.perf_counter()
+    scene = settle(made.scene, settings.settle, part(progress, 0.9, 1.0))
+    timings = {**made.timings, "settle": time.perf_counter() - started}
+    scene.save(folder)
+    fused: Mesh | None = getattr(made, "fused", None)
+    if fused is not None:
+        write_obj(folder / "fused.obj", fused)
+    figures = {"objects": len(scene.objects), "peak_memory_mb": peak_memory_mb(), **made.figures}
+    return StageNotes(scene.warnings, timings, figures)
+
+
+def _report(project: Project, progress: Progress) -> tuple[str, ...]:
+    """Write the report if it is missing or old; what goes wrong with it is a warning, for the scene is made."""
+    from app.console import internal_error
+    from app.report import write_report
+
+    try:
+        write_report(project, progress)
+    except Exception as error:  # noqa: BLE001 - see above
+        return (f"report.html was not written. {internal_error(error, project.folder)}",)
+    return ()
+
+
+def peak_memory_mb() -> int | None:
+    """The most memory that this process has held so far, MB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3))
+
+
+def scene_document(project: Project) -> dict[str, Any]:
+    """The project's ``scene.json`` as it lies there.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return read_json(project.require("scene") / "scene.json") or {}

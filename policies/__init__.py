@@ -1,0 +1,1 @@
+"""Experience becomes a skill."""

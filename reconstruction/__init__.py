@@ -1,0 +1,1 @@
+"""A phone scan becomes objects: importers, poses, fusion, segmentation, completion, exporters."""

@@ -1,0 +1,292 @@
+"""A capture becomes a scene. Reads like the table of contents of this package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from reconstruction.background import BackgroundSettings, background_mesh, support_outlines
+from reconstruction.capture import Capture, FloatArray
+from reconstruction.decomposition import DecompositionSettings, Parts, convex_parts
+from reconstruction.errors import ReconstructionError
+from reconstruction.fusion import Box, Fusion, FusionSettings, fuse
+from reconstruction.heightmap import Ground, GroundSettings, HeightMap, find_ground, height_map
+from reconstruction.keyframes import KeyframeSettings, select_keyframes, select_views
+from reconstruction.material import MaterialSettings, physical_properties
+from reconstruction.mesh import Mesh
+from reconstruction.objects import Shape, ShapeSettings, shape_objects
+from reconstruction.poses import PoseSettings, RefinedPoses, refine_poses
+from reconstruction.progress import Progress, part, silent
+from reconstruction.quality import advice
+from reconstruction.scene import Scene, SceneObject, Support
+from reconstruction.segmentation import Segment, SegmentationSettings, segment
+from reconstruction.supports import SupportSettings, place_scene, support_boxes
+from reconstruction.texture import TextureSettings, TextureView, texture_meshes
+from reconstruction.views import DepthView, ViewSettings, load_views
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """All settings of a reconstruction, a group a step."""
+
+    keyframes: KeyframeSettings = field(default_factory=KeyframeSettings)
+    """Which frames are used."""
+    poses: PoseSettings = field(default_factory=PoseSettings)
+    """How drift is taken out."""
+    views: ViewSettings = field(default_factory=ViewSettings)
+    """How depth is read."""
+    supports: SupportSettings = field(default_factory=SupportSettings)
+    """What is level."""
+    fusion: FusionSettings = field(default_factory=FusionSettings)
+    """How depth is fused."""
+    ground: GroundSettings = field(default_factory=GroundSettings)
+    """What things stand on."""
+    segmentation: SegmentationSettings = field(default_factory=SegmentationSettings)
+    """What is an object."""
+    shape: ShapeSettings = field(default_factory=ShapeSettings)
+    """How an object's solid is made."""
+    texture: TextureSettings = field(default_factory=TextureSettings)
+    """How objects are coloured."""
+    parts: DecompositionSettings = field(default_factory=DecompositionSettings)
+    """How objects become convex parts."""
+    material: MaterialSettings = field(default_factory=MaterialSettings)
+    """How mass and friction are guessed."""
+    background: BackgroundSettings = field(default_factory=BackgroundSettings)
+    """What stays where it is."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What `reconstruct` returns.
+
+    Attributes:
+        scene: not settled yet (`simulation.settle`).
+        timings: seconds of each step, in order.
+        figures: numbers for the report: frames, errors, counts.
+        fused: everything that was seen as one coarse surface in the scene frame, or None: the "before" picture.
+    """
+
+    scene: Scene
+    timings: dict[str, float]
+    figures: dict[str, Any]
+    fused: Mesh | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One support with what stands on it, all in the scene frame."""
+
+    heights: HeightMap
+    ground: Ground
+    segments: list[Segment]
+    shapes: list[Shape]
+
+
+class _Steps:
+    """Runs the steps one after another: their share of the progress and their seconds."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.done, self.timings = progress, 0.0, dict[str, float]()
+
+    def run(self, name: str, share: float, step: Callable[[Progress], Result]) -> Result:
+        started = time.perf_counter()
+        result = step(part(self.progress, self.done, min(1.0, self.done + share)))
+        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - started
+        self.done += share
+        return result
+
+
+def reconstruct(
+    capture: Capture,
+    settings: ReconstructSettings | None = None,
+    progress: Progress = silent,
+    *,
+    cache_folder: Path | None = None,
+    jobs: int = 1,
+) -> Reconstruction:
+    """Turn `capture` into a scene of separate, solid, textured, weighed objects.
+
+    Args:
+        capture: as an importer returns it.
+        settings: None takes the defaults.
+        progress: called with fractions of the whole and messages.
+        cache_folder: where convex decompositions are kept between runs, or None.
+        jobs: processes for the decomposition; the result does not depend on it.
+
+    Raises:
+        ReconstructionError: no frame has both depth and a pose.
+    """
+    s = settings or ReconstructSettings()
+    steps = _Steps(progress)
+    keys = steps.run("keyframes", 0.04, lambda p: select_keyframes(capture, s.keyframes, p))
+    refined = steps.run("poses", 0.22, lambda p: refine_poses(capture, keys, s.poses, p))
+    poses = refined.capture_from_camera
+    views = steps.run("import", 0.05, lambda p: load_views(capture, keys, poses[keys], s.views, p))
+    if not views:
+        raise ReconstructionError(
+            f"{capture.name} has no frame with usable depth.",
+            remedy="Scan again with LiDAR depth switched on.",
+            code="no_depth",
+        )
+    placement = steps.run("supports", 0.03, lambda p: place_scene(views, capture.up, s.supports))
+    views = [view.moved(placement.scene_from_world) for view in views]
+    coarse = steps.run("fusion", 0.05, lambda p: fuse(views, s.fusion, s.fusion.background_voxel_m, None, p))
+    benches: list[Bench] = []
+    boxes = support_boxes(placement, s.supports)
+    for box in boxes:
+        bench = _bench(views, box, sum(len(b.ground.nominal_m) for b in benches), s, steps, 1.0 / len(boxes))
+        benches += [] if bench is None else [bench]
+    lift = np.eye(4)
+    if benches and benches[0].ground.nominal_m:
+        lift[2, 3] = -benches[0].ground.nominal_m[0]
+    shapes = [replace(shape, mesh=shape.mesh.moved(lift)) for bench in benches for shape in bench.shapes]
+    scene_from_capture = lift @ placement.scene_from_world
+    supports = support_outlines(placement, [(b.heights, b.ground) for b in benches], lift)
+    rest = steps.run("background", 0.06, lambda p: _background(coarse, benches, lift, s))
+    meshes = [shape.mesh for shape in shapes]
+    colored = steps.run(
+        "texture",
+        0.15,
+        lambda p: _textured(capture, keys, poses, scene_from_capture, meshes, rest, s, p),
+    )
+    parts = steps.run("parts", 0.15, lambda p: convex_parts(meshes, s.parts, jobs, cache_folder, p))
+    objects = steps.run("material", 0.02, lambda p: assemble(shapes, colored, parts, supports, s))
+    scene = Scene(
+        scene_from_capture=scene_from_capture,
+        supports=supports,
+        background=rest,
+        objects=objects,
+        metric=capture.metric,
+        warnings=advice(capture, refined, supports, objects, parts),
+    )
+    everything = background_mesh(coarse, [], s.background)
+    return Reconstruction(
+        scene,
+        steps.timings,
+        _figures(capture, keys, refined, views, coarse, benches),
+        None if everything is None else everything.moved(lift),
+    )
+
+
+def _bench(
+    views: Sequence[DepthView], box: Box, first_support: int, s: ReconstructSettings, steps: _Steps, share: float
+) -> Bench | None:
+    fine = steps.run("fusion", 0.1 * share, lambda p: fuse(views, s.fusion, s.fusion.voxel_m, box, p))
+    if fine.blocks == 0:
+        return None
+
+    def separate(progress: Progress) -> tuple[HeightMap, Ground, list[Segment]] | None:
+        heights = height_map(fine.volume(), s.ground.min_weight)
+        ground = find_ground(heights, s.ground)
+        return None if ground is None else (heights, ground, segment(heights, ground, s.segmentation))
+
+    separated = steps.run("segmentation", 0.03 * share, separate)
+    if separated is None:
+        return None
+    heights, ground, segments = separated
+    shapes = steps.run(
+        "shape", 0.2 * share, lambda p: shape_objects(views, heights, ground, segments, s.shape, p, first_support)
+    )
+    return Bench(heights, ground, segments, shapes)
+
+
+def _background(coarse: Fusion, benches: Sequence[Bench], lift: FloatArray, s: ReconstructSettings) -> Mesh | None:
+    solids = [shape.mesh for bench in benches for shape in bench.shapes]
+    rest = background_mesh(coarse, solids, s.background)
+    return None if rest is None else rest.moved(lift)
+
+
+def _textured(
+    capture: Capture,
+    keys: Sequence[int],
+    poses: FloatArray,
+    scene_from_capture: FloatArray,
+    meshes: list[Mesh],
+    rest: Mesh | None,
+    s: ReconstructSettings,
+    progress: Progress,
+) -> list[Mesh]:
+    if not meshes:
+        return []
+    chosen = select_views(capture, keys, s.keyframes, part(progress, 0.0, 0.2))
+    views = [
+        TextureView(
+            capture.frames[position].rgb,
+            capture.frames[position].size,
+            capture.frames[position].intrinsics,
+            scene_from_capture @ poses[position],
+        )
+        for position in chosen
+    ]
+    occluders = [] if rest is None else [rest]
+    return texture_meshes(meshes, views, s.texture, part(progress, 0.2, 1.0), occluders)
+
+
+def assemble(
+    shapes: Sequence[Shape],
+    colored: Sequence[Mesh],
+    parts: Sequence[Parts],
+    supports: tuple[Support, ...],
+    s: ReconstructSettings,
+) -> tuple[SceneObject, ...]:
+    """The scene's objects: weighed, with the origin of each in its centre of mass, named by their form and place."""
+    objects = []
+    counts: dict[str, int] = {}
+    for shape, surface, solid in zip(shapes, colored, parts, strict=True):
+        surface = replace(surface, seen=shape.mesh.seen)
+        properties = physical_properties(surface, s.material)
+        kind = _NAMES.get(properties.shape, "object")
+        counts[kind] = counts.get(kind, 0) + 1
+        object_from_scene = np.eye(4)
+        object_from_scene[:3, 3] = -properties.center_of_mass
+        objects.append(
+            SceneObject(
+                name=f"{kind}_{counts[kind]}",
+                scene_from_object=np.asarray(np.linalg.inv(object_from_scene), dtype=np.float64),
+                visual=surface.moved(object_from_scene),
+                convex_parts=tuple(piece.moved(object_from_scene) for piece in solid.parts),
+                mass_kg=properties.mass_kg,
+                center_of_mass=np.zeros(3),
+                inertia=properties.inertia,
+                friction=properties.friction,
+                restitution=properties.restitution,
+                material=properties.material,
+                volume_m3=properties.volume_m3,
+                seen_fraction=shape.seen_fraction,
+                mass_interval_kg=properties.mass_interval_kg,
+                support=supports[shape.support].name if shape.support < len(supports) else "",
+            )
+        )
+    return tuple(objects)
+
+
+_NAMES = {"open": "container", "flat": "flat", "long": "stick", "block": "block", "round": "ball", "bottle": "bottle"}
+
+
+def _figures(
+    capture: Capture,
+    keys: Sequence[int],
+    refined: RefinedPoses,
+    views: Sequence[DepthView],
+    coarse: Fusion,
+    benches: Sequence[Bench],
+) -> dict[str, Any]:
+    return {
+        "frames": len(capture.frames),
+        "keyframes": len(keys),
+        "views": len(views),
+        "pose_error_before_mm": round(refined.error_before_mm, 3),
+        "pose_error_after_mm": round(refined.error_after_mm, 3),
+        "poses_refined": refined.accepted,
+        "loop_closures": refined.loop_closures,
+        "largest_correction_mm": round(refined.largest_correction_mm, 2),
+        "blocks": coarse.blocks,
+        "ground_noise_mm": [round(1e3 * bench.ground.noise_m, 2) for bench in benches],
+    }

@@ -1,0 +1,590 @@
+"""Separate every object on a support: ledges, necks and what is background.
+
+Things on a bench stand side by side or on each other, and the phone sees them mostly from above, so the work is done
+on the height map over the ground:
+
+1. connected blobs of cells that rise above the ground,
+2. *ledges*: a flat level top inside a blob is a thing of its own, and what rises above it stands on or beside it,
+3. *necks*: a blob whose horizontal slices narrow between two thick parts is two things that touch (watershed of the
+   slices' distance transform, merged by the ratio of neck to thickness; after Beucher & Lantuéjoul 1979),
+4. what hangs outside the support, reaches below it or leaves the picture is background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, HeightMap, IntGrid
+
+
+@dataclass(frozen=True)
+class SegmentationSettings:
+    """What counts as an object."""
+
+    min_height_m: float = 0.005
+    """A blob rises at least this much (m) over the ground somewhere; thinner things stay part of the support."""
+    min_area_m2: float = 4e-4
+    """Smallest footprint (m²)."""
+    thin_m: float = 0.012
+    """Blobs lower than this (m) need `min_thin_area_m2`, for the bending of a scan looks like them."""
+    min_thin_area_m2: float = 2.0e-3
+    """Smallest footprint (m²) of a thin blob."""
+    max_extent_m: float = 0.6
+    """Longer blobs (m) are furniture."""
+    groove_width_m: float = 0.028
+    """Gaps up to this width (m) between low things are looked for as grooves …"""
+    groove_below_m: float = 0.04
+    """… between things lower than this (m) …"""
+    min_groove_part_m2: float = 1.2e-3
+    """… of at least this footprint (m²) each."""
+    neck_ratio: float = 0.62
+    """Two thick parts are two things if the neck between them is narrower than this share of the thinner part."""
+    min_part_radius_m: float = 0.011
+    """Parts thinner than this radius (m) are handles and spouts, never things of their own."""
+    min_ledge_area_m2: float = 1.5e-3
+    """Smallest flat top (m²) that can carry another thing."""
+    min_raised_area_m2: float = 7e-4
+    """Smallest footprint (m²) of a thing that stands on another: less is a knob or a button."""
+    ledge_step_m: float = 0.016
+    """How far (m) something must rise above a flat top to be another thing that stands on it."""
+    min_ledge_share: float = 0.5
+    """Something stands *beside* a flat top only if that top is at least this share of the lower thing."""
+    side_step_m: float = 0.012
+    """The same for a thing that stands beside the flat top rather than on it."""
+    inside_share: float = 0.55
+    """Share of an object's footprint that must lie on the support: the rest may hang over its edge."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One object's cells.
+
+    Attributes:
+        mask: ``(X, Y)`` bool cells whose highest surface belongs to it.
+        hidden: ``(X, Y)`` bool cells that it fills under something that stands on it.
+        hidden_top_m: z of its top there.
+        base_m: z of what it stands on (scene frame).
+        top_m: z of its highest cell.
+        level: number of the support level, see `Ground`.
+        on: position in the list of the segment it stands on, or -1.
+    """
+
+    mask: BoolGrid
+    hidden: BoolGrid
+    hidden_top_m: float
+    base_m: float
+    top_m: float
+    level: int
+    on: int = -1
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing of a blob, in the blob's window; heights over the ground.
+
+    Attributes:
+        mask: cells whose highest surface belongs to it.
+        hidden: cells that it fills under another part.
+        hidden_top_m: its height there.
+        base_m: height of what it stands on: 0 for the ground.
+        on: position in the list of the part that carries it, or -1.
+    """
+
+    mask: BoolGrid
+    hidden: BoolGrid
+    hidden_top_m: float = 0.0
+    base_m: float = 0.0
+    on: int = -1
+
+
+def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) -> list[Segment]:
+    """All objects on `ground`; what carries another stands before it."""
+    from scipy import ndimage
+
+    rise = np.where(np.isfinite(heights.top_m), heights.top_m - ground.height_m, 0.0).astype(np.float32)
+    # Bent, half-seen rims of a support are noisier than its middle.
+    threshold = max(settings.min_height_m, 3.0 * ground.noise_m)
+    raised = (rise > threshold) & np.isfinite(heights.top_m)
+    raised = ndimage.binary_opening(raised, iterations=1) | (raised & (rise > 3 * threshold))
+    labels, count = ndimage.label(raised, structure=np.ones((3, 3)))
+    segments: list[Segment] = []
+    field = support_field(ground)
+    boxes = ndimage.find_objects(labels)
+    for label in range(1, count + 1):
+        window = tuple(
+            slice(max(0, part.start - 2), min(part.stop + 2, size))
+            for part, size in zip(boxes[label - 1], labels.shape, strict=True)
+        )
+        mask = labels[window] == label
+        if mask.sum() * heights.cell_m**2 < settings.min_area_m2:
+            continue
+        if is_background(mask, window, heights, ground, field, settings):
+            continue
+        pieces = [
+            piece
+            for bulk in split_grooves(mask, rise[window], heights.cell_m, settings)
+            for piece in split_necks(bulk, rise[window], heights.cell_m, settings)
+        ]
+        for piece in pieces:
+            parts = split(piece, rise[window], heights.cell_m, settings)
+            segments += _placed(parts, window, rise, heights, ground, settings, first=len(segments))
+    return _nested(segments, rise, heights.cell_m)
+
+
+def _nested(segments: list[Segment], rise: FloatGrid, cell_m: float) -> list[Segment]:
+    """Segments with those that stand in the hole of another one put on its floor, where it has one.
+
+    A tray's floor is lower than what counts as raised, so what stands in the tray is a blob of its own inside a ring.
+    """
+    from scipy import ndimage
+
+    result = list(segments)
+    for outer, item in enumerate(segments):
+        hole = ndimage.binary_fill_holes(item.mask) & ~item.mask
+        if not hole.any():
+            continue
+        for inner, other in enumerate(segments):
+            if inner == outer or other.on >= 0 or (other.mask & hole).sum() < 0.9 * other.mask.sum():
+                continue
+            floor = rise[ndimage.binary_erosion(hole & ~ndimage.binary_dilation(other.mask, iterations=3))]
+            height = float(np.median(floor)) if floor.size else 0.0
+            if height < 0.002:
+                continue
+            current = result[outer]
+            result[outer] = replace(current, hidden=current.hidden | other.mask, hidden_top_m=current.base_m + height)
+            result[inner] = replace(result[inner], on=outer, base_m=other.base_m + height)
+    return result
+
+
+def support_field(ground: Ground) -> BoolGrid:
+    """Cells that lie on a support, seen or hidden under things: the convex hull of each level's main region."""
+    import cv2
+
+    field = np.zeros(ground.level.shape, dtype=np.uint8)
+    for level in range(len(ground.coefficients)):
+        cells = np.argwhere(ground.level == level).astype(np.int32)
+        if len(cells) >= 3:
+            hull = cv2.convexHull(cells[:, ::-1].reshape(-1, 1, 2))
+            cv2.fillConvexPoly(field, hull, 1)
+    return field.astype(bool)
+
+
+def is_background(
+    mask: BoolGrid,
+    window: tuple[slice, ...],
+    heights: HeightMap,
+    ground: Ground,
+    field: BoolGrid,
+    settings: SegmentationSettings,
+) -> bool:
+    """Walls, chairs behind the edge, the monitor's foot in the next room: not on the support, or too large."""
+    inside = field[window] & mask
+    if inside.sum() < settings.inside_share * mask.sum():
+        return True
+    x, y = np.nonzero(mask)
+    extent = heights.cell_m * max(np.ptp(x), np.ptp(y))
+    if extent > settings.max_extent_m:
+        return True
+    from scipy import ndimage
+
+    # A thing standing on the support is surrounded by it at least in part.
+    ring = ndimage.binary_dilation(mask, iterations=3) & ~mask
+    return bool((ground.level[window][ring] >= 0).mean() < 0.15)
+
+
+def split(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> list[Part]:
+    """The things of one blob; what carries another stands before it in the list."""
+    from scipy import ndimage
+
+    nothing = np.zeros_like(mask)
+    inner = find_contents(mask, rise, cell_m, settings)
+    if inner is not None:
+        content, level = inner
+        outer = Part(mask & ~content, content, level)
+        return [outer, *(Part(piece, nothing, 0.0, level, 0) for piece in split_necks(content, rise, cell_m, settings))]
+    found = find_ledge(mask, rise, cell_m, settings)
+    if found is None:
+        return [Part(part, nothing) for part in split_necks(mask, rise, cell_m, settings)]
+    rest, uppers = mask.copy(), found.raised
+    for upper in uppers:
+        rest &= ~upper
+    labels, _ = ndimage.label(rest, structure=np.ones((3, 3)))
+    # What stands on a box can part its top into several pieces: all that end at the ledge's height are the box.
+    flat = rest & (np.abs(rise - found.height_m) < 0.5 * settings.ledge_step_m)
+    shares = np.bincount(labels[flat], minlength=int(labels.max()) + 1) / np.maximum(np.bincount(labels.ravel()), 1)
+    shares[0] = 0
+    shares[int(np.bincount(labels[found.ledge]).argmax())] = 1
+    body = shares[labels] > 0.4
+    outline = _convex_hull(flat & body)
+    stacked = [bool((upper & outline).sum() > settings.inside_share * upper.sum()) for upper in uppers]
+    if not all(stacked):
+        # Low cells outside the flat top are the thin end of what lies beside it: a screwdriver's shaft.
+        body &= ndimage.binary_dilation(outline, iterations=2) | (rise > found.height_m - 0.004)
+    hidden = nothing.copy()
+    for upper, on_top in zip(uppers, stacked, strict=True):
+        hidden |= upper & outline & on_top
+    bases = [
+        _base_on(found, upper, outline, cell_m) if on_top else 0.0
+        for upper, on_top in zip(uppers, stacked, strict=True)
+    ]
+    hidden_top = min([base for base, on_top in zip(bases, stacked, strict=True) if on_top], default=0.0)
+    low = np.where(hidden, np.float32(found.height_m), rise)
+    parts = [
+        Part(piece & rest, piece & hidden, hidden_top) for piece in split_necks(body | hidden, low, cell_m, settings)
+    ]
+    uppers = _with_leftovers(uppers, stacked, rest & ~body)
+    for upper, on_top, base in zip(uppers, stacked, bases, strict=True):
+        carrier = int(np.argmax([(upper & part.hidden).sum() for part in parts])) if on_top else -1
+        for piece in split_necks(upper, rise - np.float32(base), cell_m, settings):
+            parts.append(Part(piece, nothing, 0.0, base, carrier))
+    return parts
+
+
+def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float) -> float:
+    """Height of what `upper` stands on: the flat top, or, where that is the rim of a vessel, its unseen inside.
+
+    Round things hide the vessel's bottom; below the rim they reach about as far down as they are wide there.
+    """
+    from scipy import ndimage
+
+    if (upper & outline).sum() < 0.4 * outline.sum() or found.ledge.sum() > 0.5 * outline.sum():
+        return found.height_m
+    radius = cell_m * float(ndimage.distance_transform_edt(np.pad(upper, 1)).max())
+    return max(0.008, found.height_m - radius)
+
+
+def _with_leftovers(uppers: list[BoolGrid], stacked: list[bool], left: BoolGrid) -> list[BoolGrid]:
+    """`uppers` with the cells of `left` that touch one of those standing beside the flat top."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(left, structure=np.ones((3, 3)))
+    result = [upper.copy() for upper in uppers]
+    for label in range(1, count + 1):
+        piece = labels == label
+        near = ndimage.binary_dilation(piece, iterations=2)
+        touching = [0 if on_top else int((near & upper).sum()) for upper, on_top in zip(uppers, stacked, strict=True)]
+        if max(touching, default=0) > 0:
+            result[int(np.argmax(touching))] |= piece
+    return result
+
+
+def _convex_hull(mask: BoolGrid) -> BoolGrid:
+    import cv2
+
+    cells = np.argwhere(mask).astype(np.int32)
+    filled = np.zeros(mask.shape, dtype=np.uint8)
+    cv2.fillConvexPoly(filled, cv2.convexHull(cells[:, ::-1].reshape(-1, 1, 2)), 1)
+    return filled.astype(bool)
+
+
+@dataclass(frozen=True)
+class Ledge:
+    """A flat level top and what rises from or beside it.
+
+    Attributes:
+        ledge: its cells.
+        height_m: over the ground.
+        raised: masks of the regions that rise above it.
+    """
+
+    ledge: BoolGrid
+    height_m: float
+    raised: list[BoolGrid]
+
+
+def find_contents(
+    mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings
+) -> tuple[BoolGrid, float] | None:
+    """What lies in a container: cells inside a ring of higher cells, parted from it by a moat, and the moat's level.
+
+    It shows as a piece of substance inside the ring in a slice through the blob; the level is the moat's bottom.
+    """
+    from scipy import ndimage
+
+    top = float(rise[mask].max())
+    for level in np.arange(0.012, top - 0.012, 0.006):
+        labels, count = ndimage.label(mask & (rise > level))
+        if count < 2:
+            continue
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        ring = labels == int(np.argmax(sizes))
+        inside = ndimage.binary_fill_holes(ring) & ~ring
+        for label in np.unique(labels[inside & (labels > 0)]):
+            piece = labels == label
+            radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
+            high = float(rise[piece].max()) > level + 0.012
+            if piece.sum() * cell_m**2 >= settings.min_raised_area_m2 and radius >= settings.min_part_radius_m and high:
+                content = ndimage.binary_dilation(piece, iterations=1) & mask & ~ring
+                moat = rise[inside & ~ndimage.binary_dilation(content, iterations=1)]
+                floor = float(np.percentile(moat, 20)) if moat.size >= 10 else float(level)
+                return content, min(max(floor, 0.002), float(level))
+    return None
+
+
+def find_ledge(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> Ledge | None:
+    """A flat level top inside `mask` and the substantial regions that rise from it, if there are any."""
+    from scipy import ndimage
+
+    inner = ndimage.binary_erosion(mask, iterations=1)
+    values = rise[inner]
+    if values.size * cell_m**2 < settings.min_ledge_area_m2:
+        return None
+    step = 0.001
+    counts = np.bincount((np.maximum(values, 0) / step).astype(np.int64)).astype(np.float64)
+    smooth = ndimage.uniform_filter1d(counts, 7, mode="constant") * 7
+    for height_index in np.argsort(-smooth, kind="stable")[:60]:
+        if smooth[height_index] * cell_m**2 < settings.min_ledge_area_m2:
+            break
+        height = (height_index + 0.5) * step
+        flat = ndimage.binary_opening(inner & (np.abs(rise - height) < 0.004), iterations=1)
+        ledge = _largest(flat, 0.2)
+        if ledge.sum() * cell_m**2 < settings.min_ledge_area_m2:
+            ledge = _rim(mask, rise, height)
+        if ledge.sum() * cell_m**2 < settings.min_ledge_area_m2 or not _level(ledge, rise, cell_m):
+            continue
+        raised = _rising_parts(mask, ledge, rise, height, cell_m, settings)
+        if raised:
+            return Ledge(ledge, float(np.median(rise[ledge])), raised)
+    return None
+
+
+def _largest(mask: BoolGrid, least_share: float = 1.0) -> BoolGrid:
+    """The largest connected region of `mask`, and those of at least `least_share` of its size."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if count == 0:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= least_share * sizes.max())[labels] & mask)
+
+
+def _rim(mask: BoolGrid, rise: FloatGrid, height: float) -> BoolGrid:
+    """A thin ring of cells at `height`, too narrow to survive opening: the rim of a vessel that is full.
+
+    A slope has such a band at every height; a rim stands out from the bands above and below it.
+    """
+    band = mask & (np.abs(rise - height) < 0.0025)
+    beside = mask & (np.abs(rise - height) >= 0.0025) & (np.abs(rise - height) < 0.0075)
+    if band.sum() < 1.6 * 0.5 * beside.sum():
+        return np.zeros_like(mask)
+    return _largest(band)
+
+
+def _level(region: BoolGrid, rise: FloatGrid, cell_m: float) -> bool:
+    x, y = np.nonzero(region)
+    terms = np.stack([np.ones(len(x)), x * cell_m, y * cell_m], axis=1)
+    fit, *_ = np.linalg.lstsq(terms, rise[region].astype(np.float64), rcond=None)
+    residual = rise[region] - terms @ fit
+    return bool(np.hypot(fit[1], fit[2]) < 0.1 and np.std(residual) < 0.0018)
+
+
+def _rising_parts(
+    mask: BoolGrid, ledge: BoolGrid, rise: FloatGrid, height: float, cell_m: float, settings: SegmentationSettings
+) -> list[BoolGrid]:
+    from scipy import ndimage
+
+    # From halfway up the step: the lower half is the smeared foot of the upper thing's flank.
+    high = mask & (rise > height + 0.75 * settings.side_step_m)
+    labels, count = ndimage.label(high)
+    outline = _convex_hull(ledge)
+    result = []
+    for label in range(1, count + 1):
+        part = labels == label
+        filled = ndimage.binary_fill_holes(part)
+        beside = bool((filled & outline).sum() < 0.5 * filled.sum())
+        tall = rise[part].max() > height + 2.0 * settings.ledge_step_m
+        if beside and not tall and ledge.sum() < settings.min_ledge_share * (mask & ~high).sum():
+            continue
+        least_area = settings.min_area_m2 if beside else settings.min_raised_area_m2
+        step = settings.side_step_m if beside else settings.ledge_step_m
+        if filled.sum() * cell_m**2 < least_area or rise[part].max() < height + step:
+            continue
+        radius = cell_m * float(ndimage.distance_transform_edt(np.pad(filled, 1)).max())
+        if radius < settings.min_part_radius_m * (0.7 if beside else 1.0):
+            continue
+        # The rim of a plate, a bowl or an open box bends round its own flat bottom: that is one thing.
+        own_hull = _convex_hull(filled)
+        bent = beside and filled.sum() < 0.65 * own_hull.sum()
+        if bent or (ledge & filled).sum() > 0.5 * ledge.sum() or (ledge & own_hull).sum() > 0.6 * ledge.sum():
+            continue
+        # The flank between the ledge and the upper thing belongs to the upper thing.
+        grown = ndimage.binary_dilation(filled, iterations=2) & mask & ~ledge
+        result.append(np.asarray(filled & mask | grown))
+    return result
+
+
+def split_grooves(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> list[BoolGrid]:
+    """Low things that lie so close together that the gap between them is seen as a groove only."""
+    from scipy import ndimage
+
+    width = 2 * int(round(0.5 * settings.groove_width_m / cell_m)) + 1
+    closed = ndimage.grey_closing(np.where(mask, rise, 0), size=(width, width))
+    depth = closed - rise
+    groove = mask & (closed < settings.groove_below_m) & (depth > np.maximum(0.005, 0.35 * closed))
+    if not groove.any():
+        return [mask]
+    labels, count = ndimage.label(mask & ~groove)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1) * cell_m**2
+    large = [label for label in range(1, count + 1) if sizes[label] >= settings.min_groove_part_m2]
+    if len(large) < 2:
+        return [mask]
+    kept = np.isin(labels, large)
+    _, nearest = ndimage.distance_transform_edt(~kept, return_indices=True)
+    owner = labels[tuple(nearest)]
+    return [mask & (owner == label) for label in large]
+
+
+def split_necks(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> list[BoolGrid]:
+    """Parts of `mask` that touch only through a neck, by watershed on the distance transform of its slices."""
+    from scipy import ndimage
+
+    if mask.sum() * cell_m**2 < 2 * settings.min_area_m2:
+        return [mask]
+    top = float(rise[mask].max())
+    levels = np.arange(0.006, max(top, 0.007), max(0.008, top / 16))
+    slices = []
+    for level in levels:
+        solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask & (rise > level), 3), iterations=2))
+        slices.append(ndimage.distance_transform_edt(solid)[3:-3, 3:-3])
+    thickness = np.stack(slices, axis=-1) * cell_m
+    owner = merge_tree(thickness, settings.neck_ratio, settings.min_part_radius_m)
+    # A cell belongs to the part that owns its highest solid slice.
+    solid = owner >= 0
+    highest = solid.shape[2] - 1 - np.argmax(solid[..., ::-1], axis=2)
+    cell_owner = np.where(solid.any(axis=2), np.take_along_axis(owner, highest[..., None], axis=2)[..., 0], -1)
+    names = [name for name in np.unique(cell_owner[mask]) if name >= 0]
+    if len(names) <= 1:
+        return [mask]
+    missing = mask & (cell_owner < 0)
+    if missing.any():
+        _, nearest = ndimage.distance_transform_edt(cell_owner < 0, return_indices=True)
+        cell_owner = np.where(missing, cell_owner[tuple(nearest)], cell_owner)
+    parts = [mask & (cell_owner == name) for name in names]
+    return _without_crumbs(parts, cell_m, settings)
+
+
+def _without_crumbs(parts: Sequence[BoolGrid], cell_m: float, settings: SegmentationSettings) -> list[BoolGrid]:
+    from scipy import ndimage
+
+    large = [part for part in parts if part.sum() * cell_m**2 >= settings.min_area_m2]
+    small = [part for part in parts if part.sum() * cell_m**2 < settings.min_area_m2]
+    if not large:
+        return [np.logical_or.reduce(parts)]
+    for crumb in small:
+        ring = ndimage.binary_dilation(crumb, iterations=2)
+        touching = [int((part & ring).sum()) for part in large]
+        best = int(np.argmax(touching))
+        large[best] = large[best] | crumb
+    return large
+
+
+def merge_tree(thickness: npt.NDArray[np.floating[Any]], neck_ratio: float, min_radius: float) -> IntGrid:
+    """Watershed of `thickness` (any dimension, 0 outside), basins merged unless the pass between them is a neck.
+
+    Cells are taken from thick to thin. Where two basins meet, they stay apart if both peaks reach `min_radius` and
+    the thickness at the pass is below `neck_ratio` times the lower peak.
+
+    Returns:
+        Basin number of each cell, -1 outside.
+    """
+    shape = thickness.shape
+    flat = thickness.ravel()
+    cells = np.flatnonzero(flat > 0)
+    order = cells[np.argsort(-flat[cells], kind="stable")]
+    owner = np.full(flat.size, -1, dtype=np.int64)
+    parent: list[int] = []
+    peak: list[float] = []
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    coordinates = np.stack(np.unravel_index(order, shape), axis=1).tolist()
+    for cell, place in zip(order.tolist(), coordinates, strict=True):
+        value = float(flat[cell])
+        around: list[int] = []
+        for axis, stride in enumerate(strides):
+            if place[axis] > 0 and owner[cell - stride] >= 0:
+                around.append(root(int(owner[cell - stride])))
+            if place[axis] < shape[axis] - 1 and owner[cell + stride] >= 0:
+                around.append(root(int(owner[cell + stride])))
+        basins = sorted(set(around), key=lambda number: (-peak[number], number))
+        if not basins:
+            owner[cell] = len(parent)
+            parent.append(len(parent))
+            peak.append(value)
+            continue
+        owner[cell] = basins[0]
+        for other in basins[1:]:
+            # Thin things have waists: the thinner a part, the narrower the pass must be.
+            limit = neck_ratio * min(1.0, peak[other] / (2.0 * min_radius))
+            if peak[other] < min_radius or value >= limit * peak[other]:
+                parent[other] = basins[0]
+    names = {number: root(number) for number in range(len(parent))}
+    result = np.array([names[number] if number >= 0 else -1 for number in owner.tolist()], dtype=np.int32)
+    return result.reshape(shape)
+
+
+def _placed(
+    parts: Sequence[Part],
+    window: tuple[slice, ...],
+    rise: FloatGrid,
+    heights: HeightMap,
+    ground: Ground,
+    settings: SegmentationSettings,
+    first: int,
+) -> list[Segment]:
+    """The parts that are objects as segments of the whole grid; `first` is the list position of the first of them."""
+    from scipy import ndimage
+
+    segments: list[Segment] = []
+    position: dict[int, int] = {}
+    for number, part in enumerate(parts):
+        mask, hidden = np.zeros(rise.shape, dtype=bool), np.zeros(rise.shape, dtype=bool)
+        mask[window], hidden[window] = part.mask, part.hidden
+        footprint = mask | hidden
+        if not mask.any():
+            continue
+        ring = ndimage.binary_dilation(footprint, iterations=3) & ~footprint
+        levels = ground.level[ring & (ground.level >= 0)]
+        level = int(np.bincount(levels).argmax()) if levels.size else 0
+        floor = float(np.median(ground.height_m[footprint]))
+        candidate = Segment(
+            mask,
+            hidden,
+            floor + part.hidden_top_m,
+            floor + part.base_m,
+            float(np.percentile(heights.top_m[mask], 99.5)),
+            level,
+            position.get(part.on, -1),
+        )
+        if is_object(candidate, heights.cell_m, settings):
+            position[number] = first + len(segments)
+            segments.append(candidate)
+    return segments
+
+
+def is_object(candidate: Segment, cell_m: float, settings: SegmentationSettings) -> bool:
+    """Whether a part is big enough to be a thing rather than noise."""
+    footprint = candidate.mask | candidate.hidden
+    area = footprint.sum() * cell_m**2
+    if area < settings.min_area_m2:
+        return False
+    height = candidate.top_m - candidate.base_m
+    if height < settings.thin_m:
+        from scipy import ndimage
+
+        core = ndimage.binary_erosion(footprint, iterations=2)
+        return bool(area >= settings.min_thin_area_m2 and core.sum() * cell_m**2 > 0.3 * area)
+    return True

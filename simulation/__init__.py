@@ -1,0 +1,1 @@
+"""Objects become physics."""

@@ -1,0 +1,182 @@
+"""The command line as a person or a program meets it: help, words that are off, what stands on stdout."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.cli import COMMANDS
+from tests.app.scans import fake_scan, half_written, tree
+from tests.conftest import ROOT, Run, command, environment
+
+Shell = Callable[..., Run]
+
+
+def test_help_is_quick_and_names_every_command() -> None:
+    quickest = 9.0
+    plain = {name: value for name, value in environment(False).items() if not name.startswith("COV")}
+    for _ in range(5):
+        started = time.perf_counter()
+        done = subprocess.run(command("--help"), capture_output=True, text=True, env=plain, check=True)
+        quickest = min(quickest, time.perf_counter() - started)
+    assert all(name in done.stdout for name in COMMANDS)
+    assert quickest < 0.5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from app.cli import main; main(['--help']); print(','.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    modules = set(done.stdout.splitlines()[-1].split(","))
+    assert not modules & {"numpy", "open3d", "cv2", "trimesh", "tyro", "rich", "scipy", "pybullet"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_summary_is_the_first_line_of_the_docstring_and_help_shows_it(name: str) -> None:
+    code = f"from app.cli import load_command as load; print(load({name!r}).__doc__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(True), check=True
+    )
+    assert inspect.cleandoc(done.stdout).splitlines()[0] == COMMANDS[name]
+    shown = subprocess.run(command(name, "--help"), capture_output=True, text=True, env=environment(True), check=True)
+    assert " ".join(COMMANDS[name].split()) in " ".join(shown.stdout.split())
+    assert "--json" in shown.stdout
+
+
+def test_version(shell: Shell) -> None:
+    assert shell("--version").stdout.startswith("pocketworld 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["reconstrct", "x"], "Did you mean `pocketworld reconstruct`?"),
+        (["reconstruct", "--out", "o"], "No scan is named"),
+        (["reconstruct", "scan"], "--out"),
+        (["reconstruct", "scan", "--out", "o", "--jobs", "many"], "many"),
+        (["reconstruct", "scan", "--out", "o", "--jobs", "0"], "--jobs"),
+        (["reconstruct", "scan", "--out", "o", "--fusion.voxel-m", "fine"], "fine"),
+        (["reconstruct", "scan", "--out", "o", "--colour", "red"], "colour"),
+        (["export-scene", "nowhere", "--to", "stl"], "stl"),
+        (["export-scene", "nowhere", "--to", "glb"], "no Pocketworld project"),
+        (["simulate", "nowhere", "--check"], "no Pocketworld project"),
+        (["report", "nowhere"], "no Pocketworld project"),
+        (["inspect"], "PATH"),
+    ],
+)
+def test_words_that_are_off(shell: Shell, tmp_path: Path, words: list[str], said: str) -> None:
+    spoken = shell(*words, cwd=tmp_path)
+    assert spoken.code == 2
+    assert spoken.stdout == ""
+    assert said in spoken.stderr
+    assert "Traceback" not in spoken.stderr
+    as_json = shell(*words, "--json", cwd=tmp_path)
+    assert as_json.code == 2
+    (error,) = as_json.errors
+    assert said.replace("`", "") in (error["message"] + error["remedy"]).replace("`", "")
+    assert error["remedy"]
+    assert tree(tmp_path) == set()
+
+
+def test_stdout_holds_json_only_whatever_native_code_prints(shell: Shell, tmp_path: Path) -> None:
+    run = shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out", "--json")
+    assert run.code == 0
+    kinds = [event["event"] for event in run.events]  # every line is JSON, or this fails
+    assert kinds[-1] == "result"
+    assert set(kinds) == {"progress", "warning", "result"}
+    fractions = [event["fraction"] for event in run.events if event["event"] == "progress"]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    (project,) = run.result["projects"]
+    assert project["objects"] == 2
+    assert project["status"] == "done"
+    assert project["warnings"] == ["no up"]
+    assert Path(project["scene"]).is_file()
+
+
+def test_result_for_people(shell: Shell, tmp_path: Path) -> None:
+    run = shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out")
+    assert run.code == 0
+    assert f"{tmp_path / 'out' / 'desk'}: 2 objects" in run.stdout
+    assert "report.html" in run.stdout
+    assert "chatter" not in run.stdout + run.stderr
+    assert "warning" in run.stderr
+
+
+def test_a_stdout_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
+    scan = fake_scan(tmp_path / "desk")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command("reconstruct", scan, "--out", tmp_path / "out", "--json"),
+        stdout=writer, stderr=subprocess.PIPE, env=environment(True), timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode not in (0, 139)
+    assert b"Traceback" not in done.stderr
+    assert half_written(tmp_path) == set()
+
+
+def test_inspect(shell: Shell, tmp_path: Path) -> None:
+    scan = fake_scan(tmp_path / "desk", missing=["no colour: rgb.mp4 is missing"])
+    sheet = tmp_path / "sheet.png"
+    run = shell("inspect", scan, "--json", "--contact-sheet", sheet)
+    assert run.code == 0
+    assert run.result["format"] == "fake"
+    assert [event["message"] for event in run.events if event["event"] == "warning"] == [
+        "no colour: rgb.mp4 is missing"
+    ]
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    bad = shell("inspect", scan, "--contact-sheet", tmp_path / "sheet.gif", "--json")
+    assert bad.code == 2
+    assert shell("inspect", scan).stdout.startswith("format: fake")
+
+
+def test_inspect_of_nothing_and_of_rubbish(shell: Shell, tmp_path: Path) -> None:
+    rubbish = tmp_path / "rubbish.r3d"
+    rubbish.write_bytes(b"PK\x03\x04 and no more")
+    for scan, code in ((tmp_path / "absent", 3), (rubbish, 3), (fake_scan(tmp_path / "x") / "fake.json", 4)):
+        run = shell("inspect", scan, "--json")
+        assert run.code == code, run.stderr
+        assert run.errors[0]["remedy"]
+    (tmp_path / "empty").mkdir()
+    assert shell("inspect", tmp_path / "empty", "--json").code in (3, 4)
+
+
+def test_window_without_display(shell: Shell, tmp_path: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux has no display")
+    shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out")
+    run = shell("simulate", tmp_path / "out" / "desk", "--json", env={"DISPLAY": "", "WAYLAND_DISPLAY": ""})
+    assert run.code == 6
+    assert run.errors[0]["code"] == "no_display"
+    assert "--check" in run.errors[0]["remedy"]
+
+
+def test_check_says_what_stands_still(shell: Shell, tmp_path: Path) -> None:
+    shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out")
+    run = shell("simulate", tmp_path / "out" / "desk", "--check", "--json")
+    assert run.code == 0, run.stdout
+    assert run.result["passed"] is True
+    assert run.result["max_moved_mm"] < 3
+    spoken = shell("simulate", tmp_path / "out" / "desk", "--check")
+    assert spoken.stdout.startswith("at rest")
+
+
+def test_check_of_a_scene_that_falls(shell: Shell, tmp_path: Path) -> None:
+    shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out")
+    path = tmp_path / "out" / "desk" / "scene" / "scene.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["objects"][0]["scene_from_object"][2][3] += 0.2
+    path.write_text(json.dumps(document), encoding="utf-8")
+    run = shell("simulate", tmp_path / "out" / "desk", "--check", "--json")
+    assert run.code == 7
+    assert run.result["passed"] is False
+    assert run.result["drift"]["object_01"]["moved_mm"] > 100

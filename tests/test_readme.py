@@ -1,0 +1,140 @@
+"""Every command in the README is run as it stands there, in order, in a folder like the one it speaks of."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.cli import COMMANDS
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NEEDS_A_DISPLAY = "pocketworld simulate worlds/desk"
+TARGETS = ("demo", "test", "lint", "bench")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines() if line]
+
+
+def walk() -> list[str]:
+    """The commands of the walk; `make` and `source` have tests of their own, the sample's too."""
+    return [line for line in commands() if line.startswith("pocketworld ")]
+
+
+def test_first_commands_and_every_command_is_covered_here() -> None:
+    assert commands()[:2] == ["make demo", "make test"]
+    sample = "python -m simulation.virtual_phone --sample resources/sample_scan.zip"
+    known = {*(f"make {target}" for target in TARGETS), *walk(), sample, "source .venv/bin/activate"}
+    assert set(commands()) == known
+
+
+def test_every_command_of_the_program_is_in_the_readme() -> None:
+    assert {shlex.split(line)[1] for line in walk()} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def make(*words: str, timeout: float = 60) -> str:
+    # -o: what `install` made counts as made, or a test would install packages.
+    made = [] if "-B" in words else ["-o", ".venv/.installed"]
+    command = ["make", "--no-print-directory", *made, *words]
+    if sys.platform == "win32" or shutil.which("make") is None:
+        pytest.skip("no make here")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_targets_do_their_own_set_up(target: str) -> None:
+    assert "pip install" in make("-B", "-n", target)
+
+
+def test_make_test_and_lint_run_what_they_promise() -> None:
+    assert "pytest" in make("-n", "test")
+    assert "--cov-fail-under=85" in make("-n", "test")
+    for tool in ("ruff format --check", "ruff check", "mypy", "lint-imports"):
+        assert tool in make("-n", "lint")
+
+
+def test_benchmarks_are_there() -> None:
+    assert list((ROOT / "tests" / "bench").glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_make_demo(tmp_path: Path) -> None:
+    if not (ROOT / ".venv" / "bin" / "pocketworld").exists():
+        pytest.skip("the demo runs from .venv")
+    said = make("demo", f"OUT={tmp_path}", timeout=550)
+    assert "at rest" in said
+    assert f"{tmp_path}/sample_scan/report.html" in said
+    assert (tmp_path / "sample_scan" / "report.html").stat().st_size < 5_000_000
+
+
+def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(line)
+    program = (
+        [sys.executable, "-m", "app.cli", *words[1:]] if words[0] == "pocketworld" else [sys.executable, *words[1:]]
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    return subprocess.run(
+        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the README's reader stands: `scans` is a folder of her scans."""
+    place = tmp_path_factory.mktemp("reader")
+    made = run("pocketworld virtual-scan scans/mug.r3d --frames 24 --objects 2 --no-truth", place)
+    assert made.returncode == 0, made.stderr
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_walk_and_the_python_example(folder: Path) -> None:
+    for line in walk():
+        done = run(line, folder)
+        expected = 6 if line == NEEDS_A_DISPLAY and sys.platform.startswith("linux") else 0
+        assert done.returncode == expected, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert (folder / "worlds" / "desk" / "report.html").is_file()
+    assert (folder / "worlds" / "mug" / "scene" / "scene.json").is_file()
+    assert (folder / "desk.mp4").stat().st_size > 10_000
+    for example in blocks("python"):
+        shown = subprocess.run(
+            [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert shown.returncode == 0, shown.stderr
+        assert "convex parts" in shown.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_bundled_sample_can_be_made_again(tmp_path: Path) -> None:
+    (tmp_path / "resources").mkdir()
+    (line,) = [line for line in commands() if line.startswith("python ")]
+    done = run(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = (tmp_path / "resources" / "sample_scan.zip").stat().st_size
+    assert made == pytest.approx((ROOT / "resources" / "sample_scan.zip").stat().st_size, rel=0.02)
+    assert made < 8_000_000
