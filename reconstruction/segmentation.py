@@ -513,22 +513,24 @@ def merge_tree(thickness: npt.NDArray[np.floating[Any]], neck_ratio: float, min_
     coordinates = np.stack(np.unravel_index(order, shape), axis=1).tolist()
     for cell, place in zip(order.tolist(), coordinates, strict=True):
         value = float(flat[cell])
-        around: list[int] = []
+        around: list[tuple[float, int, int]] = []
         for axis, stride in enumerate(strides):
-            if place[axis] > 0 and owner[cell - stride] >= 0:
-                around.append(root(int(owner[cell - stride])))
-            if place[axis] < shape[axis] - 1 and owner[cell + stride] >= 0:
-                around.append(root(int(owner[cell + stride])))
-        basins = sorted(set(around), key=lambda number: (-peak[number], number))
+            for inside, beside in ((place[axis] > 0, cell - stride), (place[axis] < shape[axis] - 1, cell + stride)):
+                if inside and owner[beside] >= 0:
+                    basin = root(int(owner[beside]))
+                    around.append((float(flat[beside]), -basin, basin))
+        basins = sorted({basin for *_, basin in around}, key=lambda number: (-peak[number], number))
         if not basins:
             owner[cell] = len(parent)
             parent.append(len(parent))
             peak.append(value)
             continue
-        owner[cell] = basins[0]
+        # The way up leads to the thickest neighbour, not to the mightiest basin: that one would eat its way along the
+        # border of the others.
+        owner[cell] = max(around)[2]
         for other in basins[1:]:
             # Thin things have waists: the thinner a part, the narrower the pass must be.
-            limit = neck_ratio * min(1.0, peak[other] / (2.0 * min_radius))
+            limit = neck_ratio * min(1.0, peak[other] / max(2.0 * min_radius, 1e-9))
             if peak[other] < min_radius or value >= limit * peak[other]:
                 parent[other] = basins[0]
     names = {number: root(number) for number in range(len(parent))}

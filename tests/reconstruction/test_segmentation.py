@@ -90,7 +90,6 @@ def test_discs_that_touch_are_parted_in_the_middle(turned: bool) -> None:
     assert (np.sum(parts, axis=0) == mask).all()
 
 
-@pytest.mark.xfail(strict=True, reason="merge_tree lets a plateau's rim go to the neighbouring basin")
 def test_boxes_that_touch_along_part_of_a_face_are_parted_there() -> None:
     rise = np.zeros((50, 50), np.float32)
     rise[10:25, 10:25] = 0.05
