@@ -33,7 +33,9 @@ class CompletionSettings:
     """All measured surface is moved out by this much (m): depth cameras smooth, which shrinks convex things by up to a
     millimetre and eats thin walls."""
     min_cavity_m3: float = 2e-6
-    """An opening of at least this volume (m³), seen from above, makes an object a container."""
+    """An opening of at least this volume (m³), seen from above, makes an object a container …"""
+    min_opening_m: float = 0.012
+    """… that was seen to go down at least this far (m): the dented top of a closed box is no opening."""
     frontier_share: float = 0.3
     """The unseen depths of a container must underlie at least this share of its opening."""
     wall_m: tuple[float, float] = (0.003, 0.008)
@@ -237,6 +239,10 @@ def opened_cavity(
     filled = np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
     cavity = filled & ~inside & known
     if cavity.sum() * voxel**3 < settings.min_cavity_m3:
+        return solid
+    # A dent spreads over a slice or two; an opening goes on through many.
+    open_slices = (cavity.sum(axis=(0, 1)) * voxel**2 >= settings.min_opening_m**2).sum()
+    if open_slices * voxel < settings.min_opening_m:
         return solid
     depth_m = ndimage.distance_transform_edt(filled) * voxel
     walled = cavity.any(axis=(0, 1))

@@ -118,6 +118,17 @@ def test_a_solid_block_is_not_hollowed() -> None:
     assert (made == measured.sdf_m).all()
 
 
+def test_a_closed_block_with_a_dented_lid_is_not_hollowed() -> None:
+    def dented(p: FloatArray) -> FloatArray:
+        dent = np.maximum(np.hypot(p[..., 0], p[..., 1]) - 0.03, 0.094 - p[..., 2])
+        return np.asarray(np.maximum(cylinder_field(0.04, 0.1)(p), -dent))
+
+    # Of the dent's bottom nothing was measured: only the free space over it.
+    measured = measured_of(dented, lambda p: np.where(np.hypot(p[..., 0], p[..., 1]) < 0.03, dented(p), 1.0))
+    made = opened_cavity(measured.sdf_m, measured.known, 0.0125, VOXEL, SETTINGS)
+    assert (made == measured.sdf_m).all()
+
+
 def test_a_tray_whose_floor_was_seen_is_not_hollowed_further() -> None:
     def tray(p: FloatArray) -> FloatArray:
         radius = np.hypot(p[..., 0], p[..., 1])
