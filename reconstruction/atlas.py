@@ -1,7 +1,8 @@
-"""Unwrap a mesh onto a texture image (xatlas) and say which surface point every texel shows."""
+"""Texture images: unwrap a mesh onto one (xatlas), bake vertex colours into one, stack several into one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from reconstruction.mesh import Mesh
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+ByteImage = npt.NDArray[np.uint8]
 _PADDING = 4  # texels between charts: bilinear lookups and two levels of mipmaps stay inside
 
 
@@ -129,3 +131,49 @@ def _barycentric(corners: FloatArray, face: IntArray, x: IntArray, y: IntArray) 
         outside = np.maximum(outside, distance)
     outside[degenerate[face]] = np.inf
     return barycentric, outside
+
+
+def baked(mesh: Mesh) -> Mesh:
+    """`mesh` with the colours of its vertices (grey without any) as a texture, for readers that know no such colours.
+
+    Every face gets a block of 2 × 2 texels and its corners three of the texels' middles; the fourth texel is what
+    makes the bilinear lookup between them linear.
+    """
+    count = len(mesh.faces)
+    colors = np.full((len(mesh.vertices), 3), 170, dtype=np.uint8) if mesh.colors is None else mesh.colors
+    corner = colors[mesh.faces].astype(np.int64)
+    fourth = (corner[:, 1] + corner[:, 2] - corner[:, 0]).clip(0, 255)
+    columns = max(1, int(np.ceil(np.sqrt(count))))
+    rows = max(1, -(-count // columns))
+    picture = np.zeros((2 * rows, 2 * columns, 3), dtype=np.uint8)
+    row, column = 2 * (np.arange(count) // columns), 2 * (np.arange(count) % columns)
+    for (down, right), value in zip(
+        ((0, 0), (0, 1), (1, 0), (1, 1)), (corner[:, 0], corner[:, 1], corner[:, 2], fourth), strict=True
+    ):
+        picture[row + down, column + right] = value
+    x = (column[:, None] + np.array([0.5, 1.5, 0.5])) / (2 * columns)
+    y = 1.0 - (row[:, None] + np.array([0.5, 0.5, 1.5])) / (2 * rows)
+    return Mesh(mesh.vertices, mesh.faces, np.stack([x, y], axis=-1).astype(np.float32), picture, mesh.colors, mesh.seen)
+
+
+def stack_textures(pictures: Sequence[ByteImage]) -> tuple[list[tuple[FloatArray, FloatArray]], ByteImage]:
+    """One atlas of several pictures, one below the other, with a replicated border of two pixels.
+
+    Returns:
+        For each picture the origin and the extent ``(2,)`` of its place in texture coordinates (from the middle of its
+        first texel to the middle of its last), and the atlas.
+    """
+    margin = 2
+    width = max(picture.shape[1] for picture in pictures) + 2 * margin
+    height = sum(picture.shape[0] + 2 * margin for picture in pictures)
+    atlas = np.zeros((height, width, 3), dtype=np.uint8)
+    boxes, top = [], 0
+    for picture in pictures:
+        rows, cols = picture.shape[:2]
+        block = np.pad(picture, ((margin, margin), (margin, width - cols - margin), (0, 0)), mode="edge")
+        atlas[top : top + rows + 2 * margin] = block
+        bottom = top + margin + rows
+        origin = np.array([(margin + 0.5) / width, 1.0 - (bottom - 0.5) / height])
+        boxes.append((origin, np.array([(cols - 1) / width, (rows - 1) / height])))
+        top += rows + 2 * margin
+    return boxes, atlas

@@ -1,19 +1,21 @@
-"""What stays where it is: the coarse surface without the objects, and the outlines of the supports."""
+"""What stays where it is: the coarse surface without the objects, with clean tabletops, and the supports' outlines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from reconstruction.atlas import baked, stack_textures
 from reconstruction.capture import FloatArray
 from reconstruction.fusion import Fusion
 from reconstruction.heightmap import Ground, HeightMap
 from reconstruction.mesh import Mesh
 from reconstruction.scene import Support
 from reconstruction.supports import CELL_M, Placement
+from reconstruction.tabletop import Tabletop, TabletopSettings
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,22 @@ class BackgroundSettings:
     """Triangles kept; fewer loads faster, more shows more of the room."""
     clearance_m: float = 0.012
     """Surface nearer (m) than this to an object belongs to the object."""
+    top_band_m: float = 0.02
+    """Coarse surface this near (m) to a support is replaced by its clean top."""
+    tabletop: TabletopSettings = field(default_factory=TabletopSettings)
+    """How the tops of supports are made."""
 
 
-def background_mesh(coarse: Fusion, solids: Sequence[Mesh], settings: BackgroundSettings) -> Mesh | None:
-    """The coarse fused surface less the objects, simplified; None where nothing is left."""
+Top = tuple[HeightMap, Ground, Tabletop]
+
+
+def background_mesh(
+    coarse: Fusion, solids: Sequence[Mesh], settings: BackgroundSettings, tops: Sequence[Top] = ()
+) -> Mesh | None:
+    """The coarse fused surface less the objects and less what `tops` replace, simplified; None where nothing is left.
+
+    `solids` and `tops` are in the frame of `coarse`.
+    """
     mesh = coarse.mesh(settings.min_weight)
     if len(mesh.faces) == 0:
         return None
@@ -42,8 +56,54 @@ def background_mesh(coarse: Fusion, solids: Sequence[Mesh], settings: Background
         near = near[mesh.vertices[near, 2] > low[2] + reach + 0.5 * coarse.voxel_m]
         if len(near):
             keep[near[_distance(solid, mesh.vertices[near]) < reach]] = False
-    mesh = _with_faces(mesh, np.asarray(keep[mesh.faces].all(axis=1)))
+    vertices = mesh.vertices.copy()
+    for heights, ground, top in tops:
+        covered, tucked = _under(top, heights, ground, vertices, coarse.voxel_m, settings)
+        keep &= ~covered
+        # What reaches in from the rim goes just below the clean top.
+        vertices[tucked, 2] = top.mesh.vertices[0, 2] - 0.002
+    mesh = _with_faces(replace(mesh, vertices=vertices), np.asarray(keep[mesh.faces].all(axis=1)))
     return None if len(mesh.faces) == 0 else _simplified(mesh, settings.max_faces)
+
+
+def _under(
+    top: Tabletop, heights: HeightMap, ground: Ground, vertices: FloatArray, voxel_m: float, s: BackgroundSettings
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which vertices are the top's own surface, and which of them lie within a voxel of its outline."""
+    from scipy import ndimage
+
+    inner = ndimage.distance_transform_edt(np.pad(top.mask, 1))[1:-1, 1:-1] * heights.cell_m
+    cell = np.round((vertices[:, :2] - heights.origin) / heights.cell_m).astype(np.int64)
+    within = np.all((cell >= 0) & (cell < top.mask.shape), axis=1)
+    cell = np.clip(cell, 0, np.array(top.mask.shape) - 1)
+    depth = np.where(within, inner[cell[:, 0], cell[:, 1]], 0.0)
+    level = np.abs(vertices[:, 2] - ground.height_m[cell[:, 0], cell[:, 1]]) < s.top_band_m
+    return level & (depth > voxel_m), level & (depth > 0.0) & (depth <= voxel_m)
+
+
+def with_tops(rest: Mesh | None, tops: Sequence[Mesh]) -> Mesh | None:
+    """`rest` (colours at its vertices) and the textured `tops` as one mesh with one texture; None where all is empty.
+
+    Without any colour the result has none.
+    """
+    parts = [mesh for mesh in ([] if rest is None else [rest]) + list(tops) if len(mesh.faces)]
+    if not parts:
+        return None
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in parts)])
+    vertices = np.concatenate([mesh.vertices for mesh in parts])
+    faces = np.concatenate([mesh.faces + start for mesh, start in zip(parts, starts, strict=False)])
+    if all(mesh.colors is None and mesh.texture is None for mesh in parts):
+        return Mesh(vertices, faces)
+    painted = [mesh if mesh.texture is not None else baked(mesh) for mesh in parts]
+    pictures = [mesh.texture for mesh in painted if mesh.texture is not None]
+    boxes, texture = stack_textures(pictures)
+    corner_uv = []
+    for mesh, picture, (origin, extent) in zip(painted, pictures, boxes, strict=True):
+        size = np.array(picture.shape[1::-1], dtype=np.float64)
+        # The stack's places run between the middles of texels, a mesh's own coordinates between their edges.
+        own = (np.asarray(mesh.corner_uv, dtype=np.float64) * size - 0.5) / np.maximum(size - 1.0, 1.0)
+        corner_uv.append(origin + own * extent)
+    return Mesh(vertices, faces, np.concatenate(corner_uv).astype(np.float32), texture)
 
 
 def _distance(solid: Mesh, points: FloatArray) -> FloatArray:

@@ -7,7 +7,7 @@ bottom, and the neighbours keep what is theirs. Where the phone measured, the me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from reconstruction.capture import FloatArray
 from reconstruction.mesh import Mesh
 from reconstruction.refusion import Grid, Measured
+from reconstruction.symmetry import SymmetrySettings, turned, upright_axis
 
 BoolGrid3 = npt.NDArray[np.bool_]
 
@@ -38,14 +39,22 @@ class CompletionSettings:
     """… that was seen to go down at least this far (m): the dented top of a closed box is no opening."""
     frontier_share: float = 0.3
     """The unseen depths of a container must underlie at least this share of its opening."""
+    thin_m: float = 0.017
+    """A narrow valley of distances up to this wide (m) between free space on both sides is a thin wall or bar …"""
+    thin_share: float = 0.38
+    """… where it goes down to this share of the free space beside it: a phone's blurred edges miss rims half the time."""
     wall_m: tuple[float, float] = (0.003, 0.008)
     """Least and greatest wall thickness (m) believed of a container."""
     poisson_depth: int = 7
     """Octree depth of the Poisson solve: 7 resolves 1/128 of the object's size."""
+    smoothing_steps: int = 5
+    """How often the surface is smoothed (Taubin): more rounds edges, none leaves the noise of the last measurement."""
     simplify_m: float = 0.0004
     """Triangles are merged as long as the surface moves less than this (m) …"""
     max_faces: int = 6000
     """… or by more where it takes that to have at most so many."""
+    symmetry: SymmetrySettings = field(default_factory=SymmetrySettings)
+    """When one side of an object speaks for the other."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ def complete(
     base_m: float,
     settings: CompletionSettings,
     ceiling: Ceiling | None = None,
+    top_m: float = np.inf,
 ) -> tuple[Mesh, BoolGrid3] | None:
     """The closed solid of one object and where its surface was measured, or None where nothing solid is left.
 
@@ -78,12 +88,22 @@ def complete(
         base_m: z of what it stands on.
         settings: see there.
         ceiling: what stands on the object, or None.
+        top_m: z above which nothing thin is looked for, see `refusion.highest_hits`.
     """
     rim = outside_m > -settings.foot_width_m
     floor = np.where(rim, np.float32(base_m + settings.foot_m), np.float32(base_m + 0.5 * settings.foot_m))
     points, normals = surface_points(measured, outside_m, floor)
     if ceiling is not None:
         points, normals = _below(points, normals, ceiling, measured)
+    seen_known = measured.known
+    axis = upright_axis(points, normals, settings.symmetry)
+    if axis is not None:
+        measured = turned(measured, outside_m < settings.guess_margin_m, axis, settings.symmetry)
+    measured = with_thin_walls(measured, top_m, settings)
+    if axis is not None:
+        points, normals = surface_points(measured, outside_m, floor)
+        if ceiling is not None:
+            points, normals = _below(points, normals, ceiling, measured)
     outer = outward(points, normals, outside_m, measured)
     points, normals = with_foot(points, normals, outer, base_m, settings)
     sdf = np.where(measured.known, measured.sdf_m, np.float32(np.nan))
@@ -106,11 +126,33 @@ def complete(
         solid = np.where(covered, np.minimum(solid, -np.float32(measured.voxel_m)), solid)
         above = (z - np.float32(ceiling.top_m))[None, None, :]
         solid = np.where(ceiling.limited[:, :, None], np.maximum(solid, above), solid)
-    solid = opened_cavity(
-        solid.astype(np.float32), measured.known, base_m - measured.origin[2], measured.voxel_m, settings
-    )
+    base_above_origin = base_m - float(measured.origin[2])
+    for carve in (opened_cavity, thinned_shell):
+        solid = carve(solid.astype(np.float32), measured.known, base_above_origin, measured.voxel_m, settings)
     mesh = closed_mesh(solid.astype(np.float32), measured, settings)
-    return None if mesh is None else (mesh, ~untrusted)
+    return None if mesh is None else (mesh, seen_known & ~untrusted)
+
+
+def with_thin_walls(measured: Measured, top_m: float, settings: CompletionSettings) -> Measured:
+    """`measured` with rims, handles and shafts below `top_m` solid that only some of the views hit.
+
+    Views that pass a thin thing pull the mean distance in it above zero, but the valley stays: its floor is drawn down
+    to just below zero where that takes no more than a share of the free space beside it.
+    """
+    from scipy import ndimage
+
+    voxel = measured.voxel_m
+    sdf = np.where(measured.known, measured.sdf_m, np.float32(-0.005))
+    size = 2 * max(1, round(0.5 * settings.thin_m / voxel)) + 1
+    beside = ndimage.grey_closing(sdf, size=(size, size, size))
+    floor = ndimage.minimum_filter(sdf, size=3)
+    lift = np.clip(floor + np.float32(0.001), 0.0, np.float32(settings.thin_share) * beside)
+    drawn = sdf - lift
+    # A rim that shows again above a gap of a few voxels is one wall with what shows below.
+    drawn = np.minimum(drawn, ndimage.grey_opening(drawn, size=(1, 1, 2 * max(1, round(0.005 / voxel)) + 1)))
+    z = measured.origin[2] + voxel * np.arange(sdf.shape[2])
+    valley = measured.known & (beside > 0.0025) & (z < top_m)
+    return replace(measured, sdf_m=np.where(valley, drawn, measured.sdf_m).astype(np.float32))
 
 
 def surface_points(measured: Measured, outside_m: Grid, floor_m: Grid) -> tuple[FloatArray, FloatArray]:
@@ -237,7 +279,7 @@ def opened_cavity(
 
     inside = solid < 0
     filled = np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
-    cavity = filled & ~inside & known
+    cavity = _open_above(filled & ~inside & known, inside, voxel, settings)
     if cavity.sum() * voxel**3 < settings.min_cavity_m3:
         return solid
     # A dent spreads over a slice or two; an opening goes on through many.
@@ -260,6 +302,46 @@ def opened_cavity(
     joined = np.unique(labels[cavity])
     hollow &= np.isin(labels, joined[joined > 0])
     return np.where(hollow, np.minimum(depth_m - wall, 2 * voxel), solid).astype(np.float32)
+
+
+def _open_above(cavity: BoolGrid3, inside: BoolGrid3, voxel: float, settings: CompletionSettings) -> BoolGrid3:
+    """The pieces of `cavity` that a pea can fall into from above: not the air between a toy car's wheels."""
+    from scipy import ndimage
+
+    covered = np.flip(np.maximum.accumulate(np.flip(inside, axis=2), axis=2), axis=2)
+    labels, count = ndimage.label(cavity)
+    if count == 0:
+        return cavity
+    columns = np.zeros(count + 1)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        piece = (labels[box] == label) & ~covered[box]
+        columns[label] = piece.any(axis=2).sum()
+    return np.asarray((columns * voxel**2 >= settings.min_opening_m**2)[labels] & cavity)
+
+
+def thinned_shell(
+    solid: Grid, known: BoolGrid3, base_above_origin_m: float, voxel: float, settings: CompletionSettings
+) -> Grid:
+    """`solid` without what was guessed under the flanks of an open vessel, where the phone could not look.
+
+    A vessel is a shell: its floor is as thick as the cavity's bottom lies above what it stands on, its walls no
+    thicker. What is unknown and lies deeper below the cavity than that is air.
+    """
+    from scipy import ndimage
+
+    inside = solid < 0
+    filled = np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
+    cavity = _open_above(filled & ~inside, inside, voxel, settings)
+    open_slices = (cavity.sum(axis=(0, 1)) * voxel**2 >= settings.min_opening_m**2).sum()
+    if cavity.sum() * voxel**3 < settings.min_cavity_m3 or open_slices * voxel < settings.min_opening_m:
+        return solid
+    columns = cavity.any(axis=2)
+    bottom = np.argmax(cavity, axis=2)[columns] * voxel - base_above_origin_m
+    floor = float(np.percentile(bottom, 10))
+    shell = max(floor, settings.wall_m[1]) + 1.5 * voxel
+    deep = ndimage.distance_transform_edt(~cavity) * voxel - shell
+    air = inside & ~known & (deep > 0)
+    return np.where(air, np.minimum(deep, 2 * voxel), solid).astype(np.float32)
 
 
 def _poisson_distance(
@@ -328,6 +410,7 @@ def _isosurface(solid: Grid, origin: FloatArray, voxel: float, settings: Complet
     faces = surface.triangle.indices.numpy().astype(np.int64)
     if len(faces) == 0:
         return None
+    vertices = _smoothed(vertices, faces, settings.smoothing_steps)
     body = manifold3d.Manifold(manifold3d.Mesh64(vertices, faces.astype(np.uint64)))
     if body.volume() < 0:
         body = manifold3d.Manifold(manifold3d.Mesh64(vertices, faces[:, ::-1].astype(np.uint64)))
@@ -344,6 +427,17 @@ def _isosurface(solid: Grid, origin: FloatArray, voxel: float, settings: Complet
     points = np.asarray(result.vert_properties)[:, :3].astype(np.float64)
     triangles = np.asarray(result.tri_verts, dtype=np.int64)
     return Mesh(_apart(points, triangles), triangles)
+
+
+def _smoothed(vertices: FloatArray, faces: npt.NDArray[np.int64], steps: int) -> FloatArray:
+    """Noise of the size of a voxel taken out without shrinking (Taubin, "A signal processing approach to fair surface
+    design", 1995).
+    """
+    import trimesh
+
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    smooth = trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=2 * steps)
+    return np.asarray(smooth.vertices, dtype=np.float64)
 
 
 def _apart(vertices: FloatArray, faces: npt.NDArray[np.int64]) -> FloatArray:

@@ -13,7 +13,7 @@ from reconstruction.fusion import Box
 from reconstruction.heightmap import Ground, HeightMap
 from reconstruction.mesh import Mesh
 from reconstruction.progress import Progress, silent
-from reconstruction.refusion import Grid, Measured, RefusionSettings, measure
+from reconstruction.refusion import Grid, Measured, RefusionSettings, highest_hits, measure
 from reconstruction.segmentation import Segment
 from reconstruction.views import DepthView
 
@@ -82,7 +82,8 @@ def shape_object(
     measured = measure(views, box, settings.refusion)
     outside = outside_distance(heights, segments, number, measured, settings)
     ceiling = _hidden_ceiling(heights, item, measured)
-    result = complete(measured, outside, item.base_m, settings.completion, ceiling)
+    top = highest_hits(views, measured, outside < 0.0)
+    result = complete(measured, outside, item.base_m, settings.completion, ceiling, top)
     if result is None:
         return None
     mesh, trusted = result

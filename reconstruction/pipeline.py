@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from reconstruction.background import BackgroundSettings, background_mesh, support_outlines
+from reconstruction.background import BackgroundSettings, background_mesh, support_outlines, with_tops
 from reconstruction.capture import Capture, FloatArray
 from reconstruction.decomposition import DecompositionSettings, Parts, convex_parts
 from reconstruction.errors import ReconstructionError
@@ -26,6 +26,7 @@ from reconstruction.quality import advice
 from reconstruction.scene import Scene, SceneObject, Support
 from reconstruction.segmentation import Segment, SegmentationSettings, segment
 from reconstruction.supports import SupportSettings, place_scene, support_boxes
+from reconstruction.tabletop import Tabletop, tabletops
 from reconstruction.texture import TextureSettings, TextureView, texture_meshes
 from reconstruction.views import DepthView, ViewSettings, load_views
 
@@ -87,6 +88,7 @@ class Bench:
     ground: Ground
     segments: list[Segment]
     shapes: list[Shape]
+    tops: list[Tabletop]
 
 
 class _Steps:
@@ -151,17 +153,18 @@ def reconstruct(
     supports = support_outlines(placement, [(b.heights, b.ground) for b in benches], lift)
     rest = steps.run("background", 0.06, lambda p: _background(coarse, benches, lift, s))
     meshes = [shape.mesh for shape in shapes]
+    tops = [top.mesh.moved(lift) for bench in benches for top in bench.tops]
     colored = steps.run(
         "texture",
         0.15,
-        lambda p: _textured(capture, keys, poses, scene_from_capture, meshes, rest, s, p),
+        lambda p: _textured(capture, keys, poses, scene_from_capture, [*meshes, *tops], rest, s, p),
     )
     parts = steps.run("parts", 0.15, lambda p: convex_parts(meshes, s.parts, jobs, cache_folder, p))
-    objects = steps.run("material", 0.02, lambda p: assemble(shapes, colored, parts, supports, s))
+    objects = steps.run("material", 0.02, lambda p: assemble(shapes, colored[: len(meshes)], parts, supports, s))
     scene = Scene(
         scene_from_capture=scene_from_capture,
         supports=supports,
-        background=rest,
+        background=with_tops(rest, colored[len(meshes) :]),
         objects=objects,
         metric=capture.metric,
         warnings=advice(capture, refined, supports, objects, parts),
@@ -194,12 +197,13 @@ def _bench(
     shapes = steps.run(
         "shape", 0.2 * share, lambda p: shape_objects(views, heights, ground, segments, s.shape, p, first_support)
     )
-    return Bench(heights, ground, segments, shapes)
+    return Bench(heights, ground, segments, shapes, tabletops(heights, ground, segments, s.background.tabletop))
 
 
 def _background(coarse: Fusion, benches: Sequence[Bench], lift: FloatArray, s: ReconstructSettings) -> Mesh | None:
     solids = [shape.mesh for bench in benches for shape in bench.shapes]
-    rest = background_mesh(coarse, solids, s.background)
+    tops = [(bench.heights, bench.ground, top) for bench in benches for top in bench.tops]
+    rest = background_mesh(coarse, solids, s.background, tops)
     return None if rest is None else rest.moved(lift)
 
 

@@ -12,7 +12,7 @@ on the height map over the ground:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,7 +43,20 @@ class SegmentationSettings:
     min_groove_part_m2: float = 1.2e-3
     """… of at least this footprint (m²) each."""
     neck_ratio: float = 0.62
-    """Two thick parts are two things if the neck between them is narrower than this share of the thinner part."""
+    """Two thick parts are two things if the neck between them is narrower than this share of the thinner part …"""
+    colored_neck_ratio: float = 0.85
+    """… or than this where they differ in colour by more than `other_color` …"""
+    same_neck_ratio: float = 0.6
+    """… or than this where they differ by less than `same_color`; a long neck (a bar) then joins them anyhow."""
+    same_color: float = 10.0
+    """Parts whose mean colours are nearer than this (CIE L*a*b*, lightness halved) may be one thing …"""
+    other_color: float = 24.0
+    """… and parts farther apart than this are two."""
+    flush_share: float = 0.5
+    """What rises from a flat top of its own colour and ends flush with it along this share of its outline is part of
+    it, where the two together are no more than one convex form from above: a bracket's upright, a toy car's cabin."""
+    bar_length: float = 1.6
+    """A neck longer than this many times its half width is a bar between two ends, not a place where things touch."""
     min_part_radius_m: float = 0.011
     """Parts thinner than this radius (m) are handles and spouts, never things of their own."""
     min_ledge_area_m2: float = 1.5e-3
@@ -56,6 +69,8 @@ class SegmentationSettings:
     """Something stands *beside* a flat top only if that top is at least this share of the lower thing."""
     side_step_m: float = 0.012
     """The same for a thing that stands beside the flat top rather than on it."""
+    wall_gap_m: float = 0.03
+    """Pieces of a thin wall are one thing across gaps up to this wide (m) if together they enclose something."""
     inside_share: float = 0.55
     """Share of an object's footprint that must lie on the support: the rest may hang over its edge."""
 
@@ -112,10 +127,14 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
     raised = (rise > threshold) & np.isfinite(heights.top_m)
     raised = ndimage.binary_opening(raised, iterations=1) | (raised & (rise > 3 * threshold))
     labels, count = ndimage.label(raised, structure=np.ones((3, 3)))
+    labels = joined_walls(labels, rise, heights.cell_m, settings)
     segments: list[Segment] = []
+    lab = lab_colors(heights)
     field = support_field(ground)
     boxes = ndimage.find_objects(labels)
     for label in range(1, count + 1):
+        if boxes[label - 1] is None:
+            continue
         window = tuple(
             slice(max(0, part.start - 2), min(part.stop + 2, size))
             for part, size in zip(boxes[label - 1], labels.shape, strict=True)
@@ -128,12 +147,69 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
         pieces = [
             piece
             for bulk in split_grooves(mask, rise[window], heights.cell_m, settings)
-            for piece in split_necks(bulk, rise[window], heights.cell_m, settings)
+            for piece in split_necks(bulk, rise[window], heights.cell_m, settings, lab[window])
         ]
+        parts: list[Part] = []
         for piece in pieces:
-            parts = split(piece, rise[window], heights.cell_m, settings)
-            segments += _placed(parts, window, rise, heights, ground, settings, first=len(segments))
+            found = split(piece, rise[window], heights.cell_m, settings, lab[window])
+            parts += [replace(part, on=part.on + len(parts) if part.on >= 0 else -1) for part in found]
+        parts = with_joined_walls(parts, rise[window], heights.cell_m, settings)
+        segments += _placed(parts, window, rise, heights, ground, settings, first=len(segments))
     return _nested(segments, rise, heights.cell_m)
+
+
+def joined_walls(labels: IntGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> IntGrid:
+    """`labels` ``(X, Y)`` with blobs that are pieces of one thin wall given one label, the lowest.
+
+    The rim of a tray comes in pieces where the phone missed it. Pieces are thin, equally high and end close to each
+    other, and together they go round a floor.
+    """
+    from scipy import ndimage
+
+    result = labels.copy()
+    walls: list[tuple[int, float]] = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        piece = labels[box] == label
+        radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
+        if radius < settings.min_part_radius_m and piece.sum() * cell_m**2 >= 0.5 * settings.min_area_m2:
+            walls.append((label, float(np.percentile(rise[box][piece], 75))))
+    reach = max(1, round(0.5 * settings.wall_gap_m / cell_m))
+    group = {label: label for label, _ in walls}
+    for number, (first, height) in enumerate(walls):
+        beside = ndimage.binary_dilation(labels == first, iterations=2 * reach)
+        for second, other in walls[number + 1 :]:
+            if abs(height - other) < settings.side_step_m and (beside & (labels == second)).any():
+                old, new = group[second], group[first]
+                group = {label: new if name == old else name for label, name in group.items()}
+    for name in sorted(set(group.values())):
+        members = [label for label, own in group.items() if own == name]
+        whole = np.pad(np.isin(labels, members), reach + 1)
+        near = ndimage.distance_transform_edt(~whole) <= reach
+        enclosed = ndimage.binary_fill_holes(near).sum() - near.sum()
+        if len(members) > 1 and enclosed * cell_m**2 >= settings.min_area_m2:
+            result[np.isin(labels, members)] = min(members)
+    return result
+
+
+def with_joined_walls(
+    parts: list[Part], rise: FloatGrid, cell_m: float, settings: SegmentationSettings
+) -> list[Part]:
+    """`parts` of one blob with the pieces of one thin wall joined, see `joined_walls`."""
+    labels = np.zeros(rise.shape, dtype=np.int32)
+    carriers = {part.on for part in parts}
+    for number, part in enumerate(parts):
+        if part.on < 0 and number not in carriers and not part.hidden.any():
+            labels[part.mask] = number + 1
+    joined = joined_walls(labels, rise, cell_m, settings)
+    result = list(parts)
+    for number in range(len(parts)):
+        into = int(joined[labels == number + 1][0]) - 1 if (labels == number + 1).any() else number
+        if into != number:
+            result[into] = replace(result[into], mask=result[into].mask | parts[number].mask)
+            result[number] = replace(parts[number], mask=np.zeros_like(parts[number].mask))
+    return result
 
 
 def _nested(segments: list[Segment], rise: FloatGrid, cell_m: float) -> list[Segment]:
@@ -197,7 +273,9 @@ def is_background(
     return bool((ground.level[window][ring] >= 0).mean() < 0.15)
 
 
-def split(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> list[Part]:
+def split(
+    mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings, lab: FloatGrid | None = None
+) -> list[Part]:
     """The things of one blob; what carries another stands before it in the list."""
     from scipy import ndimage
 
@@ -206,11 +284,14 @@ def split(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segmentation
     if inner is not None:
         content, level = inner
         outer = Part(mask & ~content, content, level)
-        return [outer, *(Part(piece, nothing, 0.0, level, 0) for piece in split_necks(content, rise, cell_m, settings))]
+        return [outer, *(Part(piece, nothing, 0.0, level, 0) for piece in split_necks(content, rise, cell_m, settings, lab))]
     found = find_ledge(mask, rise, cell_m, settings)
     if found is None:
-        return [Part(part, nothing) for part in split_necks(mask, rise, cell_m, settings)]
-    rest, uppers = mask.copy(), found.raised
+        return [Part(part, nothing) for part in split_necks(mask, rise, cell_m, settings, lab)]
+    uppers = [upper for upper in found.raised if not _grown_from(upper, mask, lab, settings)]
+    if not uppers:
+        return [Part(part, nothing) for part in split_necks(mask, rise, cell_m, settings, lab)]
+    rest = mask.copy()
     for upper in uppers:
         rest &= ~upper
     labels, _ = ndimage.label(rest, structure=np.ones((3, 3)))
@@ -235,14 +316,31 @@ def split(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segmentation
     hidden_top = min([base for base, on_top in zip(bases, stacked, strict=True) if on_top], default=0.0)
     low = np.where(hidden, np.float32(found.height_m), rise)
     parts = [
-        Part(piece & rest, piece & hidden, hidden_top) for piece in split_necks(body | hidden, low, cell_m, settings)
+        Part(piece & rest, piece & hidden, hidden_top) for piece in split_necks(body | hidden, low, cell_m, settings, lab)
     ]
     uppers = _with_leftovers(uppers, stacked, rest & ~body)
     for upper, on_top, base in zip(uppers, stacked, bases, strict=True):
         carrier = int(np.argmax([(upper & part.hidden).sum() for part in parts])) if on_top else -1
-        for piece in split_necks(upper, rise - np.float32(base), cell_m, settings):
+        for piece in split_necks(upper, rise - np.float32(base), cell_m, settings, lab):
             parts.append(Part(piece, nothing, 0.0, base, carrier))
     return parts
+
+
+def _grown_from(upper: BoolGrid, mask: BoolGrid, lab: FloatGrid | None, settings: SegmentationSettings) -> bool:
+    """Whether `upper` is the raised part of one thing rather than another thing on or beside the rest of `mask`."""
+    from scipy import ndimage
+
+    if lab is None:
+        return False
+    ring = ndimage.binary_dilation(upper, iterations=2) & ~upper
+    if (ring & ~mask).sum() < settings.flush_share * ring.sum() or mask.sum() < 0.9 * _convex_hull(mask).sum():
+        return False
+    around = ndimage.binary_dilation(upper, iterations=8) & mask & ~ndimage.binary_dilation(upper, iterations=2)
+    inner = upper & ndimage.binary_erosion(upper, iterations=1)
+    sides = [lab[cells][np.isfinite(lab[cells][:, 0])] for cells in (inner, around)]
+    if min(len(side) for side in sides) < 8:
+        return False
+    return float(np.linalg.norm(np.median(sides[0], axis=0) - np.median(sides[1], axis=0))) < settings.same_color
 
 
 def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float) -> float:
@@ -429,7 +527,8 @@ def split_grooves(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segm
     closed = ndimage.grey_closing(np.where(mask, rise, 0), size=(width, width))
     depth = closed - rise
     groove = mask & (closed < settings.groove_below_m) & (depth > np.maximum(0.005, 0.35 * closed))
-    if not groove.any():
+    # The moat between a tray's rim and what stands in the tray parts nothing that lies side by side.
+    if not groove.any() or find_contents(mask, rise, cell_m, settings) is not None:
         return [mask]
     labels, count = ndimage.label(mask & ~groove)
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * cell_m**2
@@ -442,8 +541,25 @@ def split_grooves(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segm
     return [mask & (owner == label) for label in large]
 
 
-def split_necks(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> list[BoolGrid]:
-    """Parts of `mask` that touch only through a neck, by watershed on the distance transform of its slices."""
+def lab_colors(heights: HeightMap) -> FloatGrid:
+    """``(X, Y, 3)`` colours of the cells in CIE L*a*b*, lightness halved (it changes with the light); NaN without any."""
+    import cv2
+
+    if heights.rgb is None:
+        return np.full((*heights.top_m.shape, 3), np.nan, dtype=np.float32)
+    lab = cv2.cvtColor(heights.rgb.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
+    lab[..., 0] *= 0.5
+    lab[~np.isfinite(heights.top_m)] = np.nan
+    return np.asarray(lab, dtype=np.float32)
+
+
+def split_necks(
+    mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings, lab: FloatGrid | None = None
+) -> list[BoolGrid]:
+    """Parts of `mask` that touch only through a neck, by watershed on the distance transform of its slices.
+
+    How narrow the neck must be depends on how much the parts differ in colour (`lab` ``(X, Y, 3)``).
+    """
     from scipy import ndimage
 
     if mask.sum() * cell_m**2 < 2 * settings.min_area_m2:
@@ -455,7 +571,7 @@ def split_necks(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segmen
         solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask & (rise > level), 3), iterations=2))
         slices.append(ndimage.distance_transform_edt(solid)[3:-3, 3:-3])
     thickness = np.stack(slices, axis=-1) * cell_m
-    owner = merge_tree(thickness, settings.neck_ratio, settings.min_part_radius_m)
+    owner = merge_tree(thickness, _NeckRule(thickness, cell_m, settings, lab), settings.min_part_radius_m)
     # A cell belongs to the part that owns its highest solid slice.
     solid = owner >= 0
     highest = solid.shape[2] - 1 - np.argmax(solid[..., ::-1], axis=2)
@@ -469,6 +585,62 @@ def split_necks(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segmen
         cell_owner = np.where(missing, cell_owner[tuple(nearest)], cell_owner)
     parts = [mask & (cell_owner == name) for name in names]
     return _without_crumbs(parts, cell_m, settings)
+
+
+class _NeckRule:
+    """How narrow a neck must be for the parts on its two sides to be two things."""
+
+    def __init__(
+        self,
+        thickness: npt.NDArray[np.floating[Any]],
+        cell_m: float,
+        settings: SegmentationSettings,
+        lab: FloatGrid | None,
+    ) -> None:
+        self.thickness, self.cell_m, self.settings, self.lab = thickness, cell_m, settings, lab
+
+    def __call__(
+        self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float, waist: float
+    ) -> float:
+        """The ratio for two basins, given as flat indices of their cells, that meet where the thickness is `value`."""
+        s = self.settings
+        difference = self._difference(first, second, value)
+        if difference > s.other_color and waist > 0.6:
+            return s.colored_neck_ratio * waist**0.5
+        if difference >= s.same_color:
+            return s.neck_ratio * waist
+        bar = self._gap_m(first, second, value) > s.bar_length * value
+        return 0.0 if bar else s.same_neck_ratio * waist
+
+    def _difference(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float) -> float:
+        """Colour distance of the two parts' middles; between the limits where there is no colour."""
+        unknown = 0.5 * (self.settings.same_color + self.settings.other_color)
+        if self.lab is None:
+            return unknown
+        means = []
+        for cells in (first, second):
+            # At the rim of a thing the colours of what lies behind are mixed in.
+            inner = cells[self.thickness.ravel()[cells] >= 2.0 * self.cell_m]
+            columns = np.unique(inner // self.thickness.shape[2])
+            colors = self.lab.reshape(-1, 3)[columns]
+            colors = colors[np.isfinite(colors[:, 0])]
+            if len(colors) < 8:
+                return unknown
+            means.append(np.median(colors, axis=0))
+        return float(np.linalg.norm(means[0] - means[1]))
+
+    def _gap_m(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float) -> float:
+        """How far apart the two parts are where they are clearly thicker than the neck."""
+        from scipy.spatial import cKDTree
+
+        flat = self.thickness.ravel()
+        sides = []
+        for cells in (first, second):
+            thick = cells[flat[cells] >= 1.25 * value]
+            sides.append(np.unique(np.stack(np.unravel_index(thick, self.thickness.shape)[:2], axis=1), axis=0))
+        if not len(sides[0]) or not len(sides[1]):
+            return 0.0
+        return float(cKDTree(sides[0]).query(sides[1])[0].min()) * self.cell_m
 
 
 def _without_crumbs(parts: Sequence[BoolGrid], cell_m: float, settings: SegmentationSettings) -> list[BoolGrid]:
@@ -486,11 +658,20 @@ def _without_crumbs(parts: Sequence[BoolGrid], cell_m: float, settings: Segmenta
     return large
 
 
-def merge_tree(thickness: npt.NDArray[np.floating[Any]], neck_ratio: float, min_radius: float) -> IntGrid:
+NeckRule = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64], float, float], float]
+
+
+def merge_tree(thickness: npt.NDArray[np.floating[Any]], neck_ratio: NeckRule | float, min_radius: float) -> IntGrid:
     """Watershed of `thickness` (any dimension, 0 outside), basins merged unless the pass between them is a neck.
 
     Cells are taken from thick to thin. Where two basins meet, they stay apart if both peaks reach `min_radius` and
     the thickness at the pass is below `neck_ratio` times the lower peak.
+
+    Args:
+        thickness: metres.
+        neck_ratio: a number, or a function of the two basins' cells (flat indices), the thickness at the pass and how
+            much narrower a pass must be to count as one in parts as thin as these (1: no narrower).
+        min_radius: metres.
 
     Returns:
         Basin number of each cell, -1 outside.
@@ -502,12 +683,31 @@ def merge_tree(thickness: npt.NDArray[np.floating[Any]], neck_ratio: float, min_
     owner = np.full(flat.size, -1, dtype=np.int64)
     parent: list[int] = []
     peak: list[float] = []
+    members: list[list[int]] = []
+    apart: set[tuple[int, int]] = set()
 
     def root(number: int) -> int:
         while parent[number] != number:
             parent[number] = parent[parent[number]]
             number = parent[number]
         return number
+
+    def separate(first: int, second: int, value: float) -> bool:
+        """Whether two basins, the second the thinner, stay apart; thicker passes come first, so once is for ever."""
+        if (first, second) in apart:
+            return True
+        if peak[second] < min_radius:
+            return False
+        # Thin things have waists: the thinner a part, the narrower the pass must be.
+        waist = min(1.0, peak[second] / max(2.0 * min_radius, 1e-9))
+        if isinstance(neck_ratio, float):
+            ratio = neck_ratio * waist
+        else:
+            ratio = neck_ratio(np.array(members[first]), np.array(members[second]), value, waist)
+        if value < ratio * peak[second]:
+            apart.add((first, second))
+            return True
+        return False
 
     strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
     coordinates = np.stack(np.unravel_index(order, shape), axis=1).tolist()
@@ -524,15 +724,17 @@ def merge_tree(thickness: npt.NDArray[np.floating[Any]], neck_ratio: float, min_
             owner[cell] = len(parent)
             parent.append(len(parent))
             peak.append(value)
+            members.append([cell])
             continue
         # The way up leads to the thickest neighbour, not to the mightiest basin: that one would eat its way along the
         # border of the others.
         owner[cell] = max(around)[2]
+        members[owner[cell]].append(cell)
         for other in basins[1:]:
-            # Thin things have waists: the thinner a part, the narrower the pass must be.
-            limit = neck_ratio * min(1.0, peak[other] / max(2.0 * min_radius, 1e-9))
-            if peak[other] < min_radius or value >= limit * peak[other]:
+            if not separate(basins[0], other, value):
                 parent[other] = basins[0]
+                members[basins[0]] += members[other]
+                members[other] = []
     names = {number: root(number) for number in range(len(parent))}
     result = np.array([names[number] if number >= 0 else -1 for number in owner.tolist()], dtype=np.int32)
     return result.reshape(shape)

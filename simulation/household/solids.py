@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from reconstruction.atlas import stack_textures
 from reconstruction.mesh import Mesh
 
 FloatArray = npt.NDArray[np.float64]
@@ -180,28 +181,6 @@ def tube(curve: FloatArray, radii: FloatArray, texture: Texture, segments: int =
         uv.append([(0.0, (v0 + v1) / 2), (along[0], v1), (along[0], v0)])
         uv.append([(1.0, (v0 + v1) / 2), (along[-1], v0), (along[-1], v1)])
     return Mesh(vertices, np.array(faces, dtype=np.int64), np.array(uv, dtype=np.float32), texture)
-
-
-def stack_textures(pictures: list[Texture]) -> tuple[list[tuple[FloatArray, FloatArray]], Texture]:
-    """One atlas of several pictures, one below the other, with a replicated border of two pixels.
-
-    Returns:
-        For each picture the origin and the extent ``(2,)`` of its place in texture coordinates, and the atlas.
-    """
-    margin = 2
-    width = max(picture.shape[1] for picture in pictures) + 2 * margin
-    height = sum(picture.shape[0] + 2 * margin for picture in pictures)
-    atlas = np.zeros((height, width, 3), dtype=np.uint8)
-    boxes, top = [], 0
-    for picture in pictures:
-        rows, cols = picture.shape[:2]
-        block = np.pad(picture, ((margin, margin), (margin, width - cols - margin), (0, 0)), mode="edge")
-        atlas[top : top + rows + 2 * margin] = block
-        bottom = top + margin + rows
-        origin = np.array([(margin + 0.5) / width, 1.0 - (bottom - 0.5) / height])
-        boxes.append((origin, np.array([(cols - 1) / width, (rows - 1) / height])))
-        top += rows + 2 * margin
-    return boxes, atlas
 
 
 def union(*parts: Mesh) -> Mesh:
