@@ -153,7 +153,9 @@ def baked(mesh: Mesh) -> Mesh:
         picture[row + down, column + right] = value
     x = (column[:, None] + np.array([0.5, 1.5, 0.5])) / (2 * columns)
     y = 1.0 - (row[:, None] + np.array([0.5, 0.5, 1.5])) / (2 * rows)
-    return Mesh(mesh.vertices, mesh.faces, np.stack([x, y], axis=-1).astype(np.float32), picture, mesh.colors, mesh.seen)
+    return Mesh(
+        mesh.vertices, mesh.faces, np.stack([x, y], axis=-1).astype(np.float32), picture, mesh.colors, mesh.seen
+    )
 
 
 def stack_textures(pictures: Sequence[ByteImage]) -> tuple[list[tuple[FloatArray, FloatArray]], ByteImage]:

@@ -42,7 +42,7 @@ class CompletionSettings:
     thin_m: float = 0.017
     """A narrow valley of distances up to this wide (m) between free space on both sides is a thin wall or bar …"""
     thin_share: float = 0.38
-    """… where it goes down to this share of the free space beside it: a phone's blurred edges miss rims half the time."""
+    """… where it goes down to this share of the free space beside it: half of a phone's views miss a rim."""
     wall_m: tuple[float, float] = (0.003, 0.008)
     """Least and greatest wall thickness (m) believed of a container."""
     poisson_depth: int = 7
@@ -147,6 +147,7 @@ def with_thin_walls(measured: Measured, top_m: float, settings: CompletionSettin
     beside = ndimage.grey_closing(sdf, size=(size, size, size))
     floor = ndimage.minimum_filter(sdf, size=3)
     lift = np.clip(floor + np.float32(0.001), 0.0, np.float32(settings.thin_share) * beside)
+    lift *= np.clip(3.0 - 3.0 * floor / np.maximum(beside, 1e-4), 0.0, 1.0)  # free space is no valley
     drawn = sdf - lift
     # A rim that shows again above a gap of a few voxels is one wall with what shows below.
     drawn = np.minimum(drawn, ndimage.grey_opening(drawn, size=(1, 1, 2 * max(1, round(0.005 / voxel)) + 1)))
@@ -338,6 +339,9 @@ def thinned_shell(
     columns = cavity.any(axis=2)
     bottom = np.argmax(cavity, axis=2)[columns] * voxel - base_above_origin_m
     floor = float(np.percentile(bottom, 10))
+    # A ring has no floor, and a dent is no vessel's inside.
+    if floor < voxel or columns.sum() < settings.frontier_share * filled.any(axis=2).sum():
+        return solid
     shell = max(floor, settings.wall_m[1]) + 1.5 * voxel
     deep = ndimage.distance_transform_edt(~cavity) * voxel - shell
     air = inside & ~known & (deep > 0)

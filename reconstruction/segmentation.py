@@ -34,6 +34,14 @@ class SegmentationSettings:
     """Blobs lower than this (m) need `min_thin_area_m2`, for the bending of a scan looks like them."""
     min_thin_area_m2: float = 2.0e-3
     """Smallest footprint (m²) of a thin blob."""
+    end_rise_m: float = 0.0022
+    """A thin end of a thing (a screwdriver's shaft) rises at least this much (m) in the mean of all views …"""
+    end_foot_m: float = 0.009
+    """… beyond the smeared foot of the thing, this wide (m) …"""
+    min_end_m: float = 0.024
+    """… reaches at least this far (m) from it …"""
+    end_share: float = 0.8
+    """… and covers at most this share of the thing's own cells."""
     max_extent_m: float = 0.6
     """Longer blobs (m) are furniture."""
     groove_width_m: float = 0.028
@@ -55,7 +63,7 @@ class SegmentationSettings:
     flush_share: float = 0.5
     """What rises from a flat top of its own colour and ends flush with it along this share of its outline is part of
     it, where the two together are no more than one convex form from above: a bracket's upright, a toy car's cabin."""
-    bar_length: float = 1.6
+    bar_length: float = 2.0
     """A neck longer than this many times its half width is a bar between two ends, not a place where things touch."""
     min_part_radius_m: float = 0.011
     """Parts thinner than this radius (m) are handles and spouts, never things of their own."""
@@ -126,18 +134,18 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
     threshold = max(settings.min_height_m, 3.0 * ground.noise_m)
     raised = (rise > threshold) & np.isfinite(heights.top_m)
     raised = ndimage.binary_opening(raised, iterations=1) | (raised & (rise > 3 * threshold))
-    labels, count = ndimage.label(raised, structure=np.ones((3, 3)))
+    raised = with_thin_ends(raised, rise, ground, heights.cell_m, settings)
+    labels, _ = ndimage.label(raised, structure=np.ones((3, 3)))
     labels = joined_walls(labels, rise, heights.cell_m, settings)
     segments: list[Segment] = []
     lab = lab_colors(heights)
     field = support_field(ground)
-    boxes = ndimage.find_objects(labels)
-    for label in range(1, count + 1):
-        if boxes[label - 1] is None:
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:  # joined to another
             continue
         window = tuple(
             slice(max(0, part.start - 2), min(part.stop + 2, size))
-            for part, size in zip(boxes[label - 1], labels.shape, strict=True)
+            for part, size in zip(box, labels.shape, strict=True)
         )
         mask = labels[window] == label
         if mask.sum() * heights.cell_m**2 < settings.min_area_m2:
@@ -156,6 +164,38 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
         parts = with_joined_walls(parts, rise[window], heights.cell_m, settings)
         segments += _placed(parts, window, rise, heights, ground, settings, first=len(segments))
     return _nested(segments, rise, heights.cell_m)
+
+
+def with_thin_ends(
+    raised: BoolGrid, rise: FloatGrid, ground: Ground, cell_m: float, settings: SegmentationSettings
+) -> BoolGrid:
+    """`raised` with what is too thin to stand out in the mean of all views: the shaft of a screwdriver.
+
+    The smeared foot of a thing rises as little, but only a thin end goes away from it. One that leads from one thing to
+    another is left out, for it would join them.
+    """
+    from scipy import ndimage
+
+    cube = np.ones((3, 3))
+    faint = ~raised & (rise > max(settings.end_rise_m, 2.0 * ground.noise_m))
+    away = ndimage.distance_transform_edt(~raised) * cell_m
+    beyond = faint & (away > settings.end_foot_m)
+    labels, count = ndimage.label(raised, structure=cube)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    pieces, number = ndimage.label(beyond, structure=cube)
+    reach = 2 + int(np.ceil(settings.end_foot_m / cell_m))
+    result = raised.copy()
+    for piece, box in enumerate(ndimage.find_objects(pieces), start=1):
+        window = tuple(slice(max(0, part.start - reach - 2), part.stop + reach + 2) for part in box)
+        own = pieces[window] == piece
+        if away[window][own].max() < settings.min_end_m:
+            continue
+        path = ndimage.binary_dilation(own, structure=cube, iterations=reach, mask=faint[window])
+        near = np.unique(labels[window][ndimage.binary_dilation(path, structure=cube)])
+        near = near[near > 0]
+        if len(near) == 1 and path.sum() <= settings.end_share * sizes[near[0]]:
+            result[window] |= path
+    return result
 
 
 def joined_walls(labels: IntGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> IntGrid:
@@ -193,9 +233,7 @@ def joined_walls(labels: IntGrid, rise: FloatGrid, cell_m: float, settings: Segm
     return result
 
 
-def with_joined_walls(
-    parts: list[Part], rise: FloatGrid, cell_m: float, settings: SegmentationSettings
-) -> list[Part]:
+def with_joined_walls(parts: list[Part], rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> list[Part]:
     """`parts` of one blob with the pieces of one thin wall joined, see `joined_walls`."""
     labels = np.zeros(rise.shape, dtype=np.int32)
     carriers = {part.on for part in parts}
@@ -284,7 +322,10 @@ def split(
     if inner is not None:
         content, level = inner
         outer = Part(mask & ~content, content, level)
-        return [outer, *(Part(piece, nothing, 0.0, level, 0) for piece in split_necks(content, rise, cell_m, settings, lab))]
+        return [
+            outer,
+            *(Part(piece, nothing, 0.0, level, 0) for piece in split_necks(content, rise, cell_m, settings, lab)),
+        ]
     found = find_ledge(mask, rise, cell_m, settings)
     if found is None:
         return [Part(part, nothing) for part in split_necks(mask, rise, cell_m, settings, lab)]
@@ -316,7 +357,8 @@ def split(
     hidden_top = min([base for base, on_top in zip(bases, stacked, strict=True) if on_top], default=0.0)
     low = np.where(hidden, np.float32(found.height_m), rise)
     parts = [
-        Part(piece & rest, piece & hidden, hidden_top) for piece in split_necks(body | hidden, low, cell_m, settings, lab)
+        Part(piece & rest, piece & hidden, hidden_top)
+        for piece in split_necks(body | hidden, low, cell_m, settings, lab)
     ]
     uppers = _with_leftovers(uppers, stacked, rest & ~body)
     for upper, on_top, base in zip(uppers, stacked, bases, strict=True):
@@ -351,6 +393,12 @@ def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float) ->
     from scipy import ndimage
 
     if (upper & outline).sum() < 0.4 * outline.sum() or found.ledge.sum() > 0.5 * outline.sum():
+        return found.height_m
+    # A rim goes all round; a box that carries a block nearly as large shows its corners.
+    middle = np.argwhere(upper).mean(axis=0)
+    directions = np.arctan2(*(np.argwhere(found.ledge) - middle).T)
+    sectors = np.unique(((directions + np.pi) / (2 * np.pi) * 36).astype(np.int64))
+    if len(sectors) < 31:
         return found.height_m
     radius = cell_m * float(ndimage.distance_transform_edt(np.pad(upper, 1)).max())
     return max(0.008, found.height_m - radius)
@@ -542,7 +590,7 @@ def split_grooves(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segm
 
 
 def lab_colors(heights: HeightMap) -> FloatGrid:
-    """``(X, Y, 3)`` colours of the cells in CIE L*a*b*, lightness halved (it changes with the light); NaN without any."""
+    """``(X, Y, 3)`` colours of the cells in CIE L*a*b*, NaN without any; lightness, which light changes, is halved."""
     import cv2
 
     if heights.rgb is None:
@@ -606,7 +654,7 @@ class _NeckRule:
         s = self.settings
         difference = self._difference(first, second, value)
         if difference > s.other_color and waist > 0.6:
-            return s.colored_neck_ratio * waist**0.5
+            return float(s.colored_neck_ratio * np.sqrt(waist))
         if difference >= s.same_color:
             return s.neck_ratio * waist
         bar = self._gap_m(first, second, value) > s.bar_length * value

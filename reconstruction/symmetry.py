@@ -127,7 +127,7 @@ def _features(
 
 
 def _profile(sdf: Grid, known: npt.NDArray[np.bool_], ring: npt.NDArray[np.int64]) -> tuple[Grid, Grid]:
-    """Median of the known of ``(N, Z)`` distances in each of the R rings ``(R, Z)``, and the known share of the ring."""
+    """Median of the known of ``(N, Z)`` distances in each of R rings ``(R, Z)``, and the known share of the circle."""
     order = np.argsort(ring, kind="stable")
     count = int(ring.max(initial=0)) + 2
     ends = np.searchsorted(ring[order], np.arange(count + 1))
@@ -141,7 +141,8 @@ def _profile(sdf: Grid, known: npt.NDArray[np.bool_], ring: npt.NDArray[np.int64
         seen = own.sum(axis=0)
         middle = np.take_along_axis(sorted_sdf, np.maximum(seen - 1, 0)[None] // 2, axis=0)[0]
         profile[number] = np.where(seen > 0, middle, 0.0)
-        share[number] = seen / len(members)
+        # Of the whole circle, not only of what is the object's own: a pan's handle speaks for nothing beside it.
+        share[number] = seen / max(len(members), 2 * np.pi * number)
     return profile, share
 
 

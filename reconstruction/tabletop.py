@@ -26,7 +26,7 @@ class TabletopSettings:
     max_squares: int = 4000
     """Upper limit of squares of one support."""
     bridge_m: float = 0.03
-    """Unseen gaps up to this width (m) belong to the support; larger holes only where an object stands in them."""
+    """Gaps up to this width (m) belong to the support; so do wider ones that it surrounds if nothing was seen there."""
     min_area_m2: float = 0.01
     """Smaller separate pieces (m²) are left to the background."""
 
@@ -71,6 +71,8 @@ def top_cells(
     near = ndimage.distance_transform_edt(~np.pad(own, reach + 1)) <= reach
     closed = ndimage.distance_transform_edt(near)[reach + 1 : -reach - 1, reach + 1 : -reach - 1] > reach
     own = (own | closed) & ((ground.level == level) | (ground.level < 0))
+    # What nobody saw and the support surrounds is support; a sink was seen, deeper.
+    own |= ndimage.binary_fill_holes(own) & ~np.isfinite(heights.top_m)
     labels, count = ndimage.label(own)
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * heights.cell_m**2
     sizes[0] = 0.0

@@ -15,7 +15,9 @@ from reconstruction.completion import (
     hull_distance,
     opened_cavity,
     surface_points,
+    thinned_shell,
     with_foot,
+    with_thin_walls,
 )
 from reconstruction.mesh import to_trimesh
 from reconstruction.refusion import Measured
@@ -206,3 +208,65 @@ def test_a_seen_cup_has_a_bottom() -> None:
     bottom = [(-0.15 + r * np.cos(a), 0.12 + r * np.sin(a), 0.003) for r in (0.0, 0.015, 0.03) for a in range(6)]
     assert all(contains(cup_mesh, bottom))
     assert to_trimesh(cup_mesh).euler_number == 2  # and no hole in it
+
+
+def test_a_rim_that_half_of_the_views_missed_is_drawn_solid_up_to_where_it_was_hit() -> None:
+    def wall(p: FloatArray) -> FloatArray:
+        distance = np.minimum(np.abs(p[..., 0]) - 0.002, 0.0065)
+        missed = 0.45 * (0.0065 - distance) * (p[..., 2] > 0.04)  # every other view saw free space from 4 cm on
+        return np.asarray(np.where(p[..., 2] < 0.09, distance + missed, 0.0065))
+
+    measured = measured_of(wall, lambda p: np.ones(p.shape[:-1]))
+    column = measured.sdf_m.shape[0] // 2, measured.sdf_m.shape[1] // 2
+    z = measured.origin[2] + VOXEL * np.arange(measured.sdf_m.shape[2])
+    rim = (z > 0.045) & (z < 0.07)
+    assert (measured.sdf_m[column][rim] > 0).all()
+    made = with_thin_walls(measured, 0.072, SETTINGS)
+    assert (made.sdf_m[column][rim] < 0).all()
+    np.testing.assert_array_equal(made.sdf_m[..., z > 0.073], measured.sdf_m[..., z > 0.073])
+    away = measured.sdf_m > 0.006
+    assert (made.sdf_m[away] > 0.003).all()  # nothing grows in free space
+
+
+def test_a_thick_solid_has_no_thin_walls_to_draw() -> None:
+    field = cylinder_field(0.03, 0.08)
+    measured = measured_of(field, lambda p: field(p) > -0.006)
+    made = with_thin_walls(measured, 1.0, SETTINGS)
+    np.testing.assert_array_equal(made.sdf_m < 0, measured.sdf_m < 0)
+    near = np.abs(measured.sdf_m) < 0.0015
+    np.testing.assert_allclose(made.sdf_m[near], measured.sdf_m[near], atol=3e-4)
+
+
+def test_what_was_guessed_under_a_bowl_is_air_and_its_floor_is_not() -> None:
+    def ball(p: FloatArray, radius: float) -> FloatArray:
+        return np.asarray(np.linalg.norm(p - (0.0, 0.0, 0.056), axis=-1) - radius)
+
+    def bowl(p: FloatArray) -> FloatArray:
+        return np.asarray(np.maximum(np.maximum(ball(p, 0.055), -ball(p, 0.05)), p[..., 2] - 0.05))
+
+    def filled(p: FloatArray) -> FloatArray:  # down to the support, as a guess from above has it
+        shadow = np.maximum(np.hypot(p[..., 0], p[..., 1]) - 0.054, np.abs(p[..., 2] - 0.025) - 0.025)
+        return np.asarray(np.minimum(bowl(p), np.maximum(shadow, -ball(p, 0.05))))
+
+    measured = measured_of(filled, lambda p: np.abs(bowl(p)) < 0.004, half=0.065)
+    thin = thinned_shell(measured.sdf_m, measured.known, 0.0125, VOXEL, SETTINGS)
+    grid_radius = outline(measured, 0.0)
+    z = measured.origin[2] + VOXEL * np.arange(thin.shape[2])
+    low_rim = (grid_radius > 0.045)[:, :, None] & ((z > 0.002) & (z < 0.008))[None, None, :] & (measured.sdf_m < 0)
+    assert low_rim.any()
+    assert (thin[low_rim] > 0).all()
+    floor = (grid_radius < 0.01)[:, :, None] & ((z > 0.002) & (z < 0.004))[None, None, :]
+    assert (thin[floor] < 0).all()
+
+
+def test_air_between_wheels_is_no_opening() -> None:
+    def car(p: FloatArray) -> FloatArray:
+        body = np.maximum(np.abs(p[..., :2]).max(axis=-1) - 0.04, np.abs(p[..., 2] - 0.03) - 0.012)
+        ring = np.maximum(np.abs(np.abs(p[..., :2]).max(axis=-1) - 0.033) - 0.006, np.abs(p[..., 2] - 0.01) - 0.01)
+        return np.asarray(np.minimum(body, ring))
+
+    measured = measured_of(car, lambda p: np.ones(p.shape[:-1]))
+    solid = np.where(measured.sdf_m < 0, measured.sdf_m, np.float32(0.005))
+    known = measured.known.copy()
+    known[:, :, (measured.origin[2] + VOXEL * np.arange(solid.shape[2])) > 0.02] &= measured.sdf_m[..., :1] > -1  # all
+    np.testing.assert_array_equal(opened_cavity(solid, known, 0.0125, VOXEL, SETTINGS), solid)

@@ -172,3 +172,72 @@ def test_what_carries_another_comes_first() -> None:
     assert found[1].on == 0
     assert found[1].base_m == pytest.approx(0.03, abs=0.001)
     assert all(item.on < number for number, item in enumerate(found))
+
+
+def colored(top: np.ndarray, paint: list[tuple[np.ndarray, tuple[int, int, int]]]) -> list[Segment]:
+    """Segments of a height grid on a grey table, with the given cells in other colours."""
+    rgb = np.full((*top.shape, 3), 150, dtype=np.uint8)
+    for cells, color in paint:
+        rgb[cells] = color
+    origin = -0.5 * CELL * np.array(top.shape)
+    heights = HeightMap(origin, CELL, top.astype(np.float32), np.ones(top.shape, np.float32), rgb)
+    ground = find_ground(heights, GroundSettings())
+    assert ground is not None
+    return segment(heights, ground, SETTINGS)
+
+
+def round_patch(x: float, y: float, radius: float, shape: tuple[int, int] = (160, 140)) -> np.ndarray:
+    i, j = np.mgrid[: shape[0], : shape[1]]
+    return np.hypot(CELL * i - x, CELL * j - y) < radius
+
+
+def test_colour_parts_what_touches_along_a_broad_front() -> None:
+    one, two = round_patch(0.28, 0.28, 0.035), round_patch(0.326, 0.28, 0.035)  # as a scan blurs two discs into one
+    top = np.where(one | two, 0.05, 0.0)
+    assert len(colored(top, [(one | two, (200, 40, 40))])) == 1
+    assert len(colored(top, [(one, (200, 40, 40)), (two & ~one, (40, 60, 200))])) == 2
+
+
+def test_a_dumbbell_of_one_colour_is_one_thing() -> None:
+    ends = round_patch(0.22, 0.28, 0.035) | round_patch(0.36, 0.28, 0.035)
+    i, j = np.mgrid[:160, :140]
+    bar = (np.abs(CELL * i - 0.29) < 0.07) & (np.abs(CELL * j - 0.28) < 0.014)
+    top = np.where(ends | bar, 0.05, 0.0)
+    assert len(colored(top, [(ends | bar, (60, 60, 60))])) == 1
+
+
+def test_the_upright_of_a_bracket_belongs_to_it_and_a_block_at_a_slab_does_not() -> None:
+    i, j = np.mgrid[:160, :140]
+    slab = (np.abs(CELL * i - 0.28) < 0.05) & (np.abs(CELL * j - 0.28) < 0.025)
+    upright = slab & (CELL * i < 0.25)
+    top = np.where(upright, 0.07, np.where(slab, 0.02, 0.0))
+    assert len(colored(top, [(slab, (90, 30, 120))])) == 1
+    assert len(colored(top, [(slab, (90, 30, 120)), (upright, (220, 200, 40))])) == 2
+
+
+def test_a_thin_shaft_is_part_of_its_tool_and_a_foot_is_not() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    handle = (np.abs(x) < 0.05) & (np.abs(y) < 0.015)
+    shaft = (x > 0.05) & (x < 0.13) & (np.abs(y) < 0.006)
+    foot = (np.abs(x) < 0.056) & (np.abs(y) < 0.021)
+    rng = np.random.default_rng(0)
+    top = np.where(handle, 0.03, np.where(shaft, 0.004, np.where(foot, 0.003, 0.0))) + 0.0003 * rng.normal(size=x.shape)
+    (found,) = segments_of(top)
+    assert found.mask[shaft].mean() > 0.9
+    assert found.mask[foot & ~handle].mean() < 0.5
+    # A faint ridge between two things joins them not.
+    other = (np.abs(x - 0.16) < 0.03) & (np.abs(y) < 0.03)
+    assert len(segments_of(np.where(other, 0.05, top))) == 2
+
+
+def test_the_rim_of_a_tray_in_pieces_is_one_thing() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = np.abs(CELL * i - 0.28), np.abs(CELL * j - 0.28)
+    outer, inner = np.maximum(x - 0.09, y - 0.07) < 0, np.maximum(x - 0.08, y - 0.06) < 0
+    rim = outer & ~inner
+    gaps = (y < 0.01) | (x < 0.01)  # the phone missed the middle of every side
+    top = np.where(rim & ~gaps, 0.04, 0.0)
+    found = segments_of(top)
+    assert len(found) == 1
+    assert found[0].mask.sum() > 0.9 * (rim & ~gaps).sum()
