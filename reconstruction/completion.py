@@ -107,7 +107,9 @@ def complete(
     outer = outward(points, normals, outside_m, measured)
     points, normals = with_foot(points, normals, outer, base_m, settings)
     sdf = np.where(measured.known, measured.sdf_m, np.float32(np.nan))
-    guess = _poisson_distance(points, normals, measured, base_m, settings)
+    # Columns in which a guess is cut off anyhow are not asked.
+    columns = outside_m < -settings.guess_margin_m + measured.voxel_m
+    guess = _poisson_distance(points, normals, measured, columns, base_m, settings)
     if guess is None:
         guess = _column_fill(measured)
     z = (measured.origin[2] + measured.voxel_m * np.arange(sdf.shape[2])).astype(np.float32)
@@ -349,9 +351,17 @@ def thinned_shell(
 
 
 def _poisson_distance(
-    points: FloatArray, normals: FloatArray, measured: Measured, base_m: float, settings: CompletionSettings
+    points: FloatArray,
+    normals: FloatArray,
+    measured: Measured,
+    columns: npt.NDArray[np.bool_],
+    base_m: float,
+    settings: CompletionSettings,
 ) -> Grid | None:
-    """Signed distance ``(X, Y, Z)`` to the Poisson surface of the points, positive outside; None if there is none."""
+    """Signed distance ``(X, Y, Z)`` to the Poisson surface of the points, positive outside; None if there is none.
+
+    Only `columns` ``(X, Y)`` are asked; elsewhere all is outside.
+    """
     import open3d as o3d
     import open3d.core as o3c
 
@@ -369,7 +379,7 @@ def _poisson_distance(
     scene.add_triangles(o3d.t.geometry.TriangleMesh.from_legacy(surface))
     axes = [measured.origin[a] + measured.voxel_m * np.arange(n) for a, n in enumerate(measured.sdf_m.shape)]
     queries = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32)
-    near = ~measured.known | (queries[..., 2] < base_m + 2 * settings.foot_m)
+    near = (~measured.known | (queries[..., 2] < base_m + 2 * settings.foot_m)) & columns[:, :, None]
     result = np.full(measured.sdf_m.shape, measured.voxel_m * 3, dtype=np.float32)
     asked = np.ascontiguousarray(queries[near])
     result[near] = scene.compute_signed_distance(o3c.Tensor(asked), nthreads=1, nsamples=1).numpy()

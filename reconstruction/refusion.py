@@ -84,8 +84,11 @@ def highest_hits(views: Sequence[DepthView], measured: Measured, own: npt.NDArra
     origin, voxel, shape = measured.origin, measured.voxel_m, measured.sdf_m.shape
     bins = int(np.ceil(shape[2] * voxel / step)) + 1
     counts = np.zeros(bins)
+    high = origin + voxel * (np.array(shape) - 1)
     for view in views:
-        v, u = np.nonzero(view.depth_m)
+        left, top, right, bottom = _window(view, origin, high)
+        v, u = np.nonzero(view.depth_m[top:bottom, left:right])
+        v, u = v + top, u + left
         z = view.depth_m[v, u].astype(np.float64)
         rays = np.stack([(u - view.intrinsics[0, 2]) / view.intrinsics[0, 0] * z,
                          (v - view.intrinsics[1, 2]) / view.intrinsics[1, 1] * z, z])  # fmt: skip
@@ -101,6 +104,23 @@ def highest_hits(views: Sequence[DepthView], measured: Measured, own: npt.NDArra
         if smooth[number] > 10 and below.size and smooth[number] >= 0.5 * float(np.median(below)):
             return float(origin[2] + (number + 0.5) * step)
     return float(origin[2] + shape[2] * voxel)
+
+
+def _window(view: DepthView, low: FloatArray, high: FloatArray) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom pixel limits of a box in a view; empty where it lies behind the camera."""
+    corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
+    camera_from_world = np.linalg.inv(view.world_from_camera)
+    x, y, z = camera_from_world[:3, :3] @ corners.T + camera_from_world[:3, 3:]
+    height, width = view.depth_m.shape
+    if z.max() <= 0.05:
+        return 0, 0, 0, 0
+    if z.min() <= 0.05:
+        return 0, 0, width, height
+    u = view.intrinsics[0, 0] * x / z + view.intrinsics[0, 2]
+    v = view.intrinsics[1, 1] * y / z + view.intrinsics[1, 2]
+    left, right = np.clip([np.floor(u.min()), np.ceil(u.max()) + 1], 0, width).astype(int)
+    top, bottom = np.clip([np.floor(v.min()), np.ceil(v.max()) + 1], 0, height).astype(int)
+    return int(left), int(top), int(right), int(bottom)
 
 
 def _toward(view: DepthView, center: FloatArray) -> FloatArray:

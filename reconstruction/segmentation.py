@@ -54,6 +54,8 @@ class SegmentationSettings:
     """Two thick parts are two things if the neck between them is narrower than this share of the thinner part …"""
     colored_neck_ratio: float = 0.85
     """… or than this where they differ in colour by more than `other_color` …"""
+    min_colored_area_m2: float = 1.2e-3
+    """Smallest footprint (m²) of a thing that only colour parts from another: less is a lid or a label."""
     same_neck_ratio: float = 0.6
     """… or than this where they differ by less than `same_color`; a long neck (a bar) then joins them anyhow."""
     same_color: float = 10.0
@@ -188,8 +190,9 @@ def with_thin_ends(
     for piece, box in enumerate(ndimage.find_objects(pieces), start=1):
         window = tuple(slice(max(0, part.start - reach - 2), part.stop + reach + 2) for part in box)
         own = pieces[window] == piece
-        if away[window][own].max() < settings.min_end_m:
-            continue
+        width = cell_m * float(ndimage.distance_transform_edt(np.pad(own, 1)).max())
+        if away[window][own].max() < settings.min_end_m or width > settings.min_part_radius_m:
+            continue  # the foot itself, or a sheet of paper
         path = ndimage.binary_dilation(own, structure=cube, iterations=reach, mask=faint[window])
         near = np.unique(labels[window][ndimage.binary_dilation(path, structure=cube)])
         near = near[near > 0]
@@ -619,7 +622,8 @@ def split_necks(
         solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask & (rise > level), 3), iterations=2))
         slices.append(ndimage.distance_transform_edt(solid)[3:-3, 3:-3])
     thickness = np.stack(slices, axis=-1) * cell_m
-    owner = merge_tree(thickness, _NeckRule(thickness, cell_m, settings, lab), settings.min_part_radius_m)
+    rule = _NeckRule(thickness, cell_m, settings, lab)
+    owner = merge_tree(thickness, rule, settings.min_part_radius_m)
     # A cell belongs to the part that owns its highest solid slice.
     solid = owner >= 0
     highest = solid.shape[2] - 1 - np.argmax(solid[..., ::-1], axis=2)
@@ -632,7 +636,9 @@ def split_necks(
         _, nearest = ndimage.distance_transform_edt(cell_owner < 0, return_indices=True)
         cell_owner = np.where(missing, cell_owner[tuple(nearest)], cell_owner)
     parts = [mask & (cell_owner == name) for name in names]
-    return _without_crumbs(parts, cell_m, settings)
+    by_color = {int(owner.ravel()[cell]) for cell in rule.by_color}
+    least = [settings.min_colored_area_m2 if name in by_color else settings.min_area_m2 for name in names]
+    return _without_crumbs(parts, least, cell_m)
 
 
 class _NeckRule:
@@ -646,6 +652,8 @@ class _NeckRule:
         lab: FloatGrid | None,
     ) -> None:
         self.thickness, self.cell_m, self.settings, self.lab = thickness, cell_m, settings, lab
+        self.by_color: list[int] = []
+        """A cell of each part that colour alone may have parted from another."""
 
     def __call__(
         self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float, waist: float
@@ -654,6 +662,7 @@ class _NeckRule:
         s = self.settings
         difference = self._difference(first, second, value)
         if difference > s.other_color and waist > 0.6:
+            self.by_color.append(int(second[0]))
             return float(s.colored_neck_ratio * np.sqrt(waist))
         if difference >= s.same_color:
             return s.neck_ratio * waist
@@ -691,11 +700,13 @@ class _NeckRule:
         return float(cKDTree(sides[0]).query(sides[1])[0].min()) * self.cell_m
 
 
-def _without_crumbs(parts: Sequence[BoolGrid], cell_m: float, settings: SegmentationSettings) -> list[BoolGrid]:
+def _without_crumbs(parts: Sequence[BoolGrid], least_m2: Sequence[float], cell_m: float) -> list[BoolGrid]:
+    """`parts` with those smaller than their least area given to the neighbour they touch most."""
     from scipy import ndimage
 
-    large = [part for part in parts if part.sum() * cell_m**2 >= settings.min_area_m2]
-    small = [part for part in parts if part.sum() * cell_m**2 < settings.min_area_m2]
+    areas = [float(part.sum()) * cell_m**2 for part in parts]
+    large = [part for part, area, least in zip(parts, areas, least_m2, strict=True) if area >= least]
+    small = [part for part, area, least in zip(parts, areas, least_m2, strict=True) if area < least]
     if not large:
         return [np.logical_or.reduce(parts)]
     for crumb in small:

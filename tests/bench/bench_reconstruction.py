@@ -160,4 +160,4 @@ def main(seeds: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or [601, 602, 604])
+    main([int(word) for word in sys.argv[1:]] or [600, 601, 602, 603, 604])

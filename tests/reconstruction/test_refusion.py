@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reconstruction.fusion import Box
-from reconstruction.refusion import Measured, RefusionSettings, measure
+from reconstruction.refusion import Measured, RefusionSettings, highest_hits, measure
 from tests.table_views import FloatArray, at, ball_on_table, box, cup, mixed_bench, orbit, table, views_of
 
 SETTINGS = RefusionSettings()
@@ -74,3 +74,18 @@ def test_the_same_views_give_the_same_bytes() -> None:
     one, two = (measure(views, around(0, 0, 0.05, 0.1), SETTINGS) for _ in range(2))
     assert one.sdf_m.tobytes() == two.sdf_m.tobytes()
     assert one.known.tobytes() == two.known.tobytes()
+
+
+@pytest.mark.parametrize(("x", "y", "height"), [(-0.15, 0.12, 0.09), (0.15, -0.1, 0.10), (-0.15, -0.1, 0.06)])
+def test_a_thing_ends_where_its_hits_end(x: float, y: float, height: float) -> None:
+    views = mixed_bench().views
+    measured = measure(views, around(x, y, 0.06, height + 0.05), SETTINGS)
+    own = np.ones(measured.sdf_m.shape[:2], dtype=bool)
+    assert highest_hits(views, measured, own) == pytest.approx(height, abs=0.005)
+
+
+def test_where_nothing_was_hit_there_is_no_limit() -> None:
+    views = mixed_bench().views[:1]
+    measured = measure(views, Box(np.array([2.0, 2.0, 0.0]), np.array([2.1, 2.1, 0.1])), SETTINGS)
+    limit = highest_hits(views, measured, np.ones(measured.sdf_m.shape[:2], dtype=bool))
+    assert limit >= measured.origin[2] + measured.voxel_m * (measured.sdf_m.shape[2] - 1)
