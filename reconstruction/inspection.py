@@ -295,11 +295,11 @@ def _confidence_shares(depth: list[DepthSample]) -> tuple[float, float, float] |
 def _coverage(capture: Capture, depth: list[DepthSample]) -> Coverage | None:
     """Directions from the scanned centre to the cameras, and the footprint of the measured points."""
     posed = [sample for sample in depth if sample[0].capture_from_camera is not None and (sample[1] > 0).any()]
-    if not posed:
+    points = np.concatenate([np.zeros((0, 3)), *(_world_points(frame, image) for frame, image, _ in posed)])
+    if not len(points):  # no depth, or none within reach: a wrong unit
         return None
     poses = np.array([f.capture_from_camera for f in capture.frames if f.capture_from_camera is not None])
     up = capture.up if capture.up is not None else _held_up(poses)
-    points = np.concatenate([_world_points(frame, image) for frame, image, _ in posed])
     centre = np.median([_middle(frame, image) for frame, image, _ in posed], axis=0)
     across, along = _horizontal_axes(up)
     view = poses[:, :3, 3] - centre

@@ -10,6 +10,8 @@ from reconstruction.errors import InputError
 
 Reader = Callable[[], ByteImage] | Callable[[], DepthImage]
 _BLACK_LEVEL = 12
+_MAX_TIME_S = 1e12
+"""Seconds since any epoch, in 32 000 years; larger numbers are damage and overflow further on."""
 
 FATAL_CODES = {"wrong_size", "wrong_depth_size", "image_too_large"}
 """Not the marks of a damaged file but of an edited or hostile one: refused at the first."""
@@ -38,7 +40,7 @@ def sound_frames(
     errors: list[tuple[int, InputError]] = []
     for index in indices:
         try:
-            frame = build(index)
+            frame = _plausible(build(index), where)
         except InputError as error:
             if error.code in FATAL_CODES:
                 raise
@@ -55,6 +57,33 @@ def sound_frames(
         )
     start = frames[0].time_s
     return [replace(frame, time_s=frame.time_s - start) for frame in frames], _sentences(errors)
+
+
+def _plausible(frame: Frame | None, where: str) -> Frame | None:
+    """`frame`, unless its camera is none that takes such an image, or its time is none that a clock shows.
+
+    Raises:
+        InputError: a focal length or principal point far off the image's size, or an absurd timestamp.
+    """
+    if frame is None:
+        return None
+    (fx, _, cx), (_, fy, cy), _ = frame.intrinsics.tolist()
+    width, height = frame.size
+    side = max(width, height)
+    if not (0.02 * side < min(fx, fy) <= max(fx, fy) < 100 * side and abs(cx) < 2 * width and abs(cy) < 2 * height):
+        raise InputError(
+            f"{where}: frame {frame.index}: the camera intrinsics fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} make no "
+            f"camera for {width}x{height} pixels.",
+            remedy="Export the scan again.",
+            code="bad_intrinsics",
+        )
+    if not abs(frame.time_s) < _MAX_TIME_S:
+        raise InputError(
+            f"{where}: frame {frame.index}: its time of {frame.time_s:g} s is none.",
+            remedy="Export the scan again.",
+            code="bad_field",
+        )
+    return frame
 
 
 def refuse_blank(capture: Capture) -> Capture:

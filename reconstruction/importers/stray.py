@@ -162,7 +162,7 @@ def _written_for(
     iPhones record, whose middle is nearest.
     """
     own = [fields.column(row, "cx", where) for row in table if row.get("cx")]
-    cx = own[0] if own else (960.0 if matrix is None else float(matrix[0, 2]))
+    cx = float(np.median(own)) if own else (960.0 if matrix is None else float(matrix[0, 2]))
     if video is not None and abs(2 * cx / video.size[0] - 1.0) < 0.2:
         return video.size
     return min(_COLOUR_SIZES, key=lambda size: abs(2 * cx - size[0]))

@@ -53,6 +53,24 @@ def frame_numbers(rows: Sequence[dict[str, Any]]) -> list[int]:
     return list(range(len(rows)))
 
 
+def metres_per_unit(root: FileTree, meta: dict[str, Any], keys: Sequence[str], has_depth: bool) -> float:
+    """Metres per count of a 16-bit depth PNG, under the first of `keys` that the file has; a millimetre without.
+
+    Raises:
+        InputError: the file's scale makes no depth that a phone can measure.
+    """
+    where = root.where(NAME)
+    key = next((key for key in keys if key in meta), keys[0])
+    scale = fields.number(meta, key, where, default=1e-3)
+    if has_depth and not 1e-6 < scale < 0.02:
+        raise InputError(
+            f"{where}: {key} = {scale:g} metres a count makes no depth that a phone can measure.",
+            remedy="State the scale of the depth images there: 0.001 where they are in millimetres.",
+            code="bad_depth_scale",
+        )
+    return scale
+
+
 def resolve(root: FileTree, path: object) -> str | None:
     """The file that a path in the JSON means; None where there is none inside the scan."""
     if not isinstance(path, str) or not path:
@@ -126,11 +144,9 @@ class Posed:
         return fields.number(row if row.get(key) is not None else self.meta, key, where, default)
 
     def _declared_size(self, row: dict[str, Any], where: str) -> tuple[int, int]:
-        actual = self.files.rgb_size or (0, 0)
-        size = (int(self._value(row, "w", where, actual[0])), int(self._value(row, "h", where, actual[1])))
-        if min(size) < 1:
-            raise InputError(f"{where} states no image size.", remedy="Export the scan again.", code="missing_field")
-        return size
+        width, height = self.files.rgb_size or (0, 0)
+        stated = {"w": self._value(row, "w", where, width), "h": self._value(row, "h", where, height)}
+        return fields.size(stated, "w", "h", where)
 
     def _intrinsics(self, row: dict[str, Any], size: tuple[int, int], where: str) -> FloatArray:
         angle = self.meta.get("camera_angle_x")

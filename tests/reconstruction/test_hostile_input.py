@@ -18,6 +18,7 @@ import pytest
 from reconstruction.capture import Capture
 from reconstruction.errors import InputError, PocketworldError
 from reconstruction.importers import lzfse, read_capture
+from reconstruction.inspection import inspect_capture
 from tests import phone_files as phone
 
 FIRST_DEPTH = {
@@ -434,3 +435,60 @@ def test_nothing_is_written_beside_the_scan(tmp_path: Path) -> None:
     read_all(read_capture(archive))
     read_all(read_capture(scan))
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_depth_beyond_any_reach_is_inspected_without_coverage(tmp_path: Path) -> None:
+    scan = phone.record3d(tmp_path / "scan")
+    for file in (scan / "rgbd").glob("*.depth"):
+        file.write_bytes(np.full(phone.DEPTH_SIZE[::-1], 999.0, "<f4").tobytes())
+    found = inspect_capture(read_capture(scan))
+    assert found.coverage is None
+    assert found.depth_range_m == (999.0, 999.0, 999.0)
+
+
+@pytest.mark.parametrize("key", ["depth_unit_scale_factor", "integer_depth_scale"])
+def test_depth_of_another_unit(key: str, tmp_path: Path) -> None:
+    error = refused(phone.transforms(tmp_path / "scan", top={key: 0.1}), "transforms.json", key, "0.1")
+    assert error.code == "bad_depth_scale"
+
+
+@pytest.mark.parametrize(
+    "camera", [{"cx": 1e30}, {"cx": -4e4}, {"cy": 1e6}, {"fl_x": 1e9}, {"fl_y": 1e300}, {"w": 1e155}, {"h": 1e6}]
+)
+def test_cameras_that_there_are_none_of(camera: dict[str, float], tmp_path: Path) -> None:
+    refused(phone.transforms(tmp_path / "all", top=camera), *({"w", "h"} & set(camera)))
+    scan = phone.transforms(tmp_path / "one")
+    document = json.loads((scan / "transforms.json").read_text())
+    document["frames"][2] |= camera
+    (scan / "transforms.json").write_text(json.dumps(document))
+    if {"w", "h"} & set(camera):
+        refused(scan)
+    else:
+        capture = read_capture(scan)
+        assert [frame.index for frame in capture.frames] == [0, 1, 3, 4, 5]
+        assert "frame 2" in " ".join(capture.missing)
+
+
+@pytest.mark.parametrize("side", [1e155, 1e308, 0])
+def test_declared_sizes_that_no_image_has(side: float, tmp_path: Path) -> None:
+    scan = phone.polycam(tmp_path / "scan")
+    for file in (scan / "keyframes" / "cameras").iterdir():
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"width": side}))
+    assert refused(scan, "width").code == "wrong_size"
+
+
+def test_timestamps_that_no_clock_shows(tmp_path: Path) -> None:
+    times = [1e308 * (-1) ** i for i in range(6)]
+    refused(phone.record3d(tmp_path / "all", meta={"frameTimestamps": times}), "its time")
+    one = phone.record3d(tmp_path / "one", meta={"frameTimestamps": [*range(5), 1e308]})
+    assert len(read_capture(one).frames) == 5
+
+
+def test_the_first_row_alone_does_not_say_what_the_intrinsics_are_for(tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan", header=", fx, fy, cx, cy", extra=", 1000, 1000, 480, 360")
+    lines = (scan / "odometry.csv").read_text().splitlines()
+    lines[1] = lines[1].replace(" 480,", " 1e30,")
+    (scan / "odometry.csv").write_text("\n".join(lines) + "\n")
+    capture = read_capture(scan)
+    assert [frame.index for frame in capture.frames] == [1, 2, 3, 4, 5]
+    assert capture.frames[0].intrinsics[0, 2] == pytest.approx(8.0)
