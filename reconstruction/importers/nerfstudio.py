@@ -32,8 +32,8 @@ _COLMAP_TRANSFORM = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]
 
 
 def matches(root: FileTree) -> bool:
-    """Whether there is a `transforms.json` with frames."""
-    return NAME in root and b'"frames"' in root.read(NAME, fields.MAX_TEXT_BYTES)
+    """Whether there is a `transforms.json`: with a damaged one the error shall name it."""
+    return NAME in root
 
 
 def read(root: FileTree) -> Capture:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reconstruction.archive import FileTree
+from reconstruction.archive import MAX_DIGITS, FileTree
 from reconstruction.capture import ByteImage, DepthImage, FloatArray, Frame
 from reconstruction.errors import InputError
 from reconstruction.importers import fields, images, poses
@@ -46,8 +46,8 @@ def load(root: FileTree) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def frame_numbers(rows: Sequence[dict[str, Any]]) -> list[int]:
     """A number for each row: the last one in its ``file_path``; the row's position if those are not unique."""
-    found = [re.findall(r"\d+", PurePosixPath(str(row.get("file_path", ""))).stem) for row in rows]
-    numbers = [int(digits[-1]) for digits in found if digits]
+    found = [re.findall(r"[0-9]+", PurePosixPath(str(row.get("file_path", ""))).stem) for row in rows]
+    numbers = [int(digits[-1]) for digits in found if digits and len(digits[-1]) <= MAX_DIGITS]
     if len(numbers) == len(rows) and len(set(numbers)) == len(rows):
         return numbers
     return list(range(len(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shutil
 import struct
@@ -492,3 +493,70 @@ def test_the_first_row_alone_does_not_say_what_the_intrinsics_are_for(tmp_path: 
     capture = read_capture(scan)
     assert [frame.index for frame in capture.frames] == [1, 2, 3, 4, 5]
     assert capture.frames[0].intrinsics[0, 2] == pytest.approx(8.0)
+
+
+def npy_header(text: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"PK\x05\x06" + bytes(18),
+        b"PK\x03\x04 no zip",
+        b"\x80\x04N.",
+        npy_header(b"'''"),
+        npy_header(b"(" * 117),
+        npy_header(b"{'descr': 'O', 'fortran_order': False, 'shape': (2, 2)}"),
+        npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999999999, 99)}"),
+        npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 2)}"),
+        npy_header(b"{'descr': [1, 2], 'fortran_order': False, 'shape': (2, 2)}"),
+        npy_header(b"3"),
+    ],
+)
+def test_npy_files_that_are_none(bad: bytes, tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan")
+    for i in range(6):
+        (scan / f"depth/{i:06d}.png").unlink()
+        stream = io.BytesIO()
+        np.save(stream, phone.millimetres(phone.depth_of(i)))
+        (scan / f"depth/{i:06d}.npy").write_bytes(bad if i == 4 else stream.getvalue())
+    frame = read_capture(scan).frames[4]
+    with pytest.raises(InputError, match=r"000004\.npy"):
+        frame.depth_m()
+    (scan / "depth/000000.npy").write_bytes(bad)
+    refused(scan, "000000.npy")
+
+
+@pytest.mark.parametrize("number", ["1e308", "-4", "inf"])
+def test_frame_numbers_that_there_are_none_of(number: str, tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan")
+    (scan / "odometry.csv").write_text((scan / "odometry.csv").read_text().replace(" 000003,", f" {number},"))
+    refused(scan, "odometry.csv")
+
+
+def test_file_names_of_5000_digits(tmp_path: Path) -> None:
+    scan = phone.transforms(tmp_path / "scan")
+    document = json.loads((scan / "transforms.json").read_text())
+    document["frames"][3]["file_path"] = "9" * 5000 + ".jpg"
+    (scan / "transforms.json").write_text(json.dumps(document))
+    assert len(read_capture(scan).frames) == 5
+
+
+def test_a_playlist_is_no_video(tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan")
+    (scan / "rgb.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n")
+    refused(scan, "rgb.mp4")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)), b"{}", b"[" * 50_000, b'{"frames": 3}'])
+def test_transforms_json_that_is_none(content: bytes, tmp_path: Path) -> None:
+    scan = phone.transforms(tmp_path / "scan")
+    (scan / "transforms.json").write_bytes(content)
+    refused(scan, "transforms.json")
+
+
+def test_text_too_large_to_be_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = phone.record3d(tmp_path / "scan")
+    monkeypatch.setattr("reconstruction.importers.fields.MAX_TEXT_BYTES", 100)
+    assert refused(scan, "metadata").code == "file_too_large"
