@@ -180,3 +180,16 @@ def test_check_of_a_scene_that_falls(shell: Shell, tmp_path: Path) -> None:
     assert run.code == 7
     assert run.result["passed"] is False
     assert run.result["drift"]["object_01"]["moved_mm"] > 100
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+@pytest.mark.parametrize("where", [">&-", ">/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"], ["inspect", "absent", "--json"], ["inspect", "x"]])
+def test_a_stdout_that_is_closed_or_full_is_no_traceback(words: list[str], where: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {where}', "sh", *command(*words)],
+        stderr=subprocess.PIPE, env=environment(True), cwd=tmp_path, timeout=60, check=False,
+    )  # fmt: skip
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+    assert done.returncode in (0, 1, 3)
