@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,20 +175,27 @@ def _save_capture(folder: Path, capture: Capture, inspection: Inspection) -> Sta
     document = inspection.as_json()
     (folder / "inspection.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     write_picture(folder / "contact_sheet.jpg", contact_sheet(capture))
-    return StageNotes(warnings=capture.missing, figures={"frames": len(capture.frames)})
+    return StageNotes(warnings=inspection.missing, figures={"frames": len(capture.frames)})
 
 
 def _make_scene(
     project: Project, folder: Path, capture: Capture, settings: SceneSettings, progress: Progress, jobs: int
 ) -> StageNotes:
+    from reconstruction.importers.damage import DamagedImages
     from reconstruction.pipeline import reconstruct
     from simulation.settle import settle
 
+    damaged = DamagedImages()
     made = reconstruct(
-        capture, settings.reconstruct, part(progress, 0.0, 0.9), cache_folder=project.folder / ".cache", jobs=jobs
+        damaged.forgiven(capture),
+        settings.reconstruct,
+        part(progress, 0.0, 0.9),
+        cache_folder=project.folder / ".cache",
+        jobs=jobs,
     )
     started = time.perf_counter()
     scene = settle(made.scene, settings.settle, part(progress, 0.9, 1.0))
+    scene = replace(scene, warnings=(*scene.warnings, *damaged.sentences()))
     timings = {**made.timings, "settle": time.perf_counter() - started}
     scene.save(folder)
     fused: Mesh | None = getattr(made, "fused", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from reconstruction.capture import ByteImage, Capture, DepthImage, Frame
 from reconstruction.errors import InputError
@@ -111,6 +112,47 @@ def refuse_blank(capture: Capture) -> Capture:
     return capture
 
 
+class DamagedImages:
+    """Images whose damage shows only when they are decoded: their frames then count as having none."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, InputError] = {}
+
+    def forgiven(self, capture: Capture) -> Capture:
+        """`capture` whose frames give None for a damaged image instead of raising."""
+        frames = [
+            replace(
+                frame,
+                read_rgb=self._or_none(frame.index, frame.read_rgb),
+                read_depth=self._or_none(frame.index, frame.read_depth),
+                read_confidence=self._or_none(frame.index, frame.read_confidence),
+            )
+            for frame in capture.frames
+        ]
+        return replace(capture, frames=frames)
+
+    def note(self, index: int, error: InputError) -> None:
+        """Keep what is wrong with the frame of number `index`."""
+        self._found.setdefault(index, error)
+
+    def sentences(self) -> tuple[str, ...]:
+        """What was found so far, for the user; in order of the frames, whoever read them."""
+        return _sentences(sorted(self._found.items()), "damaged image(s)")
+
+    def _or_none(self, index: int, read: Callable[[], Any] | None) -> Callable[[], Any] | None:
+        if read is None:
+            return None
+
+        def forgiving() -> Any:
+            try:
+                return read()
+            except InputError as error:
+                self.note(index, error)
+                return None
+
+        return forgiving
+
+
 def _spread(items: Sequence[Reader]) -> list[Reader]:
     """Up to 16 of the items, evenly spaced, from the middle on: starts and ends are the likeliest to be dark."""
     some = list(items[:: max(len(items) // 16, 1)])
@@ -150,8 +192,8 @@ def _refuse_many(errors: Sequence[tuple[int, InputError]], good: int, where: str
         ) from first
 
 
-def _sentences(errors: Sequence[tuple[int, InputError]]) -> tuple[str, ...]:
+def _sentences(errors: Sequence[tuple[int, InputError]], what: str = "damaged frame(s)") -> tuple[str, ...]:
     if not errors:
         return ()
     numbers = ", ".join(str(index) for index, _ in errors[:10]) + (" …" if len(errors) > 10 else "")
-    return (f"{len(errors)} damaged frame(s) left out ({numbers}): {errors[0][1].message}",)
+    return (f"{len(errors)} {what} left out ({numbers}): {errors[0][1].message}",)

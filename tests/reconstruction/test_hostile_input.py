@@ -19,7 +19,11 @@ import pytest
 from reconstruction.capture import Capture
 from reconstruction.errors import InputError, PocketworldError
 from reconstruction.importers import lzfse, read_capture
+from reconstruction.importers.damage import DamagedImages
 from reconstruction.inspection import inspect_capture
+from reconstruction.keyframes import select_keyframes
+from reconstruction.poses import refine_poses
+from reconstruction.views import ViewSettings, load_views
 from tests import phone_files as phone
 
 FIRST_DEPTH = {
@@ -560,3 +564,30 @@ def test_text_too_large_to_be_metadata(tmp_path: Path, monkeypatch: pytest.Monke
     scan = phone.record3d(tmp_path / "scan")
     monkeypatch.setattr("reconstruction.importers.fields.MAX_TEXT_BYTES", 100)
     assert refused(scan, "metadata").code == "file_too_large"
+
+
+def undecodable(path: Path) -> None:
+    """Damage in the middle of an image, which its first and last bytes do not show."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3] + bytes(len(data) // 3) + data[2 * (len(data) // 3) :])
+
+
+def test_an_image_that_cannot_be_decoded_is_left_out_and_named(tmp_path: Path) -> None:
+    scan = phone.transforms(tmp_path / "scan")
+    for name in ("depth/frame_00002.png", "images/frame_00004.png"):
+        undecodable(scan / name)
+    capture = read_capture(scan)
+    assert len(capture.frames) == 6
+    with pytest.raises(InputError, match="frame_00002"):
+        capture.frames[2].depth_m()
+    (sentence,) = inspect_capture(capture).missing[-1:]
+    assert sentence.startswith("2 damaged image(s) left out (2, 4): ")
+    assert "frame_00002.png" in sentence
+    damaged = DamagedImages()
+    forgiven = damaged.forgiven(capture)
+    keys = select_keyframes(forgiven)
+    assert keys == [0, 1, 3, 4, 5]
+    refine_poses(forgiven, keys)
+    poses = np.array([frame.capture_from_camera for frame in forgiven.frames])
+    assert [view.position for view in load_views(forgiven, range(6), poses, ViewSettings())] == keys
+    assert damaged.sentences() == (sentence,)
