@@ -87,10 +87,10 @@ def _run(console: JsonConsole | TextConsole, arguments: list[str]) -> int:
     except StdoutError:
         raise
     except KeyboardInterrupt:
-        console.error(_stopped("by Ctrl-C", "interrupted"))
+        console.error(_stopped("by Ctrl-C", "interrupted"), exit_code=130)
         return 130
     except SystemExit:
-        console.error(_stopped("by a signal to end", "terminated"))
+        console.error(_stopped("by a signal to end", "terminated"), exit_code=128 + signal.SIGTERM)
         return 128 + signal.SIGTERM
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on anyone's screen
         console.error(internal_error(error, None))

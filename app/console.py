@@ -112,9 +112,8 @@ class JsonConsole:
 
     def error(self, error: PocketworldError, **details: object) -> None:
         """Emit an error event."""
-        self._emit(
-            "error", code=error.code, message=error.message, remedy=error.remedy, exit_code=error.exit_code, **details
-        )
+        said = {"code": error.code, "message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
+        self._emit("error", **{**said, **details})
 
     def result(self, outcome: Outcome) -> None:
         """Emit the result event."""

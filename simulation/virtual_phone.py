@@ -75,7 +75,7 @@ class VirtualScanSettings:
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "frames": (2, 100_000),
-    "objects": (1, 60),
+    "objects": (1, 40),
     "rgb_width": (64, 8192),
     "drift_m": (0.0, 1.0),
 }

@@ -117,7 +117,7 @@ class Posed:
         row, where = self.rows[index], f"{self.where}: frame {index}"
         if index not in self.files.rgb:
             raise InputError(
-                f"{where}: its image {row.get('file_path')!r} is missing.",
+                f"{where}: its image {row.get('file_path')!r:.90} is missing.",
                 remedy="Keep the images beside transforms.json, as they were exported.",
                 code="missing_file",
             )

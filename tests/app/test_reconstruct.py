@@ -409,5 +409,5 @@ def test_sigterm_ends_with_an_event(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         last = json.loads(process.stdout.read().splitlines()[-1])
-        assert (last["event"], last["code"]) == ("error", "terminated")
+        assert (last["event"], last["code"], last["exit_code"]) == ("error", "terminated", 143)
         assert process.wait(20) == 143
