@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.console import log_traceback
-from app.project import Project, content_hash
+from app.project import Project, content_hash, is_folder, mode_of, real_path
 from reconstruction.errors import PocketworldError, UsageError
 
 MEMORY_A_SCAN = 3.0e9
@@ -62,21 +62,39 @@ def expand_scans(named: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in named:
         matches = [path]
-        if not path.exists() and re.search(r"[*?\[]", str(path)):
-            anchor = Path(path.anchor) if path.is_absolute() else Path()
-            pattern = str(path.relative_to(anchor)) if path.is_absolute() else str(path)
-            matches = sorted(anchor.glob(pattern)) or [path]
+        if not mode_of(path) and re.search(r"[*?\[]", str(path)):
+            matches = _matching(path) or [path]
         for match in matches:
             found += _scans_in(match)
-    unique = {scan.resolve(): scan for scan in reversed(found)}
-    return [scan for scan in dict.fromkeys(found) if unique.pop(scan.resolve(), None) is not None]
+    unique = {real_path(scan): scan for scan in reversed(found)}
+    return [scan for scan in dict.fromkeys(found) if unique.pop(real_path(scan), None) is not None]
+
+
+def _matching(path: Path) -> list[Path]:
+    """What lies on the disk under a pattern, in order of name.
+
+    Raises:
+        UsageError: it is no pattern.
+    """
+    anchor = Path(path.anchor) if path.is_absolute() else Path()
+    try:
+        return sorted(anchor.glob(str(path.relative_to(anchor)) if path.is_absolute() else str(path)))
+    except (ValueError, OSError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is neither a scan nor a pattern: {error}.",
+            remedy="Name the scans themselves, or a pattern such as scans/*.r3d.",
+            code="bad_pattern",
+        ) from None
 
 
 def _scans_in(path: Path, depth: int = 0) -> list[Path]:
     """The scan itself, or the scans that lie in a folder which is none; a folder without any stands for itself."""
-    if not path.is_dir() or _is_scan(path):
+    if not is_folder(path) or _is_scan(path):
         return [path]
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    try:
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return [path]  # reading it says what is wrong with it
     found: list[Path] = []
     for entry in entries:
         if entry.is_dir() and not Project(entry).is_project and not _is_scan(entry) and depth == 0:
@@ -113,9 +131,9 @@ def _holds_scan(folder: Path) -> bool:
 
 def plan(scans: Sequence[Path], out: Path) -> list[Job]:
     """A project folder for each scan: named like the scan, the same one each time, and never one for two scans."""
-    there = {entry.name.casefold(): entry for entry in out.iterdir()} if out.is_dir() else {}
+    there = {entry.name.casefold(): entry for entry in out.iterdir()} if is_folder(out) else {}
     owned = {scan: entry for entry in there.values() if (scan := Project(entry).scan()) is not None}
-    folders = {scan: owned[scan.resolve()] for scan in scans if scan.resolve() in owned}
+    folders = {scan: owned[real_path(scan)] for scan in scans if real_path(scan) in owned}
     taken = {folder.name.casefold() for folder in folders.values()}
     for scan in scans:
         stem = project_name(scan)
@@ -132,9 +150,9 @@ def plan(scans: Sequence[Path], out: Path) -> list[Job]:
 
 def project_name(scan: Path) -> str:
     """The scan's name as the name of a folder on any system."""
-    scan = scan.resolve()
-    stem = scan.name if scan.is_dir() else scan.stem
-    name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", stem).strip(" .")
+    scan = real_path(scan)
+    stem = scan.name if is_folder(scan) else scan.stem
+    name = re.sub(r'[\x00-\x1f<>:"/\\|?*\ud800-\udfff]', "_", stem).strip(" .")
     return name[:100] or "scan"
 
 

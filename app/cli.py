@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib
 import io
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 
-from app.console import Console, JsonConsole, Outcome, TextConsole, internal_error, open_console
+from app.console import Console, JsonConsole, Outcome, StdoutError, TextConsole, internal_error, open_console
 from reconstruction.errors import PocketworldError, UsageError
 
 COMMANDS: dict[str, str] = {
@@ -54,24 +57,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done · 1 something unforeseen · 2 … 7 the class of error (`reconstruction.errors`) · 130 Ctrl-C · 143 terminated.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        sys.stdout.write(usage())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        from app.project import version
+    for name in ("stdout", "stderr"):  # None where the process was started without
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            _print(usage())
+            return 0 if arguments else 2
+        if arguments[0] == "--version":
+            from app.project import version
 
-        sys.stdout.write(f"pocketworld {version()}\n")
-        return 0
-    if {"-h", "--help"} & set(arguments) and arguments[0] in COMMANDS:
-        return _help(arguments)
-    with open_console("--json" in arguments) as console, _terminable():
-        try:
+            _print(f"pocketworld {version()}\n")
+            return 0
+        if {"-h", "--help"} & set(arguments) and arguments[0] in COMMANDS:
+            return _help(arguments)
+        with open_console("--json" in arguments) as console, _terminable():
             return _run(console, arguments)
-        except BrokenPipeError:
-            return 1
-        except KeyboardInterrupt:
-            console.error(_interrupted())
-            return 130
+    except StdoutError as error:
+        return _without_stdout(error)
 
 
 def _run(console: JsonConsole | TextConsole, arguments: list[str]) -> int:
@@ -81,19 +84,45 @@ def _run(console: JsonConsole | TextConsole, arguments: list[str]) -> int:
     except PocketworldError as error:
         console.error(error)
         return error.exit_code
-    except BrokenPipeError:
+    except StdoutError:
         raise
+    except KeyboardInterrupt:
+        console.error(_stopped("by Ctrl-C", "interrupted"), exit_code=130)
+        return 130
+    except SystemExit:
+        console.error(_stopped("by a signal to end", "terminated"), exit_code=128 + signal.SIGTERM)
+        return 128 + signal.SIGTERM
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on anyone's screen
         console.error(internal_error(error, None))
         return 1
     return outcome.exit_code
 
 
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise StdoutError(*error.args) from None
+
+
+def _without_stdout(error: StdoutError) -> int:
+    """Leave when nobody reads on (`| head`) without a word, else (a full disk) with one."""
+    with contextlib.suppress(OSError):
+        if error.errno != errno.EPIPE:
+            sys.stderr.write(f"error: The output cannot be written: {error.strerror}.\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python's own last flush shall not complain again
+    return 1
+
+
 def _help(arguments: list[str]) -> int:
     try:
         _call(load_command(arguments[0]), None, arguments)
     except SystemExit as leave:
+        _print("")
         return int(leave.code or 0)
+    except OSError as error:
+        raise StdoutError(*error.args) from None
     return 0
 
 
@@ -165,9 +194,9 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _interrupted() -> PocketworldError:
+def _stopped(how: str, code: str) -> PocketworldError:
     return PocketworldError(
-        "Stopped by Ctrl-C.", remedy="Run the same command again: what is finished is kept.", code="interrupted"
+        f"Stopped {how}.", remedy="Run the same command again: what is finished is kept.", code=code
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from app.project import mode_of
 from reconstruction.errors import PocketworldError
 
 if TYPE_CHECKING:
@@ -73,6 +75,10 @@ class TimeLeft:
         return elapsed * (1.0 - fraction) / fraction
 
 
+class StdoutError(OSError):
+    """This process's stdout is gone or full: there is nobody left to report to."""
+
+
 class JsonConsole:
     """Events as JSON lines through `write` (one call a line, so that lines never mix)."""
 
@@ -82,7 +88,7 @@ class JsonConsole:
         self._last = (-1.0, "", 0.0)
 
     def _emit(self, event: str, **details: object) -> None:
-        line = json.dumps({"event": event, **details}, ensure_ascii=True, default=str)
+        line = json.dumps(_plain({"event": event, **details}), ensure_ascii=True, default=str, allow_nan=False)
         self._write(line.encode("ascii") + b"\n")
 
     def progress(self, fraction: float, message: str) -> None:
@@ -106,13 +112,21 @@ class JsonConsole:
 
     def error(self, error: PocketworldError, **details: object) -> None:
         """Emit an error event."""
-        self._emit(
-            "error", code=error.code, message=error.message, remedy=error.remedy, exit_code=error.exit_code, **details
-        )
+        said = {"code": error.code, "message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
+        self._emit("error", **{**said, **details})
 
     def result(self, outcome: Outcome) -> None:
         """Emit the result event."""
         self._emit("result", **outcome.result)
+
+
+def _plain(value: object) -> object:
+    """`value` with null for numbers that JSON has none for: a strict reader must get through every line."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class TextConsole:
@@ -132,7 +146,7 @@ class TextConsole:
         if not sys.stderr.isatty():
             if time.monotonic() - self._last_line >= 5.0:
                 self._last_line = time.monotonic()
-                sys.stderr.write(f"{fraction:4.0%} {message} {remaining}".rstrip() + "\n")
+                _complain(f"{fraction:4.0%} {message} {remaining}".rstrip() + "\n")
             return
         if self._bar is None:
             self._bar = _new_bar()
@@ -168,7 +182,13 @@ class TextConsole:
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
-            sys.stderr.write(text + "\n")
+            _complain(text + "\n")
+
+
+def _complain(text: str) -> None:
+    """Write on stderr, as far as that is possible."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
 
 
 def _new_bar() -> RichProgress:
@@ -219,14 +239,20 @@ def _own_stdout(chatter_to_stderr: bool) -> Iterator[Callable[[bytes], object]]:
         yield lambda data: len(data)
         return
     os.set_inheritable(private, False)
-    elsewhere = os.dup(2) if chatter_to_stderr else os.open(os.devnull, os.O_WRONLY)
+    elsewhere = os.open(os.devnull, os.O_WRONLY)
+    if chatter_to_stderr:
+        with contextlib.suppress(OSError):  # started without a stderr: nowhere then
+            os.dup2(2, elsewhere)
     os.dup2(elsewhere, 1)
     os.close(elsewhere)
 
     def write(data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(private, view) :]
+        try:
+            while view:
+                view = view[os.write(private, view) :]
+        except OSError as error:
+            raise StdoutError(*error.args) from None
 
     try:
         yield write
@@ -251,11 +277,13 @@ def log_traceback(folder: Path | None, details: str) -> Path | None:
     """Keep a traceback for the person who has to find the fault; returns the file, or None if none can be written."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pocketworld"
-    for place in (cache,) if folder is None else (folder, cache):
+    # Into a project's folder only where there is a project: a new one that failed has been taken away again.
+    places = (folder, cache) if folder is not None and mode_of(folder / "project.json") else (cache,)
+    for place in places:
         try:
             place.mkdir(parents=True, exist_ok=True)
             path = place / "pocketworld.log"
-            with path.open("a", encoding="utf-8") as log:
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(f"--- {stamp}\n{details}\n")
         except OSError:
             continue

@@ -20,9 +20,11 @@ import errno
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -99,7 +101,7 @@ class Project:
     @property
     def is_project(self) -> bool:
         """Whether Pocketworld made this folder."""
-        return (self.folder / "project.json").is_file()
+        return stat.S_ISREG(mode_of(self.folder / "project.json"))
 
     def stage_folder(self, stage: str) -> Path:
         """Where a finished stage lies."""
@@ -112,10 +114,10 @@ class Project:
         Raises:
             UsageError: there is none.
         """
-        folder = folder.resolve()
+        folder = real_path(folder)
         if folder.name == "scene.json":
             folder = folder.parent
-        if folder.name in STAGES and not (folder / "project.json").is_file():
+        if folder.name in STAGES and not Project(folder).is_project:
             folder = folder.parent
         project = Project(folder)
         if not project.is_project:
@@ -151,15 +153,19 @@ class Project:
         """
         if self.is_project:
             return
-        if self.folder.is_dir() and {entry.name for entry in self.folder.iterdir()} - OWN_FILES:
+        self._make_folder()
+        document = {"format": PROJECT_FORMAT, "version": VERSION, "name": self.name, "scan": str(scan)}
+        # ASCII: a path may hold bytes that are no UTF-8, and comes back from the escapes as it was.
+        write_whole(self.folder / "project.json", json.dumps(document, indent=1) + "\n")
+
+    def _make_folder(self) -> None:
+        if self.folder.is_dir() and {entry.name for entry in self.folder.iterdir()} - OWN_FILES and not self.is_project:
             raise OutputError(
                 f"{self.folder} holds files that are not Pocketworld's.",
                 remedy="Choose another --out folder, or move these files away.",
                 code="path_in_the_way",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        document = {"format": PROJECT_FORMAT, "version": VERSION, "name": self.name, "scan": str(scan)}
-        write_whole(self.folder / "project.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
     def scan(self) -> Path | None:
         """The scan that it came from, as recorded; None where that cannot be read."""
@@ -185,26 +191,34 @@ class Project:
             OutputError: it cannot be made.
             UsageError: another process works on it.
         """
+        missing = [place for place in (self.folder, *self.folder.parents) if not os.path.lexists(place)]
+        try:
+            with writing_to(self.folder):
+                self._make_folder()
+            with self.locked():
+                yield from self._held(scan)
+        except BaseException:
+            _remove_empty(missing)
+            raise
+
+    def _held(self, scan: Path) -> Iterator[None]:
+        """The middle of `being_made`: only who holds the lock may say that the project is new, or take it away."""
         new = not self.is_project
-        missing = [place for place in (self.folder, *self.folder.parents) if not place.exists()]
         try:
             with writing_to(self.folder):
                 self.create(scan)
-            with self.locked():
-                yield
-        except PocketworldError:
+            yield
+        except Exception:
             if new:
-                self._unmake(missing)
+                self._unmake()
             raise
 
-    def _unmake(self, missing: list[Path]) -> None:
-        for name in ("capture", "scene", ".cache"):
+    def _unmake(self) -> None:
+        for name in ("capture", "scene", ".cache") if self.is_project else ():
             shutil.rmtree(self.folder / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             for name in OWN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
-            for place in missing:
-                place.rmdir()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -218,15 +232,20 @@ class Project:
         except ImportError:  # Windows: no advisory locks; two runs on one project are up to the user
             yield
             return
-        with (self.folder / ".lock").open("a") as lock:
-            try:
+        with writing_to(self.folder):
+            lock = (self.folder / ".lock").open("a")
+        with lock:
+            held = False
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                # Another process may have taken its new project away, and with it the file that was opened here.
+                held = os.path.samestat(os.fstat(lock.fileno()), (self.folder / ".lock").stat())
+            if not held:
                 raise UsageError(
                     f"Another Pocketworld is working on {self.folder}.",
                     remedy="Wait until it is done, or stop it.",
                     code="busy",
-                ) from None
+                )
             yield
 
     def recover(self) -> None:
@@ -285,7 +304,7 @@ def _write_record(folder: Path, stage: str, key: StageKey, notes: StageNotes, se
         "figures": notes.figures,
         "files": files,
     }
-    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(record, indent=1, allow_nan=False)
     (folder / "stage.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -296,6 +315,31 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def _remove_empty(places: list[Path]) -> None:
+    """Remove folders, the deepest first, as far as nothing is in them."""
+    with contextlib.suppress(OSError):
+        for place in places:
+            place.rmdir()
+
+
+def mode_of(path: Path) -> int:
+    """`st_mode` of what lies there; 0 where nothing does, also under a name that the system does not take."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies there; unlike `Path.is_dir` also to be asked about any name."""
+    return stat.S_ISDIR(mode_of(path))
+
+
+def real_path(path: Path) -> Path:
+    """`path` made absolute and without links; unlike `Path.resolve` also where links lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def replace_folder(partial: Path, target: Path, old: Path) -> None:
@@ -312,7 +356,7 @@ def replace_folder(partial: Path, target: Path, old: Path) -> None:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file so that it is either the old or the new one, whole."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     partial = path.with_name(path.name + ".partial")
     try:
         with writing_to(path.parent):
@@ -347,7 +391,7 @@ def writing_to(folder: Path) -> Iterator[None]:
     """Turn the system's refusals to write below `folder` into errors that say what to do.
 
     Raises:
-        OutputError: no space, no permission, path in the way.
+        OutputError: no space, no permission, path in the way, no such place.
         InputError: a file elsewhere cannot be read.
     """
     try:
@@ -370,21 +414,29 @@ def _translated(error: OSError, folder: Path) -> PocketworldError | None:
     culprit = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
     if error.errno in NO_SPACE:
         return _no_space(folder)
-    if error.errno in NOT_ALLOWED | IN_THE_WAY:
-        if culprit is not None and culprit.is_absolute() and not _touches(culprit, folder):
-            return InputError(
-                f"{culprit} cannot be read: {error.strerror}.", remedy="Check its permissions.", code="unreadable"
-            )
-        if error.errno in NOT_ALLOWED:
-            return OutputError(
-                f"{culprit or folder} cannot be written: {error.strerror}.",
-                remedy="Choose another --out folder, or make this one writable for you.",
-                code="no_permission",
-            )
+    if culprit is not None and culprit.is_absolute() and not _touches(culprit, folder):
+        return InputError(
+            f"{culprit} cannot be read: {error.strerror}.",
+            remedy="Check that it is there and its permissions.",
+            code="unreadable",
+        )
+    if error.errno in NOT_ALLOWED:
+        return OutputError(
+            f"{culprit or folder} cannot be written: {error.strerror}.",
+            remedy="Choose another --out folder, or make this one writable for you.",
+            code="no_permission",
+        )
+    if error.errno in IN_THE_WAY:
         return OutputError(
             f"{culprit or folder} cannot be made: {error.strerror}.",
             remedy="Choose another --out folder, or move what is in the way.",
             code="path_in_the_way",
+        )
+    if culprit is not None or error.errno == errno.EIO:
+        return OutputError(
+            f"{culprit or folder} cannot be written: {error.strerror}.",
+            remedy="Name a place on a disk that is there and in order.",
+            code="cannot_write",
         )
     return None
 
@@ -413,7 +465,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file, or None where there is none or it is damaged."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 
@@ -422,20 +474,25 @@ def content_hash(path: Path) -> str:
     """``"blake2b:…"`` of a file's bytes, or of the names and bytes of all files below a folder, in order of name.
 
     Raises:
-        InputError: it is not there or cannot be read.
+        InputError: it is not there, cannot be read, or is a pipe or a device.
     """
     digest = hashlib.blake2b(digest_size=20)
     try:
-        if path.is_file():
+        kind = path.stat().st_mode
+        if stat.S_ISREG(kind):
             _feed(digest, path)
-        elif path.is_dir():
+        elif stat.S_ISDIR(kind):
             for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
                 relative = file.relative_to(path)
                 if not any(part.startswith(".") for part in relative.parts):
                     digest.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
                     _feed(digest, file)
         else:
-            raise InputError(f"{path} does not exist.", remedy="Check the path.", code="not_found")
+            raise InputError(
+                f"{path} is neither a file nor a folder.", remedy="Name the scan's folder or file.", code="not_a_scan"
+            )
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.", remedy="Check the path.", code="not_found") from None
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror}.", remedy="Check its permissions.", code="unreadable"
@@ -460,14 +517,20 @@ def code_hash(*places: Path) -> str:
 
 
 def as_settings_json(settings: Any) -> dict[str, Any]:
-    """A settings dataclass as a JSON-able dict."""
+    """A settings dataclass as a JSON-able dict.
 
-    def plain(value: Any) -> Any:
+    Raises:
+        UsageError: a number in it is infinite or none.
+    """
+
+    def plain(value: Any, name: str) -> Any:
         if isinstance(value, Mapping):
-            return {str(key): plain(item) for key, item in value.items()}
+            return {str(key): plain(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
+            return [plain(item, name) for item in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"The setting {name} is {value}.", remedy="Give it a finite number.", code="bad_value")
         return str(value) if isinstance(value, Path) else value
 
-    converted: dict[str, Any] = plain(asdict(settings))
+    converted: dict[str, Any] = plain(asdict(settings), "")
     return converted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ from app.project import (
     as_settings_json,
     code_hash,
     content_hash,
+    is_folder,
     read_json,
+    real_path,
 )
-from reconstruction.errors import UsageError
+from reconstruction.errors import PocketworldError, UsageError
 from reconstruction.mesh import Mesh, write_obj
 from reconstruction.pipeline import ReconstructSettings
 from reconstruction.progress import Progress, part, silent
@@ -124,7 +126,7 @@ def stage_keys(scan_hash: str, settings: SceneSettings) -> dict[str, StageKey]:
 
 
 def _keep_apart(scan: Path, folder: Path) -> None:
-    if scan.is_dir() and folder.resolve().is_relative_to(scan.resolve()):
+    if is_folder(scan) and real_path(folder).is_relative_to(real_path(scan)):
         raise UsageError(
             f"The project {folder} would lie inside the scan {scan}.",
             remedy="Choose an --out folder outside of the scan.",
@@ -154,7 +156,7 @@ def _run(
 
     capture = check_convention(read_capture(scan))
     inspection = inspect_capture(capture, part(progress, 0.0, 0.08))
-    with project.being_made(scan.resolve()):
+    with project.being_made(real_path(scan)):
         project.recover()
         if not project.is_fresh("capture", keys["capture"]):
             project.run_stage("capture", keys["capture"], lambda folder: _save_capture(folder, capture, inspection))
@@ -171,22 +173,29 @@ def _save_capture(folder: Path, capture: Capture, inspection: Inspection) -> Sta
     from reconstruction.inspection import contact_sheet
 
     document = inspection.as_json()
-    (folder / "inspection.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "inspection.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     write_picture(folder / "contact_sheet.jpg", contact_sheet(capture))
-    return StageNotes(warnings=capture.missing, figures={"frames": len(capture.frames)})
+    return StageNotes(warnings=inspection.missing, figures={"frames": len(capture.frames)})
 
 
 def _make_scene(
     project: Project, folder: Path, capture: Capture, settings: SceneSettings, progress: Progress, jobs: int
 ) -> StageNotes:
+    from reconstruction.importers.damage import DamagedImages
     from reconstruction.pipeline import reconstruct
     from simulation.settle import settle
 
+    damaged = DamagedImages()
     made = reconstruct(
-        capture, settings.reconstruct, part(progress, 0.0, 0.9), cache_folder=project.folder / ".cache", jobs=jobs
+        damaged.forgiven(capture),
+        settings.reconstruct,
+        part(progress, 0.0, 0.9),
+        cache_folder=project.folder / ".cache",
+        jobs=jobs,
     )
     started = time.perf_counter()
     scene = settle(made.scene, settings.settle, part(progress, 0.9, 1.0))
+    scene = replace(scene, warnings=(*scene.warnings, *damaged.sentences()))
     timings = {**made.timings, "settle": time.perf_counter() - started}
     scene.save(folder)
     fused: Mesh | None = getattr(made, "fused", None)
@@ -197,12 +206,18 @@ def _make_scene(
 
 
 def _report(project: Project, progress: Progress) -> tuple[str, ...]:
-    """Write the report if it is missing or old; what goes wrong with it is a warning, for the scene is made."""
+    """Write the report if it is missing or old; a fault of ours in it is a warning, for the scene is made.
+
+    Raises:
+        PocketworldError: no space, no permission: the user can mend it and run the same command again.
+    """
     from app.console import internal_error
     from app.report import write_report
 
     try:
         write_report(project, progress)
+    except PocketworldError:
+        raise
     except Exception as error:  # noqa: BLE001 - see above
         return (f"report.html was not written. {internal_error(error, project.folder)}",)
     return ()

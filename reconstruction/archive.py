@@ -7,6 +7,7 @@ Names, sizes and links are checked when the archive is opened (ZIP application n
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import weakref
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,13 +26,16 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
-from reconstruction.errors import InputError, UnsupportedFormatError
+from reconstruction.errors import InputError, OutputError, UnsupportedFormatError
 
 MAX_ENTRIES = 400_000
 MAX_TOTAL_BYTES = 256 << 30
 MAX_BOMB_RATIO = 200
 BOMB_CHECK_FROM_BYTES = 256 << 20
 MAX_FILE_BYTES = 512 << 20
+MAX_FOLDERS_DEEP = 64
+MAX_DIGITS = 18
+"""Of a number in a file's name: what fits into 64 bits."""
 _CHUNK = 1 << 20
 _MIN_PACKED = 1 << 12
 _CHEAP_BYTES = 1 << 18
@@ -39,8 +44,12 @@ _IGNORED_PARTS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 def natural_key(name: str) -> tuple[object, ...]:
-    """Sort key under which ``2.jpg`` comes before ``10.jpg``."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name))
+    """Sort key under which ``2.jpg`` comes before ``10.jpg``; longer rows of digits count in pieces."""
+    parts = re.split(rf"([0-9]{{1,{MAX_DIGITS}}})", name)
+    return tuple((int(part), "") if k % 2 else (-1, part) for k, part in enumerate(parts))
+
+
+Value = TypeVar("Value")
 
 
 class FileTree(ABC):
@@ -104,6 +113,21 @@ class FileTree(ABC):
             groups.setdefault(folder, []).append(base)
         return {folder: tuple(bases) for folder, bases in groups.items()}
 
+    @cached_property
+    def _sorted(self) -> list[str]:
+        """All files in an order in which those below a folder stand together."""
+        return sorted(self._sizes)
+
+    def _inside(self, entries: Mapping[str, Value], folder: str) -> dict[str, Value]:
+        """The part of `entries`, one for each file, that lies below `folder`, named from there."""
+        start = f"{folder}/"
+        names = self._sorted
+        at, inside = bisect_left(names, start), {}
+        while at < len(names) and names[at].startswith(start):
+            inside[names[at][len(start) :]] = entries[names[at]]
+            at += 1
+        return inside
+
     def numbered(self, folder: str, pattern: str) -> dict[int, str]:
         """Files directly in `folder` whose whole name matches `pattern`: number in its first group -> path.
 
@@ -111,7 +135,8 @@ class FileTree(ABC):
         """
         compiled = re.compile(pattern)
         hits = ((compiled.fullmatch(base), base) for base in self.files_in(folder))
-        found = {int(match.group(1)): f"{folder}/{base}".lstrip("/") for match, base in hits if match}
+        named = [(match.group(1), base) for match, base in hits if match and len(match.group(1)) <= MAX_DIGITS]
+        found = {int(digits): f"{folder}/{base}".lstrip("/") for digits, base in named}
         return dict(sorted(found.items()))
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
@@ -144,14 +169,11 @@ class FileTree(ABC):
     @contextmanager
     def local_path(self, name: str) -> Iterator[Path]:
         """The file as a path on disk, for libraries that need one; a temporary copy is removed afterwards."""
-        folder = Path(tempfile.mkdtemp(prefix="pocketworld-"))
-        try:
-            path = folder / PurePosixPath(name).name
-            with self._guard(name), self._open(name) as stream, path.open("wb") as copy:
+        with _temporary_folder() as folder:
+            path = folder / "copy"
+            with self._guard(name), self._open(name) as stream, _copying(), path.open("wb") as copy:
                 shutil.copyfileobj(stream, copy, _CHUNK)
             yield path
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _guard(self, name: str) -> Iterator[None]:
@@ -170,6 +192,37 @@ class FileTree(ABC):
                 remedy=_EXPORT_AGAIN,
                 code="unreadable",
             ) from error
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with _copying():
+        folder = Path(tempfile.mkdtemp(prefix="pocketworld-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Tell a full disk for temporary files from a scan that cannot be read: both are an `OSError`.
+
+    Raises:
+        OutputError: no space, or no folder for temporary files that can be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        none_at_all = isinstance(error, FileNotFoundError) and error.filename is None
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS) and not none_at_all:
+            raise
+        place = tempfile.tempdir or "the folder for temporary files"
+        raise OutputError(
+            f"There is no space left for a temporary copy in {place}: {error.strerror or error}.",
+            remedy="Free some space there, or set TMPDIR to a folder on another disk.",
+            code="disk_full",
+        ) from error
 
 
 _EXPORT_AGAIN = "Copy or export the scan from the phone again."
@@ -228,7 +281,7 @@ class FolderTree(FileTree):
 
     def below(self, folder: str) -> FolderTree:
         """See `FileTree.below`."""
-        return FolderTree(self.source, f"{self.prefix}{folder}/", _inside(self._sizes, folder)) if folder else self
+        return FolderTree(self.source, f"{self.prefix}{folder}/", self._inside(self._sizes, folder)) if folder else self
 
     @contextmanager
     def local_path(self, name: str) -> Iterator[Path]:
@@ -281,7 +334,7 @@ class ZipTree(FileTree):
         """See `FileTree.below`."""
         if not folder:
             return self
-        inside = _inside(self._entries, folder)
+        inside = self._inside(self._entries, folder)
         return ZipTree(self.source, inside, f"{self.prefix}{folder}/", self.label, self._keep)
 
 
@@ -294,7 +347,7 @@ class _EntryStream:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if entry.method == zipfile.ZIP_DEFLATED else None
         self._packed_left, self._given, self._checksum = entry.packed, 0, 0
         try:
-            self._file.seek(entry.offset)
+            self._seek(entry.offset)
             header = self._file.read(_LOCAL_HEADER.size)
             if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
                 raise self._damaged("its header is not where the archive says")
@@ -303,6 +356,12 @@ class _EntryStream:
         except BaseException:
             self._file.close()
             raise
+
+    def _seek(self, offset: int) -> None:
+        try:
+            self._file.seek(offset)
+        except (OSError, OverflowError, ValueError) as error:  # zip64 has room for what no file system has
+            raise self._damaged(f"it starts at byte {offset}, where no file reaches") from error
 
     def __enter__(self) -> _EntryStream:
         return self
@@ -376,15 +435,6 @@ def nested_zip(tree: FileTree, name: str) -> FileTree:
     return ZipTree(copy.path, label=tree.where(name), keep=copy)
 
 
-Value = TypeVar("Value")
-
-
-def _inside(names: Mapping[str, Value], folder: str) -> dict[str, Value]:
-    """The part of `names` below `folder`, named from there."""
-    start = f"{folder}/"
-    return {name[len(start) :]: value for name, value in names.items() if name.startswith(start)}
-
-
 def _zip_entries(source: Path, label: str) -> dict[str, _Entry]:
     """The archive's directory, checked.
 
@@ -430,6 +480,8 @@ def _refuse_unsafe(label: str, info: zipfile.ZipInfo) -> None:
     reason = ""
     if ".." in parts or name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name) or "\0" in name:
         reason = "points outside the archive"
+    elif len(parts) > MAX_FOLDERS_DEEP:
+        name, reason = f"{name[:60]}…", f"lies {len(parts) - 1} folders deep"
     elif stat.S_ISLNK(info.external_attr >> 16):
         reason = "is a symbolic link"
     elif info.flag_bits & 0x1:
@@ -454,11 +506,16 @@ def open_tree(path: Path) -> FileTree:
 
     Raises:
         UnsupportedFormatError: a file that is no zip.
-        InputError: nothing there, no permission, an empty file, a damaged or unsafe zip.
+        InputError: nothing there, no permission, an empty file, a pipe or device, a damaged or unsafe zip.
     """
     try:
-        if path.is_dir():
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
             return FolderTree(path)
+        if not stat.S_ISREG(kind):  # reading a pipe waits for ever
+            raise InputError(
+                f"{path} is neither a file nor a folder.", remedy="Name the scan's folder or file.", code="not_a_scan"
+            )
         with path.open("rb") as file:
             start = file.read(4)
     except FileNotFoundError as error:

@@ -71,7 +71,7 @@ class Frame:
         return scaled_intrinsics(self.intrinsics, self.size, self.depth_size)
 
     def rgb(self) -> ByteImage | None:
-        """Colour ``(H, W, 3)`` uint8 RGB, or None where this frame has none."""
+        """Colour ``(H, W, 3)`` uint8 RGB, or None where this frame has none (`importers.damage` for a damaged one)."""
         return self.read_rgb() if self.read_rgb is not None else None
 
     def depth_m(self) -> DepthImage | None:

@@ -102,6 +102,10 @@ class Fusion:
         intrinsics = o3c.Tensor(view.intrinsics + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]))
         extrinsics = o3c.Tensor(np.linalg.inv(view.world_from_camera))
         far, band = self.settings.max_depth_m, self.settings.truncation_voxels
+        # Open3D looks for blocks at every fourth pixel and raises where it finds none there.
+        looked_at = view.depth_m[::4, ::4]
+        if not ((looked_at > 0) & (looked_at < far)).any():
+            return
         blocks = self.grid.compute_unique_block_coordinates(depth, intrinsics, extrinsics, 1.0, far, band)
         blocks = self._inside(blocks)
         if blocks.shape[0] == 0:

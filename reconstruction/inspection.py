@@ -15,6 +15,7 @@ import numpy.typing as npt
 from reconstruction.capture import ByteImage, Capture, DepthImage, FloatArray, Frame
 from reconstruction.conventions import convention_test
 from reconstruction.errors import InputError
+from reconstruction.importers.damage import DamagedImages
 from reconstruction.progress import Progress, silent
 
 SAMPLES = 24
@@ -163,7 +164,7 @@ def inspect_capture(capture: Capture, progress: Progress = silent, samples: int 
         progress(0.0, "Comparing poses with depth")
         test = convention_test(capture)
         error = None if test is None else test.error_m
-    colour, depth = _read_samples(frames, samples, progress)
+    colour, depth, damaged = _read_samples(frames, samples, progress)
     left_out = _left_out([frame.index for frame in frames])
     progress(1.0, "Inspected")
     return Inspection(
@@ -191,20 +192,23 @@ def inspect_capture(capture: Capture, progress: Progress = silent, samples: int 
         metric=capture.metric,
         gravity_known=capture.up is not None,
         region_known=capture.region is not None,
-        missing=capture.missing,
+        missing=capture.missing + damaged.sentences(),
     )
 
 
 DepthSample = tuple[Frame, DepthImage, ByteImage | None]
 
 
-def _read_samples(frames: Sequence[Frame], samples: int, progress: Progress) -> tuple[list[float], list[DepthSample]]:
-    """Sharpness of sampled colour images, and sampled depth images with their confidence."""
+def _read_samples(
+    frames: Sequence[Frame], samples: int, progress: Progress
+) -> tuple[list[float], list[DepthSample], DamagedImages]:
+    """Sharpness of sampled colour images, sampled depth images with their confidence, and what cannot be read."""
     colour = spread([frame for frame in frames if frame.read_rgb is not None], samples)
     deep = spread([frame for frame in frames if frame.read_depth is not None], samples)
     sharp: list[float] = []
     depth: list[DepthSample] = []
     errors: list[InputError] = []
+    damaged = DamagedImages()
     for done, frame in enumerate(colour + deep):
         progress(0.1 + 0.9 * done / (len(colour) + len(deep)), "Looking through the frames")
         try:
@@ -218,9 +222,10 @@ def _read_samples(frames: Sequence[Frame], samples: int, progress: Progress) -> 
                 depth.append((frame, measured, frame.confidence()))
         except InputError as error:
             errors.append(error)
+            damaged.note(frame.index, error)
     if errors and len(errors) > (len(colour) + len(deep)) / 2:
         raise errors[0]
-    return sharp, depth
+    return sharp, depth, damaged
 
 
 def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
@@ -295,11 +300,11 @@ def _confidence_shares(depth: list[DepthSample]) -> tuple[float, float, float] |
 def _coverage(capture: Capture, depth: list[DepthSample]) -> Coverage | None:
     """Directions from the scanned centre to the cameras, and the footprint of the measured points."""
     posed = [sample for sample in depth if sample[0].capture_from_camera is not None and (sample[1] > 0).any()]
-    if not posed:
+    points = np.concatenate([np.zeros((0, 3)), *(_world_points(frame, image) for frame, image, _ in posed)])
+    if not len(points):  # no depth, or none within reach: a wrong unit
         return None
     poses = np.array([f.capture_from_camera for f in capture.frames if f.capture_from_camera is not None])
     up = capture.up if capture.up is not None else _held_up(poses)
-    points = np.concatenate([_world_points(frame, image) for frame, image, _ in posed])
     centre = np.median([_middle(frame, image) for frame, image, _ in posed], axis=0)
     across, along = _horizontal_axes(up)
     view = poses[:, :3, 3] - centre

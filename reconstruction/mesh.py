@@ -111,6 +111,8 @@ def _parsed(path: Path) -> Mesh:
             if len(corners[0]) > 1 and corners[0][1]:
                 uv_faces.append([int(corner[1]) - 1 for corner in corners])
     table = np.array(positions, dtype=np.float64).reshape(len(positions), -1 if positions else 3)
+    if not positions or not faces:
+        raise ValueError("it has no vertices or no faces")
     if table.shape[1] < 3 or not np.isfinite(table).all():
         raise ValueError("its vertices are not three finite numbers each")
     face_array = _indices(faces, len(table))

@@ -20,6 +20,7 @@ The object frame has its origin at the centre of mass and, as reconstructed, the
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,19 +160,46 @@ class Scene:
                     Support(entry["name"], np.array(entry["plane"]), np.array(entry["polygon"]))
                     for entry in document["supports"]
                 ),
-                background=None if background is None else read_obj(folder / background["visual"]),
+                background=None if background is None else read_obj(inside(folder, background["visual"])),
                 objects=tuple(_load_object(entry, folder) for entry in document["objects"]),
                 metric=bool(document["metric"]),
                 warnings=tuple(document.get("warnings", ())),
                 robot_mount=None if mount is None else np.array(mount, dtype=np.float64),
                 extra={key: value for key, value in document.items() if key not in known},
             )
-        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OverflowError,
+        ) as error:
             raise InputError(
                 f"{path} is not a readable Pocketworld scene: {error}.",
                 remedy="Name a project folder made by `pocketworld reconstruct`.",
                 code="bad_scene",
             ) from None
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """A file that ``scene.json`` in `folder` names.
+
+    Raises:
+        InputError: it is missing, or outside of the folder: a scene from somebody else shall read nothing there.
+    """
+    path = Path(os.path.realpath(folder / relative))
+    if not path.is_relative_to(os.path.realpath(folder)):
+        raise InputError(
+            f"{folder / 'scene.json'} names {relative!r}, which is outside its folder.",
+            remedy="Do not use scenes from people you do not trust.",
+            code="unsafe_path",
+        )
+    if not path.is_file():
+        raise InputError(f"{path} is missing.", remedy="Reconstruct the scan again.", code="bad_scene")
+    return path
 
 
 def _listed(array: npt.ArrayLike, digits: int = 9) -> Any:
@@ -259,7 +287,7 @@ def _save_object(item: SceneObject, folder: Path) -> dict[str, Any]:
 
 
 def _load_object(entry: dict[str, Any], folder: Path) -> SceneObject:
-    visual = read_obj(folder / entry["visual"])
+    visual = read_obj(inside(folder, entry["visual"]))
     if entry.get("seen"):
         visual = Mesh(
             visual.vertices,
@@ -267,14 +295,14 @@ def _load_object(entry: dict[str, Any], folder: Path) -> SceneObject:
             visual.corner_uv,
             visual.texture,
             visual.colors,
-            _read_seen(folder / entry["seen"]),
+            _read_seen(inside(folder, entry["seen"])),
         )
     low, high = entry.get("mass_interval_kg", (0.0, 0.0))
     return SceneObject(
         name=entry["name"],
         scene_from_object=np.array(entry["scene_from_object"], dtype=np.float64).reshape(4, 4),
         visual=visual,
-        convex_parts=tuple(read_obj(folder / path) for path in entry["collision"]),
+        convex_parts=tuple(read_obj(inside(folder, path)) for path in entry["collision"]),
         mass_kg=float(entry["mass_kg"]),
         center_of_mass=np.array(entry["center_of_mass"], dtype=np.float64).reshape(3),
         inertia=np.array(entry["inertia"], dtype=np.float64).reshape(3, 3),

@@ -80,7 +80,7 @@ def load_views(
 def load_view(
     frame: Frame, position: int, pose: FloatArray, settings: ViewSettings, with_rgb: bool
 ) -> DepthView | None:
-    """One frame as a `DepthView`, or None where it has no depth."""
+    """One frame as a `DepthView`, or None where it has no depth that can be trusted: fusion takes no empty images."""
     import cv2
 
     depth = frame.depth_m()
@@ -89,6 +89,8 @@ def load_view(
     raw = depth
     depth = clean_depth(raw, frame.confidence(), frame.depth_intrinsics, settings.depth)
     depth = without_fringe(depth, raw, settings)
+    if not depth.any():
+        return None
     intrinsics = frame.depth_intrinsics
     while depth.shape[1] > settings.max_width_px:
         depth = _halved(depth)

@@ -6,6 +6,7 @@ still, so what never moves is looked at once; each picture then casts rays at th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -72,6 +73,8 @@ def render_video(
         OutputError: the file cannot be written.
     """
     scene = Scene.load(scene_folder)
+    if not path.name or path.is_dir():
+        raise OutputError(f"{path} is a folder.", remedy="Name a file, such as film.mp4.", code="path_in_the_way")
     partial = path.with_name(f".{path.name}.partial.mp4")
     try:
         with World.open(scene_folder) as world:
@@ -82,7 +85,8 @@ def render_video(
             f"{path} cannot be written: {error.strerror or error}.", remedy="Name another file.", code="cannot_write"
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # no folder to take it away from, either
+            partial.unlink(missing_ok=True)
 
 
 def _encode(pictures: Iterator[Picture], path: Path, settings: VideoSettings) -> None:

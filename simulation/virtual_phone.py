@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +72,15 @@ class VirtualScanSettings:
     """Also write what is really there, into `<name>_truth` beside the scan."""
 
 
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**63 - 1),
+    "frames": (2, 100_000),
+    "objects": (1, 40),
+    "rgb_width": (64, 8192),
+    "drift_m": (0.0, 1.0),
+}
+"""What settings may be; more objects would fit on no table."""
+
 SAMPLE = VirtualScanSettings(format="stray", world="sample", seed=2026, frames=110, returning=True)
 
 
@@ -79,12 +90,13 @@ def virtual_scan(settings: VirtualScanSettings) -> VirtualRecording:
     Raises:
         UsageError: a setting is out of range.
     """
-    if settings.frames < 2 or settings.rgb_width < 64 or settings.objects < 1:
-        raise UsageError(
-            "A virtual scan wants at least 2 frames, 1 object and a colour width of 64 pixels.",
-            remedy="Raise --frames, --objects or --rgb-width.",
-            code="bad_setting",
-        )
+    for name, (low, high) in RANGES.items():
+        if not low <= getattr(settings, name) <= high:
+            raise UsageError(
+                f"A virtual scan's {name} is {getattr(settings, name)}; it may be {low:g} to {high:g}.",
+                remedy=f"Change --{name.replace('_', '-')}.",
+                code="bad_setting",
+            )
     rng = np.random.default_rng(settings.seed)
     width = settings.rgb_width // 8 * 8
     phone = VirtualPhone(
@@ -117,7 +129,7 @@ def write_virtual_scan(settings: VirtualScanSettings, out: Path, progress: Progr
     """
     truth = out.parent / f"{out.stem}_truth"
     for path in (out, truth) if settings.truth else (out,):
-        if path.exists():
+        if os.path.lexists(path):  # also a link to nowhere
             raise OutputError(f"{path} is already there.", remedy="Remove it or name another place.", code="exists")
     recording = virtual_scan(settings)
     partial = out.with_name(f".partial_{out.name}")
@@ -128,8 +140,9 @@ def write_virtual_scan(settings: VirtualScanSettings, out: Path, progress: Progr
         )
         if settings.truth:
             save_truth(recording.world, recording, partial_truth)
-            partial_truth.rename(truth)
         partial.rename(out)
+        if settings.truth:
+            _rename_too(partial_truth, truth, out)
     except OSError as error:
         raise OutputError(
             f"{out} cannot be written: {error.strerror or error}.",
@@ -138,11 +151,25 @@ def write_virtual_scan(settings: VirtualScanSettings, out: Path, progress: Progr
         ) from None
     finally:
         for path in (partial, partial_truth):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(path)
     progress(1.0, f"wrote {out.name}")
+
+
+def _rename_too(partial: Path, final: Path, first: Path) -> None:
+    """Rename the second of two: without it, the first is taken away again."""
+    try:
+        partial.rename(final)
+    except OSError:
+        _remove(first)
+        raise
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # what cannot be reached was not made
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _counter(frames: int, progress: Progress) -> Callable[[], None]:

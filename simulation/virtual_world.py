@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from reconstruction.errors import UsageError
 from reconstruction.mesh import Mesh
 from simulation.household import KINDS, HouseholdObject, furniture, make, paint
 from simulation.household.solids import rotation
@@ -193,7 +194,7 @@ def _free_pose(
             touched = _pushed(rng, mesh, pose, others[int(np.argmin(gaps))], others)
             if touched is not None:
                 return touched
-    raise ValueError("the things do not fit on the table")
+    raise UsageError("So many things do not fit on the table.", remedy="Ask for fewer --objects.", code="bad_setting")
 
 
 def _outline(vertices: FloatArray) -> FloatArray:

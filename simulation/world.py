@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.errors import InputError
-from reconstruction.scene import FORMAT, VERSION
+from reconstruction.scene import FORMAT, VERSION, inside
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -144,7 +144,7 @@ def read_scene_document(scene_folder: Path) -> tuple[dict[str, Any], Path]:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION):
             raise ValueError("not a scene of this version")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not a readable Pocketworld scene: {error}.",
             remedy="Name a scene folder made by `pocketworld reconstruct`.",
@@ -190,12 +190,12 @@ class World:
         world = cls(settings)
         try:
             for entry in [] if settings.ground else document["supports"]:
-                world.add(entry["name"], _inside(folder, entry["urdf"]), np.eye(4), fixed=True)
+                world.add(entry["name"], inside(folder, entry["urdf"]), np.eye(4), fixed=True)
             for entry in document["objects"]:
                 pose = np.array(entry["scene_from_object"], dtype=np.float64).reshape(4, 4)
-                world.add(entry["name"], _inside(folder, entry["urdf"]), pose)
+                world.add(entry["name"], inside(folder, entry["urdf"]), pose)
             if settings.background and document.get("background"):
-                world._show(_inside(folder, document["background"]["visual"]))
+                world._show(inside(folder, document["background"]["visual"]))
         except (KeyError, TypeError, ValueError) as error:
             world.close()
             raise InputError(
@@ -410,16 +410,3 @@ class World:
 def _contact(row: tuple[Any, ...], known: dict[int, str]) -> Contact:
     names = (known.get(row[1], ""), known.get(row[2], ""))
     return Contact(names, np.array(row[6]), np.array(row[7]), float(row[8]), float(row[9]))
-
-
-def _inside(folder: Path, relative: str) -> Path:
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{folder / 'scene.json'} names {relative!r}, which is outside its folder.",
-            remedy="Do not use scenes from people you do not trust.",
-            code="unsafe_path",
-        )
-    if not path.is_file():
-        raise InputError(f"{path} is missing.", remedy="Reconstruct the scan again.", code="bad_scene")
-    return path

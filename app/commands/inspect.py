@@ -35,6 +35,6 @@ def run(
     if contact_sheet is not None:
         write_picture(contact_sheet, inspection.contact_sheet(capture))
         result["contact_sheet"] = str(contact_sheet)
-    for sentence in capture.missing:
+    for sentence in found.missing:
         console.warning(sentence)
     return Outcome(result, found.text())

@@ -30,7 +30,8 @@ def export(scene: Scene, folder: Path) -> Path:
     supports, objects, background = bodies_of(scene, HULL_MARGIN_M)
     robot = ET.Element("robot", name="scene")
     ET.SubElement(robot, "link", name="world")
-    (folder / "bodies").mkdir(parents=True, exist_ok=True)
+    for name in ("bodies", "meshes"):  # a bare wall has a mesh but no body
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for body in [*supports, *objects]:
         visual, parts = write_meshes(folder / "meshes", body)
         robot.append(_link(body, visual, parts, "meshes"))

@@ -77,7 +77,7 @@ def _timed(root: FileTree, folder: str, ending: str) -> dict[int, str]:
     """Files by their time in whole milliseconds."""
     found = {}
     for base in root.files_in(folder):
-        match = re.fullmatch(rf"(?:.*_)?(\d+)\.(\d{{1,3}})\.{ending}", base)
+        match = re.fullmatch(rf"(?:.*_)?(\d{{1,12}})\.(\d{{1,3}})\.{ending}", base)
         if match:
             found[int(match.group(1)) * 1000 + int(match.group(2).ljust(3, "0"))] = f"{folder}/{base}"
     return dict(sorted(found.items()))

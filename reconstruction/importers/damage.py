@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from reconstruction.capture import ByteImage, Capture, DepthImage, Frame
 from reconstruction.errors import InputError
 
 Reader = Callable[[], ByteImage] | Callable[[], DepthImage]
 _BLACK_LEVEL = 12
+_MAX_TIME_S = 1e12
+"""Seconds since any epoch, in 32 000 years; larger numbers are damage and overflow further on."""
 
 FATAL_CODES = {"wrong_size", "wrong_depth_size", "image_too_large"}
 """Not the marks of a damaged file but of an edited or hostile one: refused at the first."""
@@ -38,7 +41,7 @@ def sound_frames(
     errors: list[tuple[int, InputError]] = []
     for index in indices:
         try:
-            frame = build(index)
+            frame = _plausible(build(index), where)
         except InputError as error:
             if error.code in FATAL_CODES:
                 raise
@@ -55,6 +58,33 @@ def sound_frames(
         )
     start = frames[0].time_s
     return [replace(frame, time_s=frame.time_s - start) for frame in frames], _sentences(errors)
+
+
+def _plausible(frame: Frame | None, where: str) -> Frame | None:
+    """`frame`, unless its camera is none that takes such an image, or its time is none that a clock shows.
+
+    Raises:
+        InputError: a focal length or principal point far off the image's size, or an absurd timestamp.
+    """
+    if frame is None:
+        return None
+    (fx, _, cx), (_, fy, cy), _ = frame.intrinsics.tolist()
+    width, height = frame.size
+    side = max(width, height)
+    if not (0.02 * side < min(fx, fy) <= max(fx, fy) < 100 * side and abs(cx) < 2 * width and abs(cy) < 2 * height):
+        raise InputError(
+            f"{where}: frame {frame.index}: the camera intrinsics fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g} make no "
+            f"camera for {width}x{height} pixels.",
+            remedy="Export the scan again.",
+            code="bad_intrinsics",
+        )
+    if not abs(frame.time_s) < _MAX_TIME_S:
+        raise InputError(
+            f"{where}: frame {frame.index}: its time of {frame.time_s:g} s is none.",
+            remedy="Export the scan again.",
+            code="bad_field",
+        )
+    return frame
 
 
 def refuse_blank(capture: Capture) -> Capture:
@@ -80,6 +110,47 @@ def refuse_blank(capture: Capture) -> Capture:
             code="all_black",
         )
     return capture
+
+
+class DamagedImages:
+    """Images whose damage shows only when they are decoded: their frames then count as having none."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, InputError] = {}
+
+    def forgiven(self, capture: Capture) -> Capture:
+        """`capture` whose frames give None for a damaged image instead of raising."""
+        frames = [
+            replace(
+                frame,
+                read_rgb=self._or_none(frame.index, frame.read_rgb),
+                read_depth=self._or_none(frame.index, frame.read_depth),
+                read_confidence=self._or_none(frame.index, frame.read_confidence),
+            )
+            for frame in capture.frames
+        ]
+        return replace(capture, frames=frames)
+
+    def note(self, index: int, error: InputError) -> None:
+        """Keep what is wrong with the frame of number `index`."""
+        self._found.setdefault(index, error)
+
+    def sentences(self) -> tuple[str, ...]:
+        """What was found so far, for the user; in order of the frames, whoever read them."""
+        return _sentences(sorted(self._found.items()), "damaged image(s)")
+
+    def _or_none(self, index: int, read: Callable[[], Any] | None) -> Callable[[], Any] | None:
+        if read is None:
+            return None
+
+        def forgiving() -> Any:
+            try:
+                return read()
+            except InputError as error:
+                self.note(index, error)
+                return None
+
+        return forgiving
 
 
 def _spread(items: Sequence[Reader]) -> list[Reader]:
@@ -121,8 +192,8 @@ def _refuse_many(errors: Sequence[tuple[int, InputError]], good: int, where: str
         ) from first
 
 
-def _sentences(errors: Sequence[tuple[int, InputError]]) -> tuple[str, ...]:
+def _sentences(errors: Sequence[tuple[int, InputError]], what: str = "damaged frame(s)") -> tuple[str, ...]:
     if not errors:
         return ()
     numbers = ", ".join(str(index) for index, _ in errors[:10]) + (" …" if len(errors) > 10 else "")
-    return (f"{len(errors)} damaged frame(s) left out ({numbers}): {errors[0][1].message}",)
+    return (f"{len(errors)} {what} left out ({numbers}): {errors[0][1].message}",)

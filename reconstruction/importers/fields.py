@@ -15,12 +15,13 @@ from reconstruction.capture import FloatArray
 from reconstruction.errors import InputError
 
 _REMEDY = "Copy or export the scan from the phone again."
-_MAX_TEXT_BYTES = 256 << 20
+MAX_TEXT_BYTES = 32 << 20
+_MAX_SIDE = 16384
 
 
 def read_text(tree: FileTree, name: str) -> str:
     """A UTF-8 text file (with or without byte order mark); bytes that are no UTF-8 become replacement marks."""
-    return tree.read(name, limit=_MAX_TEXT_BYTES).decode("utf-8-sig", errors="replace")
+    return tree.read(name, limit=MAX_TEXT_BYTES).decode("utf-8-sig", errors="replace")
 
 
 def read_json(tree: FileTree, name: str) -> dict[str, Any]:
@@ -31,8 +32,9 @@ def read_json(tree: FileTree, name: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(read_text(tree, name))
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+    except (ValueError, RecursionError, MemoryError) as error:
+        unlike = {RecursionError: "nested too deep", MemoryError: "it holds more than fits into memory"}
+        reason = unlike.get(type(error), str(error))
         raise InputError(f"{tree.where(name)} is not valid JSON: {reason}.", remedy=_REMEDY, code="bad_json") from error
     if not isinstance(value, dict):
         raise InputError(f"{tree.where(name)} holds no JSON object.", remedy=_REMEDY, code="bad_json")
@@ -51,6 +53,22 @@ def number(table: dict[str, Any], key: str, where: str, default: float | None = 
             raise InputError(f"{where} has no {key!r}.", remedy=_REMEDY, code="missing_field")
         return default
     return floats([value], 1, f"{where}: {key!r}")[0]
+
+
+def size(table: dict[str, Any], width: str, height: str, where: str) -> tuple[int, int]:
+    """An image size ``(width, height)`` in pixels under these two keys.
+
+    Raises:
+        InputError: absent, or no size that an image has.
+    """
+    found = (int(number(table, width, where)), int(number(table, height, where)))
+    if not all(0 < side <= _MAX_SIDE for side in found):
+        raise InputError(
+            f"{where}: {width} x {height} = {found[0]:g} x {found[1]:g} is no image size.",
+            remedy=_REMEDY,
+            code="wrong_size",
+        )
+    return found
 
 
 def hint(table: dict[str, Any], key: str) -> float | None:

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from reconstruction.archive import FileTree
 from reconstruction.capture import Capture
-from reconstruction.errors import InputError
 from reconstruction.importers import fields, images, poses
 from reconstruction.importers.assemble import ImageFiles
 from reconstruction.importers.damage import sound_frames
-from reconstruction.importers.transforms_json import DEPTH_KEYS, NAME, Posed, frame_numbers, load, resolve
+from reconstruction.importers.transforms_json import (
+    DEPTH_KEYS,
+    NAME,
+    Posed,
+    frame_numbers,
+    load,
+    metres_per_unit,
+    resolve,
+)
 
 _SCALE_KEYS = ("integer_depth_scale", "depth_integer_scale")
 
 
 def matches(root: FileTree) -> bool:
     """Whether there is a `transforms.json` with one of NeRFCapture's keys."""
-    return NAME in root and any(f'"{key}"'.encode() in root.read(NAME) for key in _SCALE_KEYS)
+    return NAME in root and any(f'"{key}"'.encode() in root.read(NAME, fields.MAX_TEXT_BYTES) for key in _SCALE_KEYS)
 
 
 def read(root: FileTree) -> Capture:
@@ -34,9 +41,8 @@ def read(root: FileTree) -> Capture:
     rgb = {index: name for index, row in table.items() if (name := resolve(root, row.get("file_path")))}
     depth = {index: name for index, row in table.items() for key in DEPTH_KEYS if (name := resolve(root, row.get(key)))}
     grey = bool(depth) and images.bits_per_pixel(root, next(iter(depth.values()))) < 16
-    files = ImageFiles(
-        root, rgb, {} if grey else depth, metres_per_unit=1e-3 if grey else _metres_per_unit(root, meta, bool(depth))
-    )
+    scale = metres_per_unit(root, meta, _SCALE_KEYS, bool(depth) and not grey)
+    files = ImageFiles(root, rgb, {} if grey else depth, metres_per_unit=scale)
     scan = Posed(meta, table, files, masks={}, original_from_world=lambda world_from_camera: world_from_camera)
     frames, missing = sound_frames(table, scan.frame, root.where())
     if grey:
@@ -50,21 +56,3 @@ def read(root: FileTree) -> Capture:
         up=poses.arkit_up(frames),
         missing=missing + files.missing,
     )
-
-
-def _metres_per_unit(root: FileTree, meta: dict[str, object], has_depth: bool) -> float:
-    """Metres per count of a 16-bit depth PNG.
-
-    Raises:
-        InputError: the file's scale makes no depth that a phone can measure.
-    """
-    where = root.where(NAME)
-    key = next((key for key in _SCALE_KEYS if key in meta), _SCALE_KEYS[0])
-    scale = fields.number(meta, key, where, default=1e-3)
-    if has_depth and not 1e-6 < scale < 0.02:
-        raise InputError(
-            f"{where}: {key} = {scale:g} metres a count makes no depth that a phone can measure.",
-            remedy="Stream the scan to a computer with instant-ngp's or SplaTAM's script, which state the scale.",
-            code="bad_depth_scale",
-        )
-    return scale

@@ -18,14 +18,22 @@ from reconstruction.importers import fields
 from reconstruction.importers.assemble import ImageFiles
 from reconstruction.importers.damage import sound_frames
 from reconstruction.importers.poses import Z_UP
-from reconstruction.importers.transforms_json import DEPTH_KEYS, NAME, Posed, frame_numbers, load, resolve
+from reconstruction.importers.transforms_json import (
+    DEPTH_KEYS,
+    NAME,
+    Posed,
+    frame_numbers,
+    load,
+    metres_per_unit,
+    resolve,
+)
 
 _COLMAP_TRANSFORM = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
 
 def matches(root: FileTree) -> bool:
-    """Whether there is a `transforms.json` with frames."""
-    return NAME in root and b'"frames"' in root.read(NAME)
+    """Whether there is a `transforms.json`: with a damaged one the error shall name it."""
+    return NAME in root
 
 
 def read(root: FileTree) -> Capture:
@@ -37,14 +45,10 @@ def read(root: FileTree) -> Capture:
     meta, rows = load(root)
     table = dict(sorted(zip(frame_numbers(rows), rows, strict=True), key=lambda pair: pair[0]))
     applied, scale = _applied(meta, root.where(NAME))
-    files = ImageFiles(
-        root,
-        rgb={index: name for index, row in table.items() if (name := resolve(root, row.get("file_path")))},
-        depth={
-            index: name for index, row in table.items() for key in DEPTH_KEYS if (name := resolve(root, row.get(key)))
-        },
-        metres_per_unit=fields.number(meta, "depth_unit_scale_factor", root.where(NAME), default=1e-3),
-    )
+    rgb = {index: name for index, row in table.items() if (name := resolve(root, row.get("file_path")))}
+    depth = {index: name for index, row in table.items() for key in DEPTH_KEYS if (name := resolve(root, row.get(key)))}
+    scale_of_depth = metres_per_unit(root, meta, ("depth_unit_scale_factor",), bool(depth))
+    files = ImageFiles(root, rgb, depth, metres_per_unit=scale_of_depth)
     masks = {index: name for index, row in table.items() if (name := resolve(root, row.get("mask_path")))}
     fisheye = meta.get("camera_model") == "OPENCV_FISHEYE" or meta.get("is_fisheye") is True
     undo = np.linalg.inv(applied)

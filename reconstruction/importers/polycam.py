@@ -86,16 +86,9 @@ def _frame(files: ImageFiles, camera: str, index: int) -> Frame:
         time_s=index * 1e-6,
         intrinsics=poses.pinhole(fx, fy, cx, cy, where),
         capture_from_camera=poses.rigid(pose, where) @ poses.OPENCV_FROM_OPENGL,
-        intrinsics_size=_declared_size(meta, where),
+        intrinsics_size=fields.size(meta, "width", "height", where),
         blur=_blur(meta),
     )
-
-
-def _declared_size(meta: dict[str, Any], where: str) -> tuple[int, int]:
-    size = (int(fields.number(meta, "width", where)), int(fields.number(meta, "height", where)))
-    if min(size) < 1:
-        raise InputError(f"{where} declares {size[0]}x{size[1]} pixels.", remedy=_REMEDY, code="wrong_size")
-    return size
 
 
 def _blur(meta: dict[str, Any]) -> float | None:

@@ -32,7 +32,6 @@ from reconstruction.importers.assemble import refuse_other_shape
 from reconstruction.importers.damage import sound_frames
 
 _TRUE_DEPTH = 0
-_MAX_SIDE = 8192
 _USUAL_FPS = 60.0
 
 
@@ -41,7 +40,7 @@ def matches(root: FileTree) -> bool:
     return bool(
         root.numbered("rgbd", r"(\d+)\.(?:depth|jpg)")
         or root.numbered("depth", r"(\d+)\.exr")
-        or ("metadata" in root and b'"poses"' in root.read("metadata"))
+        or ("metadata" in root and b'"poses"' in root.read("metadata", fields.MAX_TEXT_BYTES))
     )
 
 
@@ -200,14 +199,7 @@ def _declared_size(
 ) -> tuple[int, int]:
     if default is not None and meta.get(width) is None and meta.get(height) is None:
         return default
-    size = (int(fields.number(meta, width, where)), int(fields.number(meta, height, where)))
-    if not all(0 < side <= _MAX_SIDE for side in size):
-        raise InputError(
-            f"{where}: {width} x {height} = {size[0]} x {size[1]} is no image size.",
-            remedy="Export the scan from the phone again.",
-            code="wrong_size",
-        )
-    return size
+    return fields.size(meta, width, height, where)
 
 
 def _refuse_edited(size: tuple[int, int], depth_size: tuple[int, int], where: str) -> None:

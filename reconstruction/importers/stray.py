@@ -11,13 +11,14 @@ to row k + 1, unless the edges of depth say otherwise. Times come from the table
 from __future__ import annotations
 
 import io
+import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from reconstruction.archive import FileTree
+from reconstruction.archive import MAX_DIGITS, FileTree
 from reconstruction.capture import Capture, DepthImage, FloatArray, Frame
 from reconstruction.errors import InputError
 from reconstruction.importers import fields, images, poses
@@ -27,6 +28,11 @@ from reconstruction.importers.video import VideoFrames
 from reconstruction.importers.video_offset import first_frame_was_lost
 
 _COLOUR_SIZES = ((1920, 1440), (1280, 960), (960, 720), (640, 480))
+_NPY_ERRORS = (
+    ValueError, EOFError, OSError, MemoryError, OverflowError, AttributeError, TypeError, SyntaxError,
+    tokenize.TokenError, RecursionError,
+)  # fmt: skip
+"""What NumPy raises at a file that is none of its own: the header is Python source, parsed by Python's tokenizer."""
 _INTRINSICS = ("fx", "fy", "cx", "cy")
 
 
@@ -74,7 +80,7 @@ class _Scan:
     @classmethod
     def of(cls, root: FileTree) -> _Scan:
         table, where = fields.read_csv(root, "odometry.csv"), root.where("odometry.csv")
-        numbers = [int(_finite(fields.column(row, "frame", where), f"{where}: column 'frame'")) for row in table]
+        numbers = [_frame_number(row, where) for row in table]
         video = VideoFrames(root, "rgb.mp4") if "rgb.mp4" in root else None
         matrix = _camera_matrix(root)
         files_class = _NpyFiles if root.numbered("depth", r"(\d+)\.npy") else ImageFiles
@@ -142,6 +148,13 @@ def _finite(value: float, where: str) -> float:
     return value
 
 
+def _frame_number(row: dict[str, str], where: str) -> int:
+    number = _finite(fields.column(row, "frame", where), f"{where}: column 'frame'")
+    if not 0 <= number < 10**MAX_DIGITS:
+        raise InputError(f"{where}: there is no frame {number:g}.", remedy="Export the scan again.", code="bad_field")
+    return int(number)
+
+
 def _camera_matrix(root: FileTree) -> FloatArray | None:
     """``camera_matrix.csv``, for the colour size; None where it is missing."""
     if "camera_matrix.csv" not in root:
@@ -162,7 +175,7 @@ def _written_for(
     iPhones record, whose middle is nearest.
     """
     own = [fields.column(row, "cx", where) for row in table if row.get("cx")]
-    cx = own[0] if own else (960.0 if matrix is None else float(matrix[0, 2]))
+    cx = float(np.median(own)) if own else (960.0 if matrix is None else float(matrix[0, 2]))
     if video is not None and abs(2 * cx / video.size[0] - 1.0) < 0.2:
         return video.size
     return min(_COLOUR_SIZES, key=lambda size: abs(2 * cx - size[0]))
@@ -205,8 +218,10 @@ class _NpyFiles(ImageFiles):
 
 def _load_npy(root: FileTree, name: str, size: tuple[int, int] | None = None) -> DepthImage:
     try:
-        array = np.load(io.BytesIO(root.read(name)), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+        # `np.load` would also take archives and pickles for what they are.
+        with np.errstate(invalid="ignore"):
+            array = np.lib.format.read_array(io.BytesIO(root.read(name)), allow_pickle=False)
+    except _NPY_ERRORS as error:
         raise images.damaged(root.where(name), "it is no NumPy array") from error
     if array.ndim != 2 or array.dtype.kind not in "uif":
         raise images.damaged(root.where(name), f"it holds {array.dtype} of shape {array.shape}")

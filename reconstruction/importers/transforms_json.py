@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from reconstruction.archive import FileTree
+from reconstruction.archive import MAX_DIGITS, FileTree
 from reconstruction.capture import ByteImage, DepthImage, FloatArray, Frame
 from reconstruction.errors import InputError
 from reconstruction.importers import fields, images, poses
@@ -46,11 +46,29 @@ def load(root: FileTree) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def frame_numbers(rows: Sequence[dict[str, Any]]) -> list[int]:
     """A number for each row: the last one in its ``file_path``; the row's position if those are not unique."""
-    found = [re.findall(r"\d+", PurePosixPath(str(row.get("file_path", ""))).stem) for row in rows]
-    numbers = [int(digits[-1]) for digits in found if digits]
+    found = [re.findall(r"[0-9]+", PurePosixPath(str(row.get("file_path", ""))).stem) for row in rows]
+    numbers = [int(digits[-1]) for digits in found if digits and len(digits[-1]) <= MAX_DIGITS]
     if len(numbers) == len(rows) and len(set(numbers)) == len(rows):
         return numbers
     return list(range(len(rows)))
+
+
+def metres_per_unit(root: FileTree, meta: dict[str, Any], keys: Sequence[str], has_depth: bool) -> float:
+    """Metres per count of a 16-bit depth PNG, under the first of `keys` that the file has; a millimetre without.
+
+    Raises:
+        InputError: the file's scale makes no depth that a phone can measure.
+    """
+    where = root.where(NAME)
+    key = next((key for key in keys if key in meta), keys[0])
+    scale = fields.number(meta, key, where, default=1e-3)
+    if has_depth and not 1e-6 < scale < 0.02:
+        raise InputError(
+            f"{where}: {key} = {scale:g} metres a count makes no depth that a phone can measure.",
+            remedy="State the scale of the depth images there: 0.001 where they are in millimetres.",
+            code="bad_depth_scale",
+        )
+    return scale
 
 
 def resolve(root: FileTree, path: object) -> str | None:
@@ -99,7 +117,7 @@ class Posed:
         row, where = self.rows[index], f"{self.where}: frame {index}"
         if index not in self.files.rgb:
             raise InputError(
-                f"{where}: its image {row.get('file_path')!r} is missing.",
+                f"{where}: its image {row.get('file_path')!r:.90} is missing.",
                 remedy="Keep the images beside transforms.json, as they were exported.",
                 code="missing_file",
             )
@@ -126,11 +144,9 @@ class Posed:
         return fields.number(row if row.get(key) is not None else self.meta, key, where, default)
 
     def _declared_size(self, row: dict[str, Any], where: str) -> tuple[int, int]:
-        actual = self.files.rgb_size or (0, 0)
-        size = (int(self._value(row, "w", where, actual[0])), int(self._value(row, "h", where, actual[1])))
-        if min(size) < 1:
-            raise InputError(f"{where} states no image size.", remedy="Export the scan again.", code="missing_field")
-        return size
+        width, height = self.files.rgb_size or (0, 0)
+        stated = {"w": self._value(row, "w", where, width), "h": self._value(row, "h", where, height)}
+        return fields.size(stated, "w", "h", where)
 
     def _intrinsics(self, row: dict[str, Any], size: tuple[int, int], where: str) -> FloatArray:
         angle = self.meta.get("camera_angle_x")

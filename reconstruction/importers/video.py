@@ -1,7 +1,8 @@
 """Single frames out of a video file, by number, without keeping more than one decoder open.
 
-Frames are decoded forward; going back, or far ahead, seeks to the key frame before. A packet list read once at the
-start (demuxing only) gives each frame's number, time and the key frames.
+Phones write QuickTime or MP4, so no other of FFmpeg's hundreds of readers gets to see the file (a playlist may name
+other files). Frames are decoded forward; going back, or far ahead, seeks to the key frame before. A packet list read
+once at the start (demuxing only) gives each frame's number, time and the key frames.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class VideoFrames:
         import av
 
         try:
-            with av.open(str(self._path)) as container:
+            with av.open(str(self._path), format="mov") as container:
                 stream = container.streams.video[0]
                 self.size: tuple[int, int] = (stream.codec_context.width, stream.codec_context.height)
                 packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.pts is not None]
@@ -94,7 +95,7 @@ class VideoFrames:
         import av
 
         if self._container is None:
-            self._container = av.open(str(self._path))
+            self._container = av.open(str(self._path), format="mov")
             self._container.streams.video[0].thread_type = "AUTO"
         stream = self._container.streams.video[0]
         self._container.seek(self._ticks[key], stream=stream, backward=True)

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from app import stages
 from app.cli import COMMANDS
+from app.console import JsonConsole, Outcome
+from app.project import Project
+from reconstruction.errors import OutputError
+from reconstruction.progress import silent
 from tests.app.scans import fake_scan, half_written, tree
 from tests.conftest import ROOT, Run, command, environment
 
@@ -180,3 +185,42 @@ def test_check_of_a_scene_that_falls(shell: Shell, tmp_path: Path) -> None:
     assert run.code == 7
     assert run.result["passed"] is False
     assert run.result["drift"]["object_01"]["moved_mm"] > 100
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+@pytest.mark.parametrize("where", [">&-", ">/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"], ["inspect", "absent", "--json"], ["inspect", "x"]])
+def test_a_stdout_that_is_closed_or_full_is_no_traceback(words: list[str], where: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {where}', "sh", *command(*words)],
+        stderr=subprocess.PIPE, env=environment(True), cwd=tmp_path, timeout=60, check=False,
+    )  # fmt: skip
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+    assert done.returncode in (0, 1, 3)
+
+
+def test_json_has_no_word_that_json_has_not() -> None:
+    lines: list[bytes] = []
+    JsonConsole(lines.append).result(Outcome({"a": float("nan"), "b": [1.5, (float("inf"), "x")], "c": {"d": -1e999}}))
+    assert lines == [b'{"event": "result", "a": null, "b": [1.5, [null, "x"]], "c": {"d": null}}\n']
+
+
+def test_films_into_places_that_cannot_be(shell: Shell, tmp_path: Path) -> None:
+    shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out")
+    project = tmp_path / "out" / "desk"
+    before = tree(tmp_path)
+    for video in (".", project, project / "project.json" / "film.mp4"):
+        run = shell("simulate", project, "--video", video, "--json", cwd=tmp_path)
+        assert run.code == 5, run.stdout
+        assert run.errors[0]["code"] != "internal"
+    assert tree(tmp_path) == before
+
+
+def test_a_report_that_does_not_fit_on_the_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("There is no space left.", remedy="Free some.", code="disk_full")
+
+    monkeypatch.setattr("app.report.write_report", full)
+    with pytest.raises(OutputError, match="no space left"):
+        stages._report(Project(tmp_path), silent)

@@ -217,3 +217,69 @@ def test_refusals_elsewhere_are_about_what_is_read(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(out / "scene"))
     with pytest.raises(TimeoutError), writing_to(out):
         raise TimeoutError
+
+
+def test_others_files_survive_a_project_that_is_not_made(tmp_path: Path) -> None:
+    theirs = tmp_path / "desk" / "capture" / "thesis.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("years of work", encoding="utf-8")
+    before = tree(tmp_path)
+    with pytest.raises(OutputError, match="not Pocketworld's"), Project(tmp_path / "desk").being_made(tmp_path):
+        pass
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("error", [ReconstructionError("No."), ZeroDivisionError("a bug")])
+def test_a_new_project_that_fails_is_taken_away(tmp_path: Path, error: Exception) -> None:
+    project = Project(tmp_path / "deep" / "desk")
+
+    def fail() -> None:
+        with project.being_made(tmp_path):
+            project.run_stage("capture", KEY, writes("one"))
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert tree(tmp_path) == set()
+    with project.being_made(tmp_path):
+        project.run_stage("capture", KEY, writes("one"))
+    with pytest.raises(type(error)), project.being_made(tmp_path):
+        raise error
+    assert (project.folder / "capture" / "stage.json").is_file()
+
+
+def test_of_two_that_make_one_project_the_second_harms_nothing(tmp_path: Path) -> None:
+    first = second = Project(tmp_path / "desk")
+    with first.being_made(tmp_path):
+        first.run_stage("capture", KEY, writes("one"))
+        with pytest.raises(UsageError, match="Another Pocketworld"), second.being_made(tmp_path):
+            pass
+        assert first.is_fresh("capture", KEY)
+    assert first.is_fresh("capture", KEY)
+
+
+def test_a_lock_on_a_project_that_was_taken_away_is_none(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    real = fcntl.flock
+
+    def late(lock: Any, how: int) -> None:
+        (project.folder / ".lock").unlink()
+        real(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(UsageError, match="Another Pocketworld"), project.locked():
+        pass
+
+
+def test_deep_json_is_as_good_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "stage.json"
+    path.write_text("[" * 100_000, encoding="utf-8")
+    assert module.read_json(path) is None
+
+
+def test_places_that_are_gone(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"), writing_to(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "No such file", str(tmp_path / "x"))
+    with pytest.raises(OutputError, match="cannot be written"), writing_to(tmp_path):
+        raise OSError(errno.EIO, "Input/output error")

@@ -63,7 +63,8 @@ def test_one_bad_scan_does_not_stop_the_rest(shell: Shell, tmp_path: Path) -> No
     fake_scan(scans / "f.zip", objects=1)
     (scans / "g.r3d").write_bytes(b"PK\x03\x04 cut off")
     (scans / "notes.txt").write_text("no scan", encoding="utf-8")
-    run = shell("reconstruct", scans, "--out", tmp_path / "out", "--json")
+    caches = {"XDG_CACHE_HOME": str(tmp_path / "caches")}
+    run = shell("reconstruct", scans, "--out", tmp_path / "out", "--json", env=caches)
     assert run.code == 1
     assert [Path(project["scan"]).name for project in run.result["projects"]] == ["a", "f.zip"]
     failed = {Path(failure["scan"]).name: failure["code"] for failure in run.result["failed"]}
@@ -71,9 +72,10 @@ def test_one_bad_scan_does_not_stop_the_rest(shell: Shell, tmp_path: Path) -> No
     assert failed == {"b": "empty", "c": "killed", "d": "crashed", "e": "internal"}
     assert len(run.errors) == 5
     assert "Traceback" not in run.stderr
-    log = (tmp_path / "out" / "e" / "pocketworld.log").read_text(encoding="utf-8")
+    log = (tmp_path / "caches" / "pocketworld" / "pocketworld.log").read_text(encoding="utf-8")
     assert "ZeroDivisionError: a bug" in log
     assert half_written(tmp_path) == set()
+    assert not (tmp_path / "out" / "e").exists()
     assert not (tmp_path / "out" / "b").exists()
     assert not (tmp_path / "out" / "g").exists()
 
@@ -81,10 +83,11 @@ def test_one_bad_scan_does_not_stop_the_rest(shell: Shell, tmp_path: Path) -> No
 def test_a_failing_scan_alone_gives_its_own_exit_code_and_writes_nothing(shell: Shell, tmp_path: Path) -> None:
     for number, (plan, code) in enumerate([("fail", 7), ("unreadable", 3), ("internal", 1)]):
         out = tmp_path / f"out_{number}" / "deep"
-        run = shell("reconstruct", fake_scan(tmp_path / f"s{number}", do=plan), "--out", out, "--json")
+        caches = {"XDG_CACHE_HOME": str(tmp_path / "caches")}
+        run = shell("reconstruct", fake_scan(tmp_path / f"s{number}", do=plan), "--out", out, "--json", env=caches)
         assert run.code == code
         assert run.result["projects"] == []
-        assert out.exists() == (plan == "internal")
+        assert not out.parent.exists()
     spoken = shell("reconstruct", tmp_path / "absent", "--out", tmp_path / "out")
     assert spoken.code == 3
     assert spoken.stderr.count("error: ") == 1
@@ -327,3 +330,84 @@ def test_two_at_once_on_one_project(shell: Shell, tmp_path: Path) -> None:
         assert (second.code, second.errors[0]["code"]) == (2, "busy")
         assert process.poll() is None
         assert (out / "desk" / "scene.partial").is_dir()
+
+
+def test_a_bug_of_ours_is_logged_in_the_project_that_was_there(shell: Shell, tmp_path: Path) -> None:
+    scan, out = fake_scan(tmp_path / "desk"), tmp_path / "out"
+    shell("reconstruct", scan, "--out", out)
+    (scan / "fake.json").write_text(json.dumps({"do": "internal"}), encoding="utf-8")
+    assert shell("reconstruct", scan, "--out", out).code == 1
+    assert "ZeroDivisionError: a bug" in (out / "desk" / "pocketworld.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
+def test_a_path_that_is_no_utf8(shell: Shell, tmp_path: Path) -> None:
+    scan = fake_scan(Path(os.fsdecode(os.fsencode(tmp_path) + b"/K\xfcche")))
+    run = shell("reconstruct", scan, "--out", tmp_path / "out", "--json")
+    assert run.code == 0, run.stderr
+    assert run.result["projects"][0]["project"] == str(tmp_path / "out" / "K_che")
+    assert not run.result["projects"][0]["warnings"][1:]
+    assert (tmp_path / "out" / "K_che" / "report.html").is_file()
+    again = shell("reconstruct", scan, "--out", tmp_path / "out", "--json")
+    assert again.result["projects"][0]["status"] == "unchanged"
+
+
+def test_names_that_the_system_does_not_take(shell: Shell, tmp_path: Path) -> None:
+    scan = fake_scan(tmp_path / "desk")
+    long = "n" * 300
+    loop = tmp_path / "loop"
+    loop.symlink_to(tmp_path / "loop2")
+    (tmp_path / "loop2").symlink_to(loop)
+    for words, code in [
+        ((tmp_path / long, "--out", tmp_path / "out"), 3),
+        ((loop, "--out", tmp_path / "out"), 3),
+        ((scan, "--out", tmp_path / long), 5),
+        ((scan, "--out", loop / "out"), 5),
+        ((tmp_path / "a**b", "--out", tmp_path / "out"), 2),
+    ]:
+        run = shell("reconstruct", *words, "--json")
+        assert run.code == code, run.stdout + run.stderr
+        assert run.errors[0]["remedy"]
+        assert run.errors[0]["code"] != "internal"
+    for named in (tmp_path / long, loop):
+        assert shell("report", named, "--json").errors[0]["code"] == "no_project"
+        assert shell("inspect", named, "--json").code == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_is_no_scan(shell: Shell, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for words in (("inspect", pipe), ("reconstruct", pipe, "--out", tmp_path / "out")):
+        run = shell(*words, "--json", timeout=20)
+        assert run.code == 3
+        assert "neither a file nor a folder" in run.errors[0]["message"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="Linux only")
+def test_places_where_nothing_can_be_made(shell: Shell, tmp_path: Path) -> None:
+    scan = fake_scan(tmp_path / "desk")
+    run = shell("reconstruct", scan, "--out", "/proc/nope", "--json")
+    assert (run.code, run.errors[0]["code"]) == (5, "cannot_write")
+    run = shell("inspect", scan, "--contact-sheet", "nodir/x.jpg", "--json", cwd=tmp_path)
+    assert run.code == 5
+    assert "nodir" in run.errors[0]["message"]
+
+
+def test_settings_that_are_no_numbers(shell: Shell, tmp_path: Path) -> None:
+    run = shell(
+        "reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "o", "--fusion.voxel-m", "nan", "--json"
+    )
+    assert run.code == 2
+    assert "fusion.voxel_m is nan" in run.errors[0]["message"]
+
+
+def test_sigterm_ends_with_an_event(tmp_path: Path) -> None:
+    scan = fake_scan(tmp_path / "desk", do="hang")
+    with started("reconstruct", scan, "--out", tmp_path / "out", "--json") as process:
+        wait_for(process, "")
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        last = json.loads(process.stdout.read().splitlines()[-1])
+        assert (last["event"], last["code"], last["exit_code"]) == ("error", "terminated", 143)
+        assert process.wait(20) == 143

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
+import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import pytest
 
 from reconstruction import archive as archive_module
 from reconstruction.archive import ZipTree, natural_key, nested_zip, open_tree
-from reconstruction.errors import InputError, UnsupportedFormatError
+from reconstruction.errors import InputError, OutputError, UnsupportedFormatError
 from tests.phone_files import put, zipped
 
 CONTENT = {
@@ -238,3 +240,92 @@ def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             read()
         assert "a.zip" in caught.value.message
         assert "chmod" in caught.value.remedy
+
+
+def test_numbers_in_names_of_any_length_and_script(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    names = ["rgbd/2.jpg", "5²6", "٣.jpg", "a" + "7" * 200, "rgbd/10.jpg"]
+    for name in names:
+        put(folder, name, b"x")
+    tree = open_tree(folder)
+    assert set(tree.names) == set(names)
+    assert tree.names.index("rgbd/2.jpg") < tree.names.index("rgbd/10.jpg")
+    with zipfile.ZipFile(tmp_path / "long.zip", "w") as out:
+        for name in (*names, "rgbd/" + "9" * 5000 + ".jpg"):
+            out.writestr(name, b"x")
+    assert open_tree(tmp_path / "long.zip").numbered("rgbd", r"(\d+)\.jpg") == {2: "rgbd/2.jpg", 10: "rgbd/10.jpg"}
+    assert natural_key("9" * 5000) != natural_key("9" * 5001)
+
+
+def test_many_folders_take_no_longer_than_their_names(tmp_path: Path) -> None:
+    from reconstruction.importers import find_scan
+
+    with zipfile.ZipFile(tmp_path / "junk.zip", "w") as out:
+        for number in range(4000):
+            out.writestr(zipfile.ZipInfo(f"{number}/a"), b"")
+    started = time.process_time()
+    with pytest.raises(UnsupportedFormatError):
+        find_scan(open_tree(tmp_path / "junk.zip"))
+    assert time.process_time() - started < 2.0
+
+
+def test_below_takes_whole_names_of_folders(tmp_path: Path) -> None:
+    for name in ("a/b/1", "a/b!/2", "a/bc/3", "a/b/c/4"):
+        put(tmp_path / "in", name, b"x")
+    for tree in (open_tree(tmp_path / "in"), open_tree(zipped(tmp_path / "in", tmp_path / "in.zip"))):
+        assert set(tree.below("a").below("b").names) == set(tree.below("a/b").names) == {"1", "c/4"}
+        assert tree.below("nowhere").names == ()
+
+
+def test_folders_without_end(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as out:
+        out.writestr("d/" * 3000 + "x", b"")
+    with pytest.raises(InputError, match="3000 folders deep"):
+        open_tree(tmp_path / "deep.zip")
+
+
+def test_an_entry_beyond_any_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr("x", b"x")
+    for offset in ((1 << 63) + 5, (1 << 64) - 1, 1 << 62, -7):
+        tree = ZipTree(tmp_path / "a.zip", {"x": archive_module._Entry(offset, 1, 1, zipfile.ZIP_STORED, 0)})
+        for read in (tree.read, lambda name, tree=tree: tree.head(name, 1), lambda name, tree=tree: tree.tail(name, 1)):
+            with pytest.raises(InputError, match="damaged") as caught:
+                read("x")
+            assert caught.value.code == "damaged_zip"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_for_temporary_files_is_not_the_scans_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    put(tmp_path / "in", "x", b"x")
+    tree = open_tree(zipped(tmp_path / "in", tmp_path / "in.zip"))
+
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("reconstruction.archive.shutil.copyfileobj", full)
+    with pytest.raises(OutputError, match="temporary copy") as caught, tree.local_path("x"):
+        pass
+    assert caught.value.code == "disk_full"
+    assert "TMPDIR" in caught.value.remedy
+
+
+def test_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "in", "x", b"x")
+    tree = open_tree(zipped(tmp_path / "in", tmp_path / "in.zip"))
+
+    def none(prefix: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("reconstruction.archive.tempfile.mkdtemp", none)
+    with pytest.raises(OutputError, match="No usable temporary directory"), tree.local_path("x"):
+        pass
+
+
+def test_pipes_and_devices_are_no_scans(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(InputError, match="neither a file nor a folder"):
+            open_tree(path)

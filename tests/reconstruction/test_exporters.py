@@ -314,6 +314,12 @@ def test_a_scene_without_anything_can_be_exported(name: str, tmp_path: Path) -> 
     assert EXPORTERS[name](Scene(np.eye(4)), tmp_path / "out").is_file()
 
 
+@pytest.mark.parametrize("name", sorted(EXPORTERS))
+def test_a_bare_wall_can_be_exported(name: str, scene: Scene, tmp_path: Path) -> None:
+    wall = replace(scene, objects=(), supports=())
+    assert EXPORTERS[name](wall, tmp_path / "wall").exists()
+
+
 def test_names_are_safe_and_unique() -> None:
     labels = ["Tasse", "tasse", "Tässe", "", "3D/printer", "a b", "a_b", "日本", "-", "x" * 80]
     names = safe_names(labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import open3d as o3d
 
@@ -98,3 +100,14 @@ def test_one_form_for_one_surface() -> None:
     corners = one.vertices[one.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     assert (np.einsum("ij,ij->i", normal, corners.mean(axis=1)) > 0).all()  # still facing outwards
+
+
+def test_a_view_of_nothing_within_reach_is_passed_over() -> None:
+    view = ball_on_table()[0]
+    far = replace(view, depth_m=np.full_like(view.depth_m, 3.9))
+    speck = replace(view, depth_m=np.zeros_like(view.depth_m))
+    speck.depth_m[5, 6] = 0.5  # between the pixels that Open3D looks at
+    empty = fuse([far, speck], FUSION, FUSION.voxel_m, None)
+    assert empty.blocks == 0
+    assert len(empty.mesh(1.0).faces) == 0
+    assert fuse([far, view], FUSION, FUSION.voxel_m, BENCH).blocks > 0

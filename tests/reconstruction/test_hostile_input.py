@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shutil
 import struct
@@ -18,6 +19,11 @@ import pytest
 from reconstruction.capture import Capture
 from reconstruction.errors import InputError, PocketworldError
 from reconstruction.importers import lzfse, read_capture
+from reconstruction.importers.damage import DamagedImages
+from reconstruction.inspection import inspect_capture
+from reconstruction.keyframes import select_keyframes
+from reconstruction.poses import refine_poses
+from reconstruction.views import ViewSettings, load_views
 from tests import phone_files as phone
 
 FIRST_DEPTH = {
@@ -434,3 +440,154 @@ def test_nothing_is_written_beside_the_scan(tmp_path: Path) -> None:
     read_all(read_capture(archive))
     read_all(read_capture(scan))
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_depth_beyond_any_reach_is_inspected_without_coverage(tmp_path: Path) -> None:
+    scan = phone.record3d(tmp_path / "scan")
+    for file in (scan / "rgbd").glob("*.depth"):
+        file.write_bytes(np.full(phone.DEPTH_SIZE[::-1], 999.0, "<f4").tobytes())
+    found = inspect_capture(read_capture(scan))
+    assert found.coverage is None
+    assert found.depth_range_m == (999.0, 999.0, 999.0)
+
+
+@pytest.mark.parametrize("key", ["depth_unit_scale_factor", "integer_depth_scale"])
+def test_depth_of_another_unit(key: str, tmp_path: Path) -> None:
+    error = refused(phone.transforms(tmp_path / "scan", top={key: 0.1}), "transforms.json", key, "0.1")
+    assert error.code == "bad_depth_scale"
+
+
+@pytest.mark.parametrize(
+    "camera", [{"cx": 1e30}, {"cx": -4e4}, {"cy": 1e6}, {"fl_x": 1e9}, {"fl_y": 1e300}, {"w": 1e155}, {"h": 1e6}]
+)
+def test_cameras_that_there_are_none_of(camera: dict[str, float], tmp_path: Path) -> None:
+    refused(phone.transforms(tmp_path / "all", top=camera), *({"w", "h"} & set(camera)))
+    scan = phone.transforms(tmp_path / "one")
+    document = json.loads((scan / "transforms.json").read_text())
+    document["frames"][2] |= camera
+    (scan / "transforms.json").write_text(json.dumps(document))
+    if {"w", "h"} & set(camera):
+        refused(scan)
+    else:
+        capture = read_capture(scan)
+        assert [frame.index for frame in capture.frames] == [0, 1, 3, 4, 5]
+        assert "frame 2" in " ".join(capture.missing)
+
+
+@pytest.mark.parametrize("side", [1e155, 1e308, 0])
+def test_declared_sizes_that_no_image_has(side: float, tmp_path: Path) -> None:
+    scan = phone.polycam(tmp_path / "scan")
+    for file in (scan / "keyframes" / "cameras").iterdir():
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"width": side}))
+    assert refused(scan, "width").code == "wrong_size"
+
+
+def test_timestamps_that_no_clock_shows(tmp_path: Path) -> None:
+    times = [1e308 * (-1) ** i for i in range(6)]
+    refused(phone.record3d(tmp_path / "all", meta={"frameTimestamps": times}), "its time")
+    one = phone.record3d(tmp_path / "one", meta={"frameTimestamps": [*range(5), 1e308]})
+    assert len(read_capture(one).frames) == 5
+
+
+def test_the_first_row_alone_does_not_say_what_the_intrinsics_are_for(tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan", header=", fx, fy, cx, cy", extra=", 1000, 1000, 480, 360")
+    lines = (scan / "odometry.csv").read_text().splitlines()
+    lines[1] = lines[1].replace(" 480,", " 1e30,")
+    (scan / "odometry.csv").write_text("\n".join(lines) + "\n")
+    capture = read_capture(scan)
+    assert [frame.index for frame in capture.frames] == [1, 2, 3, 4, 5]
+    assert capture.frames[0].intrinsics[0, 2] == pytest.approx(8.0)
+
+
+def npy_header(text: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"PK\x05\x06" + bytes(18),
+        b"PK\x03\x04 no zip",
+        b"\x80\x04N.",
+        npy_header(b"'''"),
+        npy_header(b"(" * 117),
+        npy_header(b"{'descr': 'O', 'fortran_order': False, 'shape': (2, 2)}"),
+        npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999999999, 99)}"),
+        npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 2)}"),
+        npy_header(b"{'descr': [1, 2], 'fortran_order': False, 'shape': (2, 2)}"),
+        npy_header(b"3"),
+    ],
+)
+def test_npy_files_that_are_none(bad: bytes, tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan")
+    for i in range(6):
+        (scan / f"depth/{i:06d}.png").unlink()
+        stream = io.BytesIO()
+        np.save(stream, phone.millimetres(phone.depth_of(i)))
+        (scan / f"depth/{i:06d}.npy").write_bytes(bad if i == 4 else stream.getvalue())
+    frame = read_capture(scan).frames[4]
+    with pytest.raises(InputError, match=r"000004\.npy"):
+        frame.depth_m()
+    (scan / "depth/000000.npy").write_bytes(bad)
+    refused(scan, "000000.npy")
+
+
+@pytest.mark.parametrize("number", ["1e308", "-4", "inf"])
+def test_frame_numbers_that_there_are_none_of(number: str, tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan")
+    (scan / "odometry.csv").write_text((scan / "odometry.csv").read_text().replace(" 000003,", f" {number},"))
+    refused(scan, "odometry.csv")
+
+
+def test_file_names_of_5000_digits(tmp_path: Path) -> None:
+    scan = phone.transforms(tmp_path / "scan")
+    document = json.loads((scan / "transforms.json").read_text())
+    document["frames"][3]["file_path"] = "9" * 5000 + ".jpg"
+    (scan / "transforms.json").write_text(json.dumps(document))
+    assert len(read_capture(scan).frames) == 5
+
+
+def test_a_playlist_is_no_video(tmp_path: Path) -> None:
+    scan = phone.stray(tmp_path / "scan")
+    (scan / "rgb.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n")
+    refused(scan, "rgb.mp4")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)), b"{}", b"[" * 50_000, b'{"frames": 3}'])
+def test_transforms_json_that_is_none(content: bytes, tmp_path: Path) -> None:
+    scan = phone.transforms(tmp_path / "scan")
+    (scan / "transforms.json").write_bytes(content)
+    refused(scan, "transforms.json")
+
+
+def test_text_too_large_to_be_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = phone.record3d(tmp_path / "scan")
+    monkeypatch.setattr("reconstruction.importers.fields.MAX_TEXT_BYTES", 100)
+    assert refused(scan, "metadata").code == "file_too_large"
+
+
+def undecodable(path: Path) -> None:
+    """Damage in the middle of an image, which its first and last bytes do not show."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3] + bytes(len(data) // 3) + data[2 * (len(data) // 3) :])
+
+
+def test_an_image_that_cannot_be_decoded_is_left_out_and_named(tmp_path: Path) -> None:
+    scan = phone.transforms(tmp_path / "scan")
+    for name in ("depth/frame_00002.png", "images/frame_00004.png"):
+        undecodable(scan / name)
+    capture = read_capture(scan)
+    assert len(capture.frames) == 6
+    with pytest.raises(InputError, match="frame_00002"):
+        capture.frames[2].depth_m()
+    (sentence,) = inspect_capture(capture).missing[-1:]
+    assert sentence.startswith("2 damaged image(s) left out (2, 4): ")
+    assert "frame_00002.png" in sentence
+    damaged = DamagedImages()
+    forgiven = damaged.forgiven(capture)
+    keys = select_keyframes(forgiven)
+    assert keys == [0, 1, 3, 4, 5]
+    refine_poses(forgiven, keys)
+    poses = np.array([frame.capture_from_camera for frame in forgiven.frames])
+    assert [view.position for view in load_views(forgiven, range(6), poses, ViewSettings())] == keys
+    assert damaged.sentences() == (sentence,)

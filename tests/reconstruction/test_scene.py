@@ -186,3 +186,34 @@ def test_a_support_is_a_closed_flat_slab_under_its_plane() -> None:
         assert slab.is_convex
         assert slab.bounds[1, 2] == pytest.approx(-below)
         assert slab.volume == pytest.approx(1.2 * 1.2 * 0.02)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside.obj", "objects/../../outside.obj", "link.obj"])
+@pytest.mark.parametrize("key", ["visual", "seen", "collision", "background"])
+def test_paths_that_leave_the_scene_are_refused(key: str, path: str, scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "scene"
+    scene.save(folder)
+    (tmp_path / "outside.obj").write_text("v 0 0 0\n")
+    (folder / "link.obj").symlink_to(tmp_path / "outside.obj")
+    document = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
+    if key == "background":
+        document["background"] = {"visual": path}
+    else:
+        document["objects"][0][key] = [path] if key == "collision" else path
+    (folder / "scene.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(InputError, match="outside its folder") as caught:
+        Scene.load(folder)
+    assert caught.value.code == "unsafe_path"
+
+
+def test_a_document_nested_without_end_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "scene.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"scene\.json"):
+        Scene.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "v 0 0 0\nv 1 0 0\nv 0 1 0\n"])
+def test_an_obj_of_nothing_is_an_input_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mesh.obj").write_text(text)
+    with pytest.raises(InputError, match="no vertices or no faces"):
+        read_obj(tmp_path / "mesh.obj")

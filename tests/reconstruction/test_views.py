@@ -88,3 +88,11 @@ def test_moving_views_cancels() -> None:
     assert np.allclose(
         view.moved(orbit()[3]).moved(np.linalg.inv(orbit()[3])).world_from_camera, view.world_from_camera
     )
+
+
+def test_a_view_without_depth_that_can_be_trusted_is_none() -> None:
+    frame = capture_of(views_of([table()], orbit()[:1], (64, 48))).frames[0]
+    near = replace(frame, read_depth=lambda: np.full((48, 64), 0.05, np.float32))
+    unsure = replace(frame, read_confidence=lambda: np.zeros((48, 64), np.uint8))
+    for bad in (near, unsure):
+        assert load_view(bad, 0, np.eye(4), ViewSettings(), False) is None

@@ -17,13 +17,13 @@ from reconstruction.capture import scaled_intrinsics
 from reconstruction.errors import OutputError, UsageError
 from reconstruction.mesh import Mesh, read_obj
 from simulation import walk
-from simulation.household import HouseholdObject, furniture
+from simulation.household import HouseholdObject, furniture, make
 from simulation.household.solids import rounded_box
 from simulation.lidar import LidarSettings
 from simulation.phone_formats import WRITERS, stray
 from simulation.recording import VirtualPhone, VirtualRecording, record, save_truth
 from simulation.virtual_phone import SAMPLE, FormatName, VirtualScanSettings, virtual_scan, write_virtual_scan
-from simulation.virtual_world import VirtualWorld, WorldObject, random_world
+from simulation.virtual_world import VirtualWorld, WorldObject, arrange, random_world
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_ZIP = ROOT / "resources" / "sample_scan.zip"
@@ -356,3 +356,49 @@ def test_bundled_sample_is_small_and_the_one_that_the_command_makes() -> None:
     assert sum("/depth/" in name for name in names) == SAMPLE.frames
     assert np.allclose(table[:, 2:5], recording.capture_from_camera[:, :3, 3], atol=1e-6)
     assert not any(name.startswith("/") or ".." in name for name in names)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"objects": 500}, {"objects": 0}, {"drift_m": float("nan")}, {"drift_m": float("inf")}, {"seed": -1},
+     {"rgb_width": 10**6}, {"frames": 1}],
+)  # fmt: skip
+def test_settings_out_of_range(change: dict[str, float], tmp_path: Path) -> None:
+    settings = dataclasses.replace(VirtualScanSettings(), **change)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=next(iter(change))):
+        write_virtual_scan(settings, tmp_path / "scan.r3d")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_things_than_a_table_holds() -> None:
+    with pytest.raises(UsageError, match="do not fit"):
+        arrange(
+            np.random.default_rng(0), [(make("tray", np.random.default_rng(0)), None)] * 2, (0.01, 0.01), False, 9.0
+        )
+
+
+def test_targets_that_cannot_be(tmp_path: Path) -> None:
+    settings = VirtualScanSettings(world="bare_wall", frames=2, rgb_width=64)
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    (tmp_path / "link.r3d").symlink_to(tmp_path / "nowhere" / "x")
+    (tmp_path / "other_truth").symlink_to(tmp_path / "nowhere")
+    before = sorted(tmp_path.iterdir())
+    targets = [tmp_path / "file" / "scan.r3d", tmp_path / "link.r3d", tmp_path / "other.r3d", tmp_path / ("n" * 300)]
+    for out in targets:
+        with pytest.raises(OutputError):
+            write_virtual_scan(settings, out)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_scan_goes_again_where_its_truth_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target.name.endswith("_truth"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError):
+        write_virtual_scan(VirtualScanSettings(world="bare_wall", frames=2, rgb_width=64), tmp_path / "scan.r3d")
+    assert list(tmp_path.iterdir()) == []

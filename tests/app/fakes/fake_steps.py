@@ -101,6 +101,7 @@ class Reconstruction:
 @dataclass(frozen=True)
 class Inspection:
     frames: int
+    missing: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {"format": "fake", "frames": self.frames}
@@ -163,7 +164,7 @@ def install() -> None:
         "reconstruction.pipeline": {"ReconstructSettings": ReconstructSettings, "reconstruct": reconstruct},
         "reconstruction.conventions": {"check_convention": lambda capture: capture},
         "reconstruction.inspection": {
-            "inspect_capture": lambda capture, progress: Inspection(len(capture.frames)),
+            "inspect_capture": lambda capture, progress: Inspection(len(capture.frames), capture.missing),
             "contact_sheet": lambda capture: np.full((30, 40, 3), 90, dtype=np.uint8),
         },
         "simulation.settle": {"SettleSettings": SettleSettings, "settle": lambda scene, settings, progress: scene},
