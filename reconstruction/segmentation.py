@@ -54,6 +54,8 @@ class SegmentationSettings:
     """Two thick parts are two things if the neck between them is narrower than this share of the thinner part …"""
     colored_neck_ratio: float = 0.85
     """… or than this where they differ in colour by more than `other_color` …"""
+    min_neck_area_m2: float = 8e-4
+    """Smallest footprint (m²) of a thing that a neck parts from another: less is a spout or a handle."""
     min_colored_area_m2: float = 1.2e-3
     """Smallest footprint (m²) of a thing that only colour parts from another: less is a lid or a label."""
     same_neck_ratio: float = 0.6
@@ -637,7 +639,7 @@ def split_necks(
         cell_owner = np.where(missing, cell_owner[tuple(nearest)], cell_owner)
     parts = [mask & (cell_owner == name) for name in names]
     by_color = {int(owner.ravel()[cell]) for cell in rule.by_color}
-    least = [settings.min_colored_area_m2 if name in by_color else settings.min_area_m2 for name in names]
+    least = [settings.min_colored_area_m2 if name in by_color else settings.min_neck_area_m2 for name in names]
     return _without_crumbs(parts, least, cell_m)
 
 
