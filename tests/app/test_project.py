@@ -283,3 +283,14 @@ def test_places_that_are_gone(tmp_path: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "No such file", str(tmp_path / "x"))
     with pytest.raises(OutputError, match="cannot be written"), writing_to(tmp_path):
         raise OSError(errno.EIO, "Input/output error")
+
+
+def test_what_a_kill_leaves_of_a_new_project_is_not_in_the_way(tmp_path: Path) -> None:
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    (folder / ".lock").touch()
+    (folder / "project.json.partial").write_text('{"form', encoding="utf-8")
+    project = Project(folder)
+    with project.being_made(tmp_path / "scan"):
+        assert project.is_project
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "project.json"]
