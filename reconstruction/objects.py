@@ -99,7 +99,8 @@ def outside_distance(
 ) -> Grid:
     """``(X, Y)`` distance beyond where `segments[number]` may reach, negative inside, on the grid of `measured`.
 
-    Towards the free support the limit lies `slack_m` outside its cells; towards neighbours halfway between the two.
+    Towards the free support the limit lies `slack_m` outside its cells; towards neighbours halfway between the two, and
+    in a vessel at the cells.
     """
     from scipy import ndimage
 
@@ -116,7 +117,9 @@ def outside_distance(
     distance = (to_own - ndimage.distance_transform_edt(own)) * cell - 0.5 * cell * np.where(own, -1, 1)
     to_others = ndimage.distance_transform_edt(~others) if others.any() else np.full(own.shape, 1e3)
     halfway = np.where(own, -0.5 * (to_others - 0.5) * cell, 0.5 * (to_own - to_others) * cell)
-    limit = np.maximum(distance - settings.slack_m, halfway)
+    # What lies in a vessel is bounded by it: beyond its own cells from above all is the vessel.
+    inside = item.on >= 0 and segments[item.on].top_m > item.base_m + settings.slack_m
+    limit = np.maximum(distance - (0.0 if inside else settings.slack_m), halfway)
     x, y = (
         (measured.origin[axis] + measured.voxel_m * np.arange(measured.sdf_m.shape[axis]) - heights.origin[axis]) / cell
         for axis in (0, 1)

@@ -64,6 +64,8 @@ class SegmentationSettings:
     """Parts whose mean colours are nearer than this (CIE L*a*b*, lightness halved) may be one thing …"""
     other_color: float = 24.0
     """… and parts farther apart than this are two."""
+    least_floor_m: float = 0.007
+    """Thickness (m) believed of the bottom of a vessel that is hidden under what lies in it."""
     flush_share: float = 0.5
     """What rises from a flat top of its own colour and ends flush with it along this share of its outline is part of
     it, where the two together are no more than one convex form from above: a bracket's upright, a toy car's cabin."""
@@ -356,7 +358,7 @@ def split(
     for upper, on_top in zip(uppers, stacked, strict=True):
         hidden |= upper & outline & on_top
     bases = [
-        _base_on(found, upper, outline, cell_m) if on_top else 0.0
+        _base_on(found, upper, outline, cell_m, settings) if on_top else 0.0
         for upper, on_top in zip(uppers, stacked, strict=True)
     ]
     hidden_top = min([base for base, on_top in zip(bases, stacked, strict=True) if on_top], default=0.0)
@@ -390,7 +392,7 @@ def _grown_from(upper: BoolGrid, mask: BoolGrid, lab: FloatGrid | None, settings
     return float(np.linalg.norm(np.median(sides[0], axis=0) - np.median(sides[1], axis=0))) < settings.same_color
 
 
-def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float) -> float:
+def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float, settings: SegmentationSettings) -> float:
     """Height of what `upper` stands on: the flat top, or, where that is the rim of a vessel, its unseen inside.
 
     Round things hide the vessel's bottom; below the rim they reach about as far down as they are wide there.
@@ -406,7 +408,7 @@ def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float) ->
     if len(sectors) < 31:
         return found.height_m
     radius = cell_m * float(ndimage.distance_transform_edt(np.pad(upper, 1)).max())
-    return max(0.008, found.height_m - radius)
+    return max(settings.least_floor_m, found.height_m - radius)
 
 
 def _with_leftovers(uppers: list[BoolGrid], stacked: list[bool], left: BoolGrid) -> list[BoolGrid]:
@@ -471,10 +473,14 @@ def find_contents(
             radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
             high = float(rise[piece].max()) > level + 0.012
             if piece.sum() * cell_m**2 >= settings.min_raised_area_m2 and radius >= settings.min_part_radius_m and high:
-                content = ndimage.binary_dilation(piece, iterations=1) & mask & ~ring
+                content = piece & mask
+                # Cells that nobody saw have no height; a vessel has a bottom.
                 moat = rise[inside & ~ndimage.binary_dilation(content, iterations=1)]
+                moat = moat[moat > settings.least_floor_m]
                 floor = float(np.percentile(moat, 20)) if moat.size >= 10 else float(level)
-                return content, min(max(floor, 0.002), float(level))
+                # A moat as narrow as between an apple and its bowl is seen filled: a round thing reaches farther down.
+                round_bottom = float(rise[piece].max()) - 2.0 * radius
+                return content, min(max(min(floor, round_bottom), settings.least_floor_m), float(level))
     return None
 
 
