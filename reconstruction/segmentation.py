@@ -168,6 +168,7 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
             found = split(piece, rise[window], heights.cell_m, settings, lab[window])
             parts += [replace(part, on=part.on + len(parts) if part.on >= 0 else -1) for part in found]
         parts = with_joined_walls(parts, rise[window], heights.cell_m, settings)
+        parts = without_splinters(parts, heights.cell_m, settings)
         segments += _placed(parts, window, rise, heights, ground, settings, first=len(segments))
     return _nested(segments, rise, heights.cell_m)
 
@@ -254,6 +255,24 @@ def with_joined_walls(parts: list[Part], rise: FloatGrid, cell_m: float, setting
         if into != number:
             result[into] = replace(result[into], mask=result[into].mask | parts[number].mask)
             result[number] = replace(parts[number], mask=np.zeros_like(parts[number].mask))
+    return result
+
+
+def without_splinters(parts: list[Part], cell_m: float, settings: SegmentationSettings) -> list[Part]:
+    """`parts` of one blob with those too small to be things given to the neighbour they touch most: tips of spouts."""
+    from scipy import ndimage
+
+    result = list(parts)
+    carriers = {part.on for part in parts}
+    for number, part in enumerate(parts):
+        if part.on >= 0 or number in carriers or part.mask.sum() * cell_m**2 >= settings.min_neck_area_m2:
+            continue
+        ring = ndimage.binary_dilation(part.mask, iterations=2)
+        touching = [0 if other == number else int((item.mask & ring).sum()) for other, item in enumerate(result)]
+        best = int(np.argmax(touching))
+        if touching[best]:
+            result[best] = replace(result[best], mask=result[best].mask | part.mask)
+            result[number] = replace(part, mask=np.zeros_like(part.mask))
     return result
 
 
@@ -671,7 +690,8 @@ class _NeckRule:
         difference = self._difference(first, second, value)
         if difference > s.other_color and waist > 0.6:
             self.by_color.append(int(second[0]))
-            return float(s.colored_neck_ratio * np.sqrt(waist))
+            # A tool's head and handle differ in colour too: thin parts need a clearer neck.
+            return s.colored_neck_ratio * min(1.0, waist / 0.9)
         if difference >= s.same_color:
             return s.neck_ratio * waist
         bar = self._gap_m(first, second, value) > s.bar_length * value
