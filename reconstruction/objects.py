@@ -14,7 +14,7 @@ from reconstruction.heightmap import Ground, HeightMap
 from reconstruction.mesh import Mesh
 from reconstruction.progress import Progress, silent
 from reconstruction.refusion import Grid, Measured, RefusionSettings, highest_hits, measure
-from reconstruction.segmentation import Segment
+from reconstruction.segments import Segment
 from reconstruction.views import DepthView
 
 

@@ -24,7 +24,8 @@ from reconstruction.poses import PoseSettings, RefinedPoses, refine_poses
 from reconstruction.progress import Progress, part, silent
 from reconstruction.quality import advice
 from reconstruction.scene import Scene, SceneObject, Support
-from reconstruction.segmentation import Segment, SegmentationSettings, segment
+from reconstruction.segmentation import segment
+from reconstruction.segments import Segment, SegmentationSettings
 from reconstruction.supports import SupportSettings, place_scene, support_boxes
 from reconstruction.tabletop import Tabletop, tabletops
 from reconstruction.texture import TextureSettings, TextureView, texture_meshes

@@ -14,7 +14,7 @@ import numpy as np
 
 from reconstruction.heightmap import BoolGrid, Ground, HeightMap
 from reconstruction.mesh import Mesh
-from reconstruction.segmentation import Segment
+from reconstruction.segments import Segment
 
 
 @dataclass(frozen=True)

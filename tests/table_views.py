@@ -18,7 +18,8 @@ from reconstruction.fusion import Box, FusionSettings, Volume, fuse
 from reconstruction.heightmap import Ground, GroundSettings, HeightMap, find_ground, height_map
 from reconstruction.mesh import Mesh, to_trimesh
 from reconstruction.objects import Shape, ShapeSettings, shape_objects
-from reconstruction.segmentation import Segment, SegmentationSettings, segment
+from reconstruction.segmentation import segment
+from reconstruction.segments import Segment, SegmentationSettings
 from reconstruction.views import DepthView
 from tests.small_scenes import box, cylinder
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from reconstruction.heightmap import BoolGrid, FloatGrid, GroundSettings, HeightMap, find_ground
-from reconstruction.segmentation import Segment, SegmentationSettings, is_object, merge_tree, segment, split_necks
+from reconstruction.necks import merge_tree, split_necks
+from reconstruction.segmentation import is_object, segment
+from reconstruction.segments import Segment, SegmentationSettings
 from tests.table_views import mixed_bench, stacked_bench
 
 CELL = 0.004

@@ -12,7 +12,8 @@ from reconstruction.background import BackgroundSettings, background_mesh, with_
 from reconstruction.fusion import fuse
 from reconstruction.heightmap import Ground, GroundSettings, HeightMap, find_ground
 from reconstruction.mesh import Mesh
-from reconstruction.segmentation import SegmentationSettings, segment
+from reconstruction.segmentation import segment
+from reconstruction.segments import SegmentationSettings
 from reconstruction.tabletop import Tabletop, TabletopSettings, tabletops
 from tests.table_views import FUSION, mixed_bench
 

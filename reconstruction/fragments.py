@@ -1,0 +1,113 @@
+"""Cells that belong to a thing though the scan tore them off it: faint shafts, rims in pieces, tips of spouts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, IntGrid
+from reconstruction.segments import Part, SegmentationSettings
+
+
+def with_thin_ends(
+    raised: BoolGrid, rise: FloatGrid, ground: Ground, cell_m: float, settings: SegmentationSettings
+) -> BoolGrid:
+    """`raised` with what is too thin to stand out in the mean of all views: the shaft of a screwdriver.
+
+    The smeared foot of a thing rises as little, but only a thin end goes away from it. One that leads from one thing to
+    another is left out, for it would join them.
+    """
+    from scipy import ndimage
+
+    cube = np.ones((3, 3))
+    faint = ~raised & (rise > max(settings.end_rise_m, 2.0 * ground.noise_m))
+    away = ndimage.distance_transform_edt(~raised) * cell_m
+    beyond = faint & (away > settings.end_foot_m)
+    labels, count = ndimage.label(raised, structure=cube)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    pieces, number = ndimage.label(beyond, structure=cube)
+    reach = 2 + int(np.ceil(settings.end_foot_m / cell_m))
+    result = raised.copy()
+    for piece, box in enumerate(ndimage.find_objects(pieces), start=1):
+        window = tuple(slice(max(0, part.start - reach - 2), part.stop + reach + 2) for part in box)
+        own = pieces[window] == piece
+        width = cell_m * float(ndimage.distance_transform_edt(np.pad(own, 1)).max())
+        if away[window][own].max() < settings.min_end_m or width > settings.min_part_radius_m:
+            continue  # the foot itself, or a sheet of paper
+        path = ndimage.binary_dilation(own, structure=cube, iterations=reach, mask=faint[window])
+        near = np.unique(labels[window][ndimage.binary_dilation(path, structure=cube)])
+        near = near[near > 0]
+        if len(near) == 1 and path.sum() <= settings.end_share * sizes[near[0]]:
+            result[window] |= path
+    return result
+
+
+def joined_walls(labels: IntGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> IntGrid:
+    """`labels` ``(X, Y)`` with blobs that are pieces of one thin wall given one label, the lowest.
+
+    The rim of a tray comes in pieces where the phone missed it. Pieces are thin, equally high and end close to each
+    other, and together they go round a floor.
+    """
+    from scipy import ndimage
+
+    result = labels.copy()
+    walls: list[tuple[int, float]] = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        piece = labels[box] == label
+        radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
+        if radius < settings.min_part_radius_m and piece.sum() * cell_m**2 >= 0.5 * settings.min_area_m2:
+            walls.append((label, float(np.percentile(rise[box][piece], 75))))
+    reach = max(1, round(0.5 * settings.wall_gap_m / cell_m))
+    group = {label: label for label, _ in walls}
+    for number, (first, height) in enumerate(walls):
+        beside = ndimage.binary_dilation(labels == first, iterations=2 * reach)
+        for second, other in walls[number + 1 :]:
+            if abs(height - other) < settings.side_step_m and (beside & (labels == second)).any():
+                old, new = group[second], group[first]
+                group = {label: new if name == old else name for label, name in group.items()}
+    for name in sorted(set(group.values())):
+        members = [label for label, own in group.items() if own == name]
+        whole = np.pad(np.isin(labels, members), reach + 1)
+        near = ndimage.distance_transform_edt(~whole) <= reach
+        enclosed = ndimage.binary_fill_holes(near).sum() - near.sum()
+        if len(members) > 1 and enclosed * cell_m**2 >= settings.min_area_m2:
+            result[np.isin(labels, members)] = min(members)
+    return result
+
+
+def with_joined_walls(parts: list[Part], rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> list[Part]:
+    """`parts` of one blob with the pieces of one thin wall joined, see `joined_walls`."""
+    labels = np.zeros(rise.shape, dtype=np.int32)
+    carriers = {part.on for part in parts}
+    for number, part in enumerate(parts):
+        if part.on < 0 and number not in carriers and not part.hidden.any():
+            labels[part.mask] = number + 1
+    joined = joined_walls(labels, rise, cell_m, settings)
+    result = list(parts)
+    for number in range(len(parts)):
+        into = int(joined[labels == number + 1][0]) - 1 if (labels == number + 1).any() else number
+        if into != number:
+            result[into] = replace(result[into], mask=result[into].mask | parts[number].mask)
+            result[number] = replace(parts[number], mask=np.zeros_like(parts[number].mask))
+    return result
+
+
+def without_splinters(parts: list[Part], cell_m: float, settings: SegmentationSettings) -> list[Part]:
+    """`parts` of one blob with those too small to be things given to the neighbour they touch most: tips of spouts."""
+    from scipy import ndimage
+
+    result = list(parts)
+    carriers = {part.on for part in parts}
+    for number, part in enumerate(parts):
+        if part.on >= 0 or number in carriers or part.mask.sum() * cell_m**2 >= settings.min_neck_area_m2:
+            continue
+        ring = ndimage.binary_dilation(part.mask, iterations=2)
+        touching = [0 if other == number else int((item.mask & ring).sum()) for other, item in enumerate(result)]
+        best = int(np.argmax(touching))
+        if touching[best]:
+            result[best] = replace(result[best], mask=result[best].mask | part.mask)
+            result[number] = replace(part, mask=np.zeros_like(part.mask))
+    return result

@@ -1,0 +1,223 @@
+"""Things that touch, parted where they are thin: watershed of the slices' distance transform, with a say for colour.
+
+After Beucher & Lantuéjoul, "Use of watersheds in contour detection" (1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.heightmap import BoolGrid, FloatGrid, HeightMap, IntGrid
+from reconstruction.segments import SegmentationSettings
+
+
+def lab_colors(heights: HeightMap) -> FloatGrid:
+    """``(X, Y, 3)`` colours of the cells in CIE L*a*b*, NaN without any; lightness, which light changes, is halved."""
+    import cv2
+
+    if heights.rgb is None:
+        return np.full((*heights.top_m.shape, 3), np.nan, dtype=np.float32)
+    lab = cv2.cvtColor(heights.rgb.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
+    lab[..., 0] *= 0.5
+    lab[~np.isfinite(heights.top_m)] = np.nan
+    return np.asarray(lab, dtype=np.float32)
+
+
+def split_necks(
+    mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings, lab: FloatGrid | None = None
+) -> list[BoolGrid]:
+    """Parts of `mask` that touch only through a neck, by watershed on the distance transform of its slices.
+
+    How narrow the neck must be depends on how much the parts differ in colour (`lab` ``(X, Y, 3)``).
+    """
+    from scipy import ndimage
+
+    if mask.sum() * cell_m**2 < 2 * settings.min_area_m2:
+        return [mask]
+    top = float(rise[mask].max())
+    levels = np.arange(0.006, max(top, 0.007), max(0.008, top / 16))
+    slices = []
+    for level in levels:
+        solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask & (rise > level), 3), iterations=2))
+        slices.append(ndimage.distance_transform_edt(solid)[3:-3, 3:-3])
+    thickness = np.stack(slices, axis=-1) * cell_m
+    rule = _NeckRule(thickness, cell_m, settings, lab)
+    owner = merge_tree(thickness, rule, settings.min_part_radius_m)
+    # A cell belongs to the part that owns its highest solid slice.
+    solid = owner >= 0
+    highest = solid.shape[2] - 1 - np.argmax(solid[..., ::-1], axis=2)
+    cell_owner = np.where(solid.any(axis=2), np.take_along_axis(owner, highest[..., None], axis=2)[..., 0], -1)
+    names = [name for name in np.unique(cell_owner[mask]) if name >= 0]
+    if len(names) <= 1:
+        return [mask]
+    missing = mask & (cell_owner < 0)
+    if missing.any():
+        _, nearest = ndimage.distance_transform_edt(cell_owner < 0, return_indices=True)
+        cell_owner = np.where(missing, cell_owner[tuple(nearest)], cell_owner)
+    parts = [mask & (cell_owner == name) for name in names]
+    by_color = {int(owner.ravel()[cell]) for cell in rule.by_color}
+    least = [settings.min_colored_area_m2 if name in by_color else settings.min_neck_area_m2 for name in names]
+    return _without_crumbs(parts, least, cell_m)
+
+
+class _NeckRule:
+    """How narrow a neck must be for the parts on its two sides to be two things."""
+
+    def __init__(
+        self,
+        thickness: npt.NDArray[np.floating[Any]],
+        cell_m: float,
+        settings: SegmentationSettings,
+        lab: FloatGrid | None,
+    ) -> None:
+        self.thickness, self.cell_m, self.settings, self.lab = thickness, cell_m, settings, lab
+        self.by_color: list[int] = []
+        """A cell of each part that colour alone may have parted from another."""
+
+    def __call__(
+        self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float, waist: float
+    ) -> float:
+        """The ratio for two basins, given as flat indices of their cells, that meet where the thickness is `value`."""
+        s = self.settings
+        difference = self._difference(first, second, value)
+        if difference > s.other_color and waist > 0.6:
+            self.by_color.append(int(second[0]))
+            # A tool's head and handle differ in colour too: thin parts need a clearer neck.
+            return s.colored_neck_ratio * min(1.0, waist / 0.9)
+        if difference >= s.same_color:
+            return s.neck_ratio * waist
+        bar = self._gap_m(first, second, value) > s.bar_length * value
+        return 0.0 if bar else s.same_neck_ratio * waist
+
+    def _difference(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float) -> float:
+        """Colour distance of the two parts' middles; between the limits where there is no colour."""
+        unknown = 0.5 * (self.settings.same_color + self.settings.other_color)
+        if self.lab is None:
+            return unknown
+        means = []
+        for cells in (first, second):
+            # At the rim of a thing the colours of what lies behind are mixed in.
+            inner = cells[self.thickness.ravel()[cells] >= 2.0 * self.cell_m]
+            columns = np.unique(inner // self.thickness.shape[2])
+            colors = self.lab.reshape(-1, 3)[columns]
+            colors = colors[np.isfinite(colors[:, 0])]
+            if len(colors) < 8:
+                return unknown
+            means.append(np.median(colors, axis=0))
+        return float(np.linalg.norm(means[0] - means[1]))
+
+    def _gap_m(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float) -> float:
+        """How far apart the two parts are where they are clearly thicker than the neck."""
+        from scipy.spatial import cKDTree
+
+        flat = self.thickness.ravel()
+        sides = []
+        for cells in (first, second):
+            thick = cells[flat[cells] >= 1.25 * value]
+            sides.append(np.unique(np.stack(np.unravel_index(thick, self.thickness.shape)[:2], axis=1), axis=0))
+        if not len(sides[0]) or not len(sides[1]):
+            return 0.0
+        return float(cKDTree(sides[0]).query(sides[1])[0].min()) * self.cell_m
+
+
+def _without_crumbs(parts: Sequence[BoolGrid], least_m2: Sequence[float], cell_m: float) -> list[BoolGrid]:
+    """`parts` with those smaller than their least area given to the neighbour they touch most."""
+    from scipy import ndimage
+
+    areas = [float(part.sum()) * cell_m**2 for part in parts]
+    large = [part for part, area, least in zip(parts, areas, least_m2, strict=True) if area >= least]
+    small = [part for part, area, least in zip(parts, areas, least_m2, strict=True) if area < least]
+    if not large:
+        return [np.logical_or.reduce(parts)]
+    for crumb in small:
+        ring = ndimage.binary_dilation(crumb, iterations=2)
+        touching = [int((part & ring).sum()) for part in large]
+        best = int(np.argmax(touching))
+        large[best] = large[best] | crumb
+    return large
+
+
+NeckRule = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64], float, float], float]
+
+
+def merge_tree(thickness: npt.NDArray[np.floating[Any]], neck_ratio: NeckRule | float, min_radius: float) -> IntGrid:
+    """Watershed of `thickness` (any dimension, 0 outside), basins merged unless the pass between them is a neck.
+
+    Cells are taken from thick to thin. Where two basins meet, they stay apart if both peaks reach `min_radius` and
+    the thickness at the pass is below `neck_ratio` times the lower peak.
+
+    Args:
+        thickness: metres.
+        neck_ratio: a number, or a function of the two basins' cells (flat indices), the thickness at the pass and how
+            much narrower a pass must be to count as one in parts as thin as these (1: no narrower).
+        min_radius: metres.
+
+    Returns:
+        Basin number of each cell, -1 outside.
+    """
+    shape = thickness.shape
+    flat = thickness.ravel()
+    cells = np.flatnonzero(flat > 0)
+    order = cells[np.argsort(-flat[cells], kind="stable")]
+    owner = np.full(flat.size, -1, dtype=np.int64)
+    parent: list[int] = []
+    peak: list[float] = []
+    members: list[list[int]] = []
+    apart: set[tuple[int, int]] = set()
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    def separate(first: int, second: int, value: float) -> bool:
+        """Whether two basins, the second the thinner, stay apart; thicker passes come first, so once is for ever."""
+        if (first, second) in apart:
+            return True
+        if peak[second] < min_radius:
+            return False
+        # Thin things have waists: the thinner a part, the narrower the pass must be.
+        waist = min(1.0, peak[second] / max(2.0 * min_radius, 1e-9))
+        if isinstance(neck_ratio, float):
+            ratio = neck_ratio * waist
+        else:
+            ratio = neck_ratio(np.array(members[first]), np.array(members[second]), value, waist)
+        if value < ratio * peak[second]:
+            apart.add((first, second))
+            return True
+        return False
+
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    coordinates = np.stack(np.unravel_index(order, shape), axis=1).tolist()
+    for cell, place in zip(order.tolist(), coordinates, strict=True):
+        value = float(flat[cell])
+        around: list[tuple[float, int, int]] = []
+        for axis, stride in enumerate(strides):
+            for inside, beside in ((place[axis] > 0, cell - stride), (place[axis] < shape[axis] - 1, cell + stride)):
+                if inside and owner[beside] >= 0:
+                    basin = root(int(owner[beside]))
+                    around.append((float(flat[beside]), -basin, basin))
+        basins = sorted({basin for *_, basin in around}, key=lambda number: (-peak[number], number))
+        if not basins:
+            owner[cell] = len(parent)
+            parent.append(len(parent))
+            peak.append(value)
+            members.append([cell])
+            continue
+        # The way up leads to the thickest neighbour, not to the mightiest basin: that one would eat its way along the
+        # border of the others.
+        owner[cell] = max(around)[2]
+        members[owner[cell]].append(cell)
+        for other in basins[1:]:
+            if not separate(basins[0], other, value):
+                parent[other] = basins[0]
+                members[basins[0]] += members[other]
+                members[other] = []
+    names = {number: root(number) for number in range(len(parent))}
+    result = np.array([names[number] if number >= 0 else -1 for number in owner.tolist()], dtype=np.int32)
+    return result.reshape(shape)
