@@ -16,6 +16,7 @@ from reconstruction.capture import FloatArray
 from reconstruction.mesh import Mesh
 from reconstruction.refusion import Grid, Measured
 from reconstruction.symmetry import SymmetrySettings, turned, upright_axis
+from reconstruction.vessels import VesselSettings, opened_cavity, thinned_shell
 
 BoolGrid3 = npt.NDArray[np.bool_]
 
@@ -33,18 +34,10 @@ class CompletionSettings:
     inflate_m: float = 0.0004
     """All measured surface is moved out by this much (m): depth cameras smooth, which shrinks convex things by up to a
     millimetre and eats thin walls."""
-    min_cavity_m3: float = 2e-6
-    """An opening of at least this volume (m³), seen from above, makes an object a container …"""
-    min_opening_m: float = 0.012
-    """… that was seen to go down at least this far (m): the dented top of a closed box is no opening."""
-    frontier_share: float = 0.3
-    """The unseen depths of a container must underlie at least this share of its opening."""
     thin_m: float = 0.017
     """A narrow valley of distances up to this wide (m) between free space on both sides is a thin wall or bar …"""
     thin_share: float = 0.38
     """… where it goes down to this share of the free space beside it: half of a phone's views miss a rim."""
-    wall_m: tuple[float, float] = (0.003, 0.008)
-    """Least and greatest wall thickness (m) believed of a container."""
     poisson_depth: int = 7
     """Octree depth of the Poisson solve: 7 resolves 1/128 of the object's size."""
     smoothing_steps: int = 5
@@ -53,6 +46,8 @@ class CompletionSettings:
     """Triangles are merged as long as the surface moves less than this (m) …"""
     max_faces: int = 6000
     """… or by more where it takes that to have at most so many."""
+    vessel: VesselSettings = field(default_factory=VesselSettings)
+    """What is an open container, and how its unseen inside and underside are made up."""
     symmetry: SymmetrySettings = field(default_factory=SymmetrySettings)
     """When one side of an object speaks for the other."""
 
@@ -130,7 +125,7 @@ def complete(
         solid = np.where(ceiling.limited[:, :, None], np.maximum(solid, above), solid)
     base_above_origin = base_m - float(measured.origin[2])
     for carve in (opened_cavity, thinned_shell):
-        solid = carve(solid.astype(np.float32), measured.known, base_above_origin, measured.voxel_m, settings)
+        solid = carve(solid.astype(np.float32), measured.known, base_above_origin, measured.voxel_m, settings.vessel)
     mesh = closed_mesh(solid.astype(np.float32), measured, settings)
     return None if mesh is None else (mesh, seen_known & ~untrusted)
 
@@ -267,87 +262,6 @@ def _blurred(sdf: Grid) -> Grid:
     from scipy import ndimage
 
     return np.asarray(ndimage.gaussian_filter(sdf, 1.0), dtype=np.float32)
-
-
-def opened_cavity(
-    solid: Grid, known: BoolGrid3, base_above_origin_m: float, voxel: float, settings: CompletionSettings
-) -> Grid:
-    """`solid` with the depths of a container, into which no view reached, hollowed out.
-
-    Where free space that was seen inside the outline (a cavity) ends in the unknown rather than on a surface, the
-    container goes on below: all that is unknown, joined to the cavity and farther than a wall from the outside is air.
-    The wall is as thick as where both its faces were seen.
-    """
-    from scipy import ndimage
-
-    inside = solid < 0
-    filled = np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
-    cavity = _open_above(filled & ~inside & known, inside, voxel, settings)
-    if cavity.sum() * voxel**3 < settings.min_cavity_m3:
-        return solid
-    # A dent spreads over a slice or two; an opening goes on through many.
-    open_slices = (cavity.sum(axis=(0, 1)) * voxel**2 >= settings.min_opening_m**2).sum()
-    if open_slices * voxel < settings.min_opening_m:
-        return solid
-    depth_m = ndimage.distance_transform_edt(filled) * voxel
-    walled = cavity.any(axis=(0, 1))
-    rim = (filled & (depth_m <= 1.01 * voxel))[:, :, walled].sum() * voxel**2
-    measured_wall = inside[:, :, walled].sum() * voxel**3 / max(rim * 1.0, 1e-9)
-    wall = float(np.clip(measured_wall, *settings.wall_m))
-    bottom = int(np.ceil((base_above_origin_m + wall) / voxel))
-    hollow = inside & ~known & (depth_m > wall)
-    hollow[:, :, :bottom] = False
-    # Leaks between a measured floor or wall and the unknown behind it are no frontier: it has to span the opening.
-    frontier = (cavity[:, :, 1:] & hollow[:, :, :-1]).any(axis=2).sum()
-    if frontier < settings.frontier_share * cavity.sum(axis=(0, 1)).max():
-        return solid
-    labels, _ = ndimage.label(hollow | cavity)
-    joined = np.unique(labels[cavity])
-    hollow &= np.isin(labels, joined[joined > 0])
-    return np.where(hollow, np.minimum(depth_m - wall, 2 * voxel), solid).astype(np.float32)
-
-
-def _open_above(cavity: BoolGrid3, inside: BoolGrid3, voxel: float, settings: CompletionSettings) -> BoolGrid3:
-    """The pieces of `cavity` that a pea can fall into from above: not the air between a toy car's wheels."""
-    from scipy import ndimage
-
-    covered = np.flip(np.maximum.accumulate(np.flip(inside, axis=2), axis=2), axis=2)
-    labels, count = ndimage.label(cavity)
-    if count == 0:
-        return cavity
-    columns = np.zeros(count + 1)
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        piece = (labels[box] == label) & ~covered[box]
-        columns[label] = piece.any(axis=2).sum()
-    return np.asarray((columns * voxel**2 >= settings.min_opening_m**2)[labels] & cavity)
-
-
-def thinned_shell(
-    solid: Grid, known: BoolGrid3, base_above_origin_m: float, voxel: float, settings: CompletionSettings
-) -> Grid:
-    """`solid` without what was guessed under the flanks of an open vessel, where the phone could not look.
-
-    A vessel is a shell: its floor is as thick as the cavity's bottom lies above what it stands on, its walls no
-    thicker. What is unknown and lies deeper below the cavity than that is air.
-    """
-    from scipy import ndimage
-
-    inside = solid < 0
-    filled = np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
-    cavity = _open_above(filled & ~inside, inside, voxel, settings)
-    open_slices = (cavity.sum(axis=(0, 1)) * voxel**2 >= settings.min_opening_m**2).sum()
-    if cavity.sum() * voxel**3 < settings.min_cavity_m3 or open_slices * voxel < settings.min_opening_m:
-        return solid
-    columns = cavity.any(axis=2)
-    bottom = np.argmax(cavity, axis=2)[columns] * voxel - base_above_origin_m
-    floor = float(np.percentile(bottom, 10))
-    # A ring has no floor, and a dent is no vessel's inside.
-    if floor < voxel or columns.sum() < settings.frontier_share * filled.any(axis=2).sum():
-        return solid
-    shell = max(floor, settings.wall_m[1]) + 1.5 * voxel
-    deep = ndimage.distance_transform_edt(~cavity) * voxel - shell
-    air = inside & ~known & (deep > 0)
-    return np.where(air, np.minimum(deep, 2 * voxel), solid).astype(np.float32)
 
 
 def _poisson_distance(
