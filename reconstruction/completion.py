@@ -37,7 +37,7 @@ class CompletionSettings:
     thin_m: float = 0.017
     """A narrow valley of distances up to this wide (m) between free space on both sides is a thin wall or bar …"""
     thin_share: float = 0.38
-    """… where it goes down to this share of the free space beside it: half of a phone's views miss a rim."""
+    """… where it goes down to this share of the free space beside it: many of a phone's views miss a rim."""
     poisson_depth: int = 7
     """Octree depth of the Poisson solve: 7 resolves 1/128 of the object's size."""
     smoothing_steps: int = 5

@@ -77,7 +77,7 @@ def measure(views: Sequence[DepthView], box: Box, settings: RefusionSettings) ->
 def highest_hits(views: Sequence[DepthView], measured: Measured, own: npt.NDArray[np.bool_]) -> float:
     """Height (z, m) up to which depth points lie densely in the columns `own` ``(X, Y)``: where a rim ends.
 
-    The mean distance of a thin rim is no measure of its height, for half of the views miss it; the hits are. It is the
+    The mean distance of a thin rim is no measure of its height, for many views miss it; the hits are. It is the
     height at which their number a millimetre falls below half of what it is in the two centimetres below.
     """
     step = 0.002
