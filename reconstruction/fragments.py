@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +59,9 @@ def joined_walls(labels: IntGrid, rise: FloatGrid, cell_m: float, settings: Segm
             continue
         piece = labels[box] == label
         radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
-        if radius < settings.min_part_radius_m and piece.sum() * cell_m**2 >= 0.5 * settings.min_area_m2:
+        closed = footprint_m2(piece, cell_m) > 2.0 * piece.sum() * cell_m**2  # all round already
+        large = piece.sum() * cell_m**2 >= 0.5 * settings.min_area_m2
+        if radius < settings.min_part_radius_m and large and not closed:
             walls.append((label, float(np.percentile(rise[box][piece], 75))))
     reach = max(1, round(0.5 * settings.wall_gap_m / cell_m))
     group = {label: label for label, _ in walls}
@@ -95,19 +98,32 @@ def with_joined_walls(parts: list[Part], rise: FloatGrid, cell_m: float, setting
     return result
 
 
-def without_splinters(parts: list[Part], cell_m: float, settings: SegmentationSettings) -> list[Part]:
-    """`parts` of one blob with those too small to be things given to the neighbour they touch most: tips of spouts."""
+def most_touched(piece: BoolGrid, others: Sequence[BoolGrid]) -> int:
+    """Which of `others` most cells within two of `piece` belong to, or -1 where none do."""
     from scipy import ndimage
 
+    ring = ndimage.binary_dilation(piece, iterations=2)
+    touching = [int((other & ring).sum()) for other in others]
+    return int(np.argmax(touching)) if any(touching) else -1
+
+
+def footprint_m2(mask: BoolGrid, cell_m: float) -> float:
+    """Area of `mask` with its holes: of a vessel often no more than the rim is seen."""
+    from scipy import ndimage
+
+    return float(ndimage.binary_fill_holes(mask).sum()) * cell_m**2
+
+
+def without_splinters(parts: list[Part], cell_m: float, settings: SegmentationSettings) -> list[Part]:
+    """`parts` of one blob with those too small to be things given to the neighbour they touch most: tips of spouts."""
     result = list(parts)
     carriers = {part.on for part in parts}
     for number, part in enumerate(parts):
-        if part.on >= 0 or number in carriers or part.mask.sum() * cell_m**2 >= settings.min_neck_area_m2:
+        if part.on >= 0 or number in carriers or footprint_m2(part.mask, cell_m) >= settings.min_neck_area_m2:
             continue
-        ring = ndimage.binary_dilation(part.mask, iterations=2)
-        touching = [0 if other == number else int((item.mask & ring).sum()) for other, item in enumerate(result)]
-        best = int(np.argmax(touching))
-        if touching[best]:
+        nothing = np.zeros_like(part.mask)
+        best = most_touched(part.mask, [nothing if n == number else other.mask for n, other in enumerate(result)])
+        if best >= 0:
             result[best] = replace(result[best], mask=result[best].mask | part.mask)
-            result[number] = replace(part, mask=np.zeros_like(part.mask))
+            result[number] = replace(part, mask=nothing)
     return result

@@ -29,21 +29,22 @@ def split(
     found = find_ledge(mask, rise, cell_m, settings)
     if found is None:
         return [Part(part, nothing) for part in split_necks(mask, rise, cell_m, settings, lab)]
-    uppers = [upper for upper in found.raised if not _grown_from(upper, mask, lab, settings)]
+    uppers = [
+        upper
+        for upper in found.raised
+        if not _grown_from(upper, mask, lab, settings)
+        and not _stood_on_edge(upper, mask, rise - np.float32(found.height_m), cell_m, settings)
+    ]
+    stacked: list[bool] = []
+    while uppers and not stacked:
+        rest, body, outline = _carrier(found, uppers, mask, rise, settings)
+        stacked = [bool((upper & outline).sum() > settings.inside_share * upper.sum()) for upper in uppers]
+        least_top = found.crest_m + settings.ledge_step_m
+        bumps = [on_top and rise[upper].max() < least_top for upper, on_top in zip(uppers, stacked, strict=True)]
+        if any(bumps):  # bumps of the top, which is larger with them
+            uppers, stacked = [upper for upper, bump in zip(uppers, bumps, strict=True) if not bump], []
     if not uppers:
         return [Part(part, nothing) for part in split_necks(mask, rise, cell_m, settings, lab)]
-    rest = mask.copy()
-    for upper in uppers:
-        rest &= ~upper
-    labels, _ = ndimage.label(rest, structure=np.ones((3, 3)))
-    # What stands on a box can part its top into several pieces: all that end at the ledge's height are the box.
-    flat = rest & (np.abs(rise - found.height_m) < 0.5 * settings.ledge_step_m)
-    shares = np.bincount(labels[flat], minlength=int(labels.max()) + 1) / np.maximum(np.bincount(labels.ravel()), 1)
-    shares[0] = 0
-    shares[int(np.bincount(labels[found.ledge]).argmax())] = 1
-    body = shares[labels] > 0.4
-    outline = _convex_hull(flat & body)
-    stacked = [bool((upper & outline).sum() > settings.inside_share * upper.sum()) for upper in uppers]
     if not all(stacked):
         # Low cells outside the flat top are the thin end of what lies beside it: a screwdriver's shaft.
         body &= ndimage.binary_dilation(outline, iterations=2) | (rise > found.height_m - 0.004)
@@ -68,6 +69,23 @@ def split(
     return parts
 
 
+def _carrier(
+    found: Ledge, uppers: list[BoolGrid], mask: BoolGrid, rise: FloatGrid, settings: SegmentationSettings
+) -> tuple[BoolGrid, BoolGrid, BoolGrid]:
+    """What is not `uppers`, the part of that which belongs to the flat top, and the convex outline of the top."""
+    from scipy import ndimage
+
+    rest = mask & ~np.logical_or.reduce(uppers)
+    labels, _ = ndimage.label(rest, structure=np.ones((3, 3)))
+    # What stands on a box can part its top into several pieces: all that end at the ledge's height are the box.
+    flat = rest & (np.abs(rise - found.height_m) < 0.5 * settings.ledge_step_m)
+    shares = np.bincount(labels[flat], minlength=int(labels.max()) + 1) / np.maximum(np.bincount(labels.ravel()), 1)
+    shares[0] = 0
+    shares[int(np.bincount(labels[found.ledge]).argmax())] = 1
+    body = shares[labels] > 0.4
+    return rest, body, _convex_hull(flat & body)
+
+
 def _grown_from(upper: BoolGrid, mask: BoolGrid, lab: FloatGrid | None, settings: SegmentationSettings) -> bool:
     """Whether `upper` is the raised part of one thing rather than another thing on or beside the rest of `mask`."""
     from scipy import ndimage
@@ -75,7 +93,7 @@ def _grown_from(upper: BoolGrid, mask: BoolGrid, lab: FloatGrid | None, settings
     if lab is None:
         return False
     ring = ndimage.binary_dilation(upper, iterations=2) & ~upper
-    if (ring & ~mask).sum() < settings.flush_share * ring.sum() or mask.sum() < 0.9 * _convex_hull(mask).sum():
+    if (ring & ~mask).sum() < settings.flush_share * ring.sum() or mask.sum() < 0.8 * _convex_hull(mask).sum():
         return False
     around = ndimage.binary_dilation(upper, iterations=8) & mask & ~ndimage.binary_dilation(upper, iterations=2)
     inner = upper & ndimage.binary_erosion(upper, iterations=1)
@@ -83,6 +101,29 @@ def _grown_from(upper: BoolGrid, mask: BoolGrid, lab: FloatGrid | None, settings
     if min(len(side) for side in sides) < 8:
         return False
     return float(np.linalg.norm(np.median(sides[0], axis=0) - np.median(sides[1], axis=0))) < settings.same_color
+
+
+def _stood_on_edge(
+    upper: BoolGrid, mask: BoolGrid, above: FloatGrid, cell_m: float, settings: SegmentationSettings
+) -> bool:
+    """Whether `upper` is a plate too slender to stand by itself that ends flush with the rest of `mask`: a bracket.
+
+    `above` ``(X, Y)`` holds heights over the flat top (m).
+    """
+    import cv2
+    from scipy import ndimage
+
+    ring = ndimage.binary_dilation(upper, iterations=2) & ~upper
+    if (ring & ~mask).sum() < settings.flush_share * ring.sum() or mask.sum() < 0.86 * _convex_hull(mask).sum():
+        return False
+    height_m = float(above[upper].max())
+    # The lower half is widened by the smeared foot of its flank.
+    _, plate, _ = cv2.minAreaRect(np.argwhere(upper & (above > 0.5 * height_m)).astype(np.float32))
+    _, whole, _ = cv2.minAreaRect(np.argwhere(mask).astype(np.float32))
+    thickness, length = sorted((side + 1) * cell_m for side in plate)
+    across = length > 0.75 * (min(whole) + 1) * cell_m
+    # A bottle beside a book is as slender, but round.
+    return bool(across and length > 1.2 * thickness and thickness < settings.slender_share * height_m)
 
 
 def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float, settings: SegmentationSettings) -> float:
@@ -135,11 +176,13 @@ class Ledge:
     Attributes:
         ledge: its cells.
         height_m: over the ground.
+        crest_m: the same of its higher places: things on an uneven top, a lid with ribs, rise over its ribs too.
         raised: masks of the regions that rise above it.
     """
 
     ledge: BoolGrid
     height_m: float
+    crest_m: float
     raised: list[BoolGrid]
 
 
@@ -174,7 +217,46 @@ def find_contents(
                 # A moat as narrow as between an apple and its bowl is seen filled: a round thing reaches farther down.
                 round_bottom = float(rise[piece].max()) - 2.0 * radius
                 return content, min(max(min(floor, round_bottom), settings.least_floor_m), float(level))
-    return None
+    return _leaning_contents(mask, rise, cell_m, settings)
+
+
+def _leaning_contents(
+    mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings
+) -> tuple[BoolGrid, float] | None:
+    """The same for what touches the wall of its container: a hill on a low floor that a wall goes round."""
+    from scipy import ndimage
+
+    filled = ndimage.binary_fill_holes(mask)
+    depth_m = ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1] * cell_m
+    wall = filled & (depth_m < settings.wall_depth_m)
+    inner = filled & ~wall
+    seen = inner & mask
+    if seen.sum() * cell_m**2 < settings.min_ledge_area_m2:
+        return None
+    floor = max(float(np.percentile(rise[seen], 10)), settings.least_floor_m)
+    # All along the outline the wall stands above the floor.
+    step = settings.side_step_m
+    high = ndimage.binary_dilation(mask & (rise > floor + step), iterations=2)
+    outline = filled & (depth_m < 1.5 * cell_m)
+    low = seen & (rise < floor + 0.5 * step)
+    if (outline & ~high).sum() > 0.1 * outline.sum() or low.sum() < 0.15 * inner.sum():
+        return None
+    rim = float(np.percentile(rise[wall & mask], 75))
+    labels, count = ndimage.label(ndimage.binary_opening(seen & (rise > floor + step), iterations=1))
+    content = np.zeros_like(mask)
+    for label in range(1, count + 1):
+        piece = labels == label
+        deep = piece & (depth_m > 2.0 * settings.wall_depth_m)
+        leaning = piece & (depth_m < settings.wall_depth_m + 2.0 * cell_m)
+        if piece.sum() * cell_m**2 < settings.min_raised_area_m2 or not deep.any():
+            continue
+        # The inside of a bowl rises towards its wall and no higher; a thing in it falls towards the wall or tops it.
+        beside = float(np.percentile(rise[leaning], 75)) if leaning.any() else floor
+        hill = rise[deep].max() > min(beside, rim) + 0.5 * step
+        radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
+        if hill and radius >= settings.min_part_radius_m:
+            content |= piece
+    return (content, floor) if content.any() else None
 
 
 def find_ledge(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings) -> Ledge | None:
@@ -198,9 +280,12 @@ def find_ledge(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segment
             ledge = _rim(mask, rise, height)
         if ledge.sum() * cell_m**2 < settings.min_ledge_area_m2 or not _level(ledge, rise, cell_m):
             continue
+        high = ndimage.binary_dilation(_above(mask, rise, height, settings), iterations=3)
+        bare = rise[_convex_hull(ledge) & mask & ~high]
+        crest = max(height, float(np.percentile(bare, 90))) if bare.size else height
         raised = _rising_parts(mask, ledge, rise, height, cell_m, settings)
         if raised:
-            return Ledge(ledge, float(np.median(rise[ledge])), raised)
+            return Ledge(ledge, float(np.median(rise[ledge])), crest, raised)
     return None
 
 
@@ -236,13 +321,17 @@ def _level(region: BoolGrid, rise: FloatGrid, cell_m: float) -> bool:
     return bool(np.hypot(fit[1], fit[2]) < 0.1 and np.std(residual) < 0.0018)
 
 
+def _above(mask: BoolGrid, rise: FloatGrid, height: float, settings: SegmentationSettings) -> BoolGrid:
+    """Cells of `mask` that rise over a flat top: the lower half of a step is the smeared foot of a flank."""
+    return mask & (rise > height + 0.75 * settings.side_step_m)
+
+
 def _rising_parts(
     mask: BoolGrid, ledge: BoolGrid, rise: FloatGrid, height: float, cell_m: float, settings: SegmentationSettings
 ) -> list[BoolGrid]:
     from scipy import ndimage
 
-    # From halfway up the step: the lower half is the smeared foot of the upper thing's flank.
-    high = mask & (rise > height + 0.75 * settings.side_step_m)
+    high = _above(mask, rise, height, settings)
     labels, count = ndimage.label(high)
     outline = _convex_hull(ledge)
     result = []
@@ -290,4 +379,10 @@ def split_grooves(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segm
     kept = np.isin(labels, large)
     _, nearest = ndimage.distance_transform_edt(~kept, return_indices=True)
     owner = labels[tuple(nearest)]
-    return [mask & (owner == label) for label in large]
+    parts = [mask & (owner == label) for label in large]
+    # The pieces of a tray's rim and what stands in the tray lie round each other, not side by side.
+    for number, part in enumerate(parts):
+        hull = _convex_hull(part)
+        if any((hull & other).sum() > 0.3 * other.sum() for other in parts[:number] + parts[number + 1 :]):
+            return [mask]
+    return parts

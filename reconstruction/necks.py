@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reconstruction.fragments import footprint_m2, most_touched
 from reconstruction.heightmap import BoolGrid, FloatGrid, HeightMap, IntGrid
 from reconstruction.segments import SegmentationSettings
 
@@ -45,7 +46,9 @@ def split_necks(
         solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask & (rise > level), 3), iterations=2))
         slices.append(ndimage.distance_transform_edt(solid)[3:-3, 3:-3])
     thickness = np.stack(slices, axis=-1) * cell_m
-    rule = _NeckRule(thickness, cell_m, settings, lab)
+    rule = _NeckRule(
+        thickness, cell_m, settings, None if lab is None else np.where(mask[..., None], lab, np.float32(np.nan))
+    )
     owner = merge_tree(thickness, rule, settings.min_part_radius_m)
     # A cell belongs to the part that owns its highest solid slice.
     solid = owner >= 0
@@ -90,8 +93,7 @@ class _NeckRule:
             return s.colored_neck_ratio * min(1.0, waist / 0.9)
         if difference >= s.same_color:
             return s.neck_ratio * waist
-        bar = self._gap_m(first, second, value) > s.bar_length * value
-        return 0.0 if bar else s.same_neck_ratio * waist
+        return 0.0 if self._bar(first, second, value) else s.same_neck_ratio * waist
 
     def _difference(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float) -> float:
         """Colour distance of the two parts' middles; between the limits where there is no colour."""
@@ -102,42 +104,61 @@ class _NeckRule:
         for cells in (first, second):
             # At the rim of a thing the colours of what lies behind are mixed in.
             inner = cells[self.thickness.ravel()[cells] >= 2.0 * self.cell_m]
-            columns = np.unique(inner // self.thickness.shape[2])
-            colors = self.lab.reshape(-1, 3)[columns]
-            colors = colors[np.isfinite(colors[:, 0])]
+            columns = np.unravel_index(np.unique(inner // self.thickness.shape[2]), self.thickness.shape[:2])
+            colors = self.lab[columns]
+            known = np.isfinite(colors[:, 0])
+            colors = self._rim_colors(cells) if known.sum() < 0.5 * known.size else colors[known]
             if len(colors) < 8:
                 return unknown
             means.append(np.median(colors, axis=0))
         return float(np.linalg.norm(means[0] - means[1]))
 
-    def _gap_m(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float) -> float:
-        """How far apart the two parts are where they are clearly thicker than the neck."""
+    def _rim_colors(self, cells: npt.NDArray[np.int64]) -> FloatGrid:
+        """``(N, 3)`` colours of the widest disc that fits a part: of a vessel often nothing is seen but its rim."""
+        assert self.lab is not None  # noqa: S101 - the caller looked
+        peak = cells[np.argmax(self.thickness.ravel()[cells])]
+        i, j, k = np.unravel_index(peak, self.thickness.shape)
+        radius = self.thickness[i, j, k] / self.cell_m + 1.5
+        x, y = np.ogrid[: self.lab.shape[0], : self.lab.shape[1]]
+        colors = self.lab[np.hypot(x - i, y - j) < radius]
+        return np.asarray(colors[np.isfinite(colors[:, 0])])
+
+    def _bar(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], value: float) -> bool:
+        """Whether the neck is a bar between two ends rather than a place where things touch.
+
+        Where two things touch, the thickness grows along the line between them as the distance to the neck's corners
+        does, to t within sqrt(t² - value²) on either side. A bar keeps the ends farther apart than that.
+        """
+        from scipy import ndimage
         from scipy.spatial import cKDTree
 
         flat = self.thickness.ravel()
+        clear = float(np.sqrt(value * min(flat[first].max(), flat[second].max())))
         sides = []
         for cells in (first, second):
-            thick = cells[flat[cells] >= 1.25 * value]
-            sides.append(np.unique(np.stack(np.unravel_index(thick, self.thickness.shape)[:2], axis=1), axis=0))
+            thick = np.zeros(flat.size, dtype=bool)
+            thick[cells[flat[cells] >= clear]] = True
+            # Bumps of a bar are apart from its end.
+            labels, _ = ndimage.label(thick.reshape(self.thickness.shape))
+            sizes = np.bincount(labels.ravel())
+            sizes[0] = 0
+            sides.append(np.argwhere(((labels == int(np.argmax(sizes))) & (labels > 0)).any(axis=2)))
         if not len(sides[0]) or not len(sides[1]):
-            return 0.0
-        return float(cKDTree(sides[0]).query(sides[1])[0].min()) * self.cell_m
+            return False
+        gap_m = float(cKDTree(sides[0]).query(sides[1])[0].min()) * self.cell_m
+        return bool(gap_m > self.settings.bar_length * 2.0 * np.sqrt(clear**2 - value**2))
 
 
 def _without_crumbs(parts: Sequence[BoolGrid], least_m2: Sequence[float], cell_m: float) -> list[BoolGrid]:
     """`parts` with those smaller than their least area given to the neighbour they touch most."""
-    from scipy import ndimage
-
-    areas = [float(part.sum()) * cell_m**2 for part in parts]
-    large = [part for part, area, least in zip(parts, areas, least_m2, strict=True) if area >= least]
-    small = [part for part, area, least in zip(parts, areas, least_m2, strict=True) if area < least]
+    enough = [footprint_m2(part, cell_m) >= least for part, least in zip(parts, least_m2, strict=True)]
+    large = [part for part, enough_of_it in zip(parts, enough, strict=True) if enough_of_it]
     if not large:
         return [np.logical_or.reduce(parts)]
-    for crumb in small:
-        ring = ndimage.binary_dilation(crumb, iterations=2)
-        touching = [int((part & ring).sum()) for part in large]
-        best = int(np.argmax(touching))
-        large[best] = large[best] | crumb
+    for part, enough_of_it in zip(parts, enough, strict=True):
+        if not enough_of_it:
+            best = max(0, most_touched(part, large))
+            large[best] = large[best] | part
     return large
 
 

@@ -51,11 +51,16 @@ class SegmentationSettings:
     """… and parts farther apart than this are two."""
     least_floor_m: float = 0.007
     """Thickness (m) believed of the bottom of a vessel that is hidden under what lies in it."""
+    wall_depth_m: float = 0.012
+    """What is nearer than this (m) to the outline of a vessel is its wall; what lies in the vessel may touch it."""
     flush_share: float = 0.5
     """What rises from a flat top of its own colour and ends flush with it along this share of its outline is part of
     it, where the two together are no more than one convex form from above: a bracket's upright, a toy car's cabin."""
+    slender_share: float = 0.7
+    """So is a plate of whatever colour that is flush like that, spans the top and is thinner than this share of its
+    height over it: it could hardly stand there by itself."""
     bar_length: float = 2.0
-    """A neck longer than this many times its half width is a bar between two ends, not a place where things touch."""
+    """A neck this many times longer than where two things touch is a bar between two ends of one thing."""
     min_part_radius_m: float = 0.011
     """Parts thinner than this radius (m) are handles and spouts, never things of their own."""
     min_ledge_area_m2: float = 1.5e-3

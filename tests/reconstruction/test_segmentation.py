@@ -211,10 +211,49 @@ def test_a_dumbbell_of_one_colour_is_one_thing() -> None:
 def test_the_upright_of_a_bracket_belongs_to_it_and_a_block_at_a_slab_does_not() -> None:
     i, j = np.mgrid[:160, :140]
     slab = (np.abs(CELL * i - 0.28) < 0.05) & (np.abs(CELL * j - 0.28) < 0.025)
-    upright = slab & (CELL * i < 0.25)
+    upright, block = slab & (CELL * i < 0.25), slab & (CELL * i < 0.275)
+    paint = [(slab, (90, 30, 120)), (upright, (220, 200, 40))]
     top = np.where(upright, 0.07, np.where(slab, 0.02, 0.0))
-    assert len(colored(top, [(slab, (90, 30, 120))])) == 1
-    assert len(colored(top, [(slab, (90, 30, 120)), (upright, (220, 200, 40))])) == 2
+    assert len(colored(top, paint[:1])) == 1
+    assert len(colored(top, paint)) == 1  # of two colours, but too slender to stand by itself
+    assert len(colored(np.where(block, 0.07, top), [paint[0], (block, (220, 200, 40))])) == 2
+
+
+def test_two_vessels_of_which_only_the_rims_were_seen_are_parted_by_their_colours() -> None:
+    one, two = round_patch(0.28, 0.28, 0.045), round_patch(0.346, 0.28, 0.035)
+    hollow = round_patch(0.28, 0.28, 0.035) | round_patch(0.346, 0.28, 0.025)
+    top = np.where(one | two, 0.09, 0.0)
+    top[hollow] = np.nan
+    assert len(colored(top, [(one | two, (40, 160, 60))])) == 1
+    assert len(colored(top, [(one, (40, 160, 60)), (two & ~one, (150, 40, 160))])) == 2
+
+
+def test_a_bump_of_a_ribbed_lid_is_no_thing_and_a_block_on_it_is() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    box = (np.abs(x) < 0.12) & (np.abs(y) < 0.09)
+    ribs = box & (i % 8 < 2)
+    bump = (np.abs(x) < 0.02) & (y > 0.04) & (y < 0.075)
+    top = np.where(box, 0.08, 0.0) + np.where(ribs, 0.003, 0.0)
+    assert len(segments_of(np.where(bump, 0.0975, top))) == 1
+    assert len(segments_of(np.where(bump, 0.11, top))) == 2
+
+
+def test_what_leans_on_the_wall_of_its_tray_is_another_thing() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    outer, inner = (
+        np.maximum(np.abs(x) - 0.09, np.abs(y) - 0.07) < 0,
+        np.maximum(np.abs(x) - 0.08, np.abs(y) - 0.06) < 0,
+    )
+    top = np.where(outer & ~inner, 0.05, np.where(inner, 0.008, 0.0))
+    car = (np.abs(x) < 0.025) & (np.abs(y) < 0.064)  # from wall to wall
+    assert len(segments_of(top)) == 1
+    tray, content = segments_of(np.where(car, 0.07, top))
+    assert content.on == 0
+    assert content.base_m == pytest.approx(0.008, abs=0.002)
+    assert content.mask[car & inner].mean() > 0.8
+    assert not (tray.mask & content.mask).any()
 
 
 def test_a_thin_shaft_is_part_of_its_tool_and_a_foot_is_not() -> None:
@@ -243,3 +282,20 @@ def test_the_rim_of_a_tray_in_pieces_is_one_thing() -> None:
     found = segments_of(top)
     assert len(found) == 1
     assert found[0].mask.sum() > 0.9 * (rim & ~gaps).sum()
+
+
+def test_a_can_in_a_tray_whose_floor_was_not_seen_leaves_the_tray_whole() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    outer, inner = (
+        np.maximum(np.abs(x) - 0.09, np.abs(y) - 0.09) < 0,
+        np.maximum(np.abs(x) - 0.078, np.abs(y) - 0.078) < 0,
+    )
+    can = np.hypot(x + 0.01, y) < 0.045
+    top = np.where(outer & ~inner, 0.035, 0.0)
+    top[inner & (x > 0.03)] = np.nan  # in the can's shadow
+    top[inner & (x <= 0.03)] = 0.008
+    top[(np.abs(x + y) < 0.02) & ~can] = np.nan  # two corners
+    found = segments_of(np.where(can, 0.085, top))
+    assert len(found) == 2
+    assert min(item.mask.sum() for item in found) > 0.8 * can.sum()
