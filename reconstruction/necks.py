@@ -5,6 +5,7 @@ After Beucher & Lantuéjoul, "Use of watersheds in contour detection" (1979).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,7 +65,43 @@ def split_necks(
     parts = [mask & (cell_owner == name) for name in names]
     by_color = {int(owner.ravel()[cell]) for cell in rule.by_color}
     least = [settings.min_colored_area_m2 if name in by_color else settings.min_neck_area_m2 for name in names]
-    return _without_crumbs(parts, least, cell_m)
+    parts = _without_crumbs(parts, least, cell_m)
+    return parts if lab is None else _with_true_borders(parts, rise, lab, cell_m, settings)
+
+
+def _with_true_borders(
+    parts: list[BoolGrid], rise: FloatGrid, lab: FloatGrid, cell_m: float, settings: SegmentationSettings
+) -> list[BoolGrid]:
+    """`parts` with the cells near a common border given to the part that looks like them.
+
+    The watershed parts things where they are thinnest, which next to a leaning or round flank is some way into one of
+    them. Colour and height of the cells farther from the border say whose the cells near it are.
+    """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
+    near = max(1, round(settings.border_m / cell_m))
+    look = np.concatenate([lab / np.float32(settings.same_color), rise[..., None] / np.float32(0.01)], axis=-1)
+    known = np.isfinite(look).all(axis=-1)
+    parts = list(parts)
+    for first, second in itertools.combinations(range(len(parts)), 2):
+        sides = [parts[first], parts[second]]
+        reach = [ndimage.distance_transform_edt(~side) for side in reversed(sides)]
+        zone = np.logical_or.reduce([side & (far <= near) & known for side, far in zip(sides, reach, strict=True)])
+        cores = [side & (far > near) & (far <= 3 * near) & known for side, far in zip(sides, reach, strict=True)]
+        if not zone.any() or min(core.sum() for core in cores) < 20:
+            continue
+        away = [cKDTree(look[core]).query(look[zone], k=5)[0].mean(axis=1) for core in cores]
+        for old, new in ((0, 1), (1, 0)):
+            moved = np.zeros_like(zone)
+            moved[zone] = away[new] < settings.border_ratio * away[old]
+            moved = ndimage.binary_opening(moved & sides[old], iterations=1)
+            # Only what is joined to its new owner.
+            labels, _ = ndimage.label(moved | sides[new])
+            moved &= np.isin(labels, np.unique(labels[sides[new]]))
+            parts[(first, second)[old]] = parts[(first, second)[old]] & ~moved
+            parts[(first, second)[new]] = parts[(first, second)[new]] | moved
+    return parts
 
 
 class _NeckRule:

@@ -61,6 +61,11 @@ class SegmentationSettings:
     height over it: it could hardly stand there by itself."""
     bar_length: float = 2.0
     """A neck this many times longer than where two things touch is a bar between two ends of one thing."""
+    border_m: float = 0.024
+    """Cells this near (m) to the border of two things that touch may change owner …"""
+    border_ratio: float = 0.6
+    """… where they are unlike their own side's cells farther off and like those of the other: distance in colour and
+    height less than this share."""
     min_part_radius_m: float = 0.011
     """Parts thinner than this radius (m) are handles and spouts, never things of their own."""
     min_ledge_area_m2: float = 1.5e-3

@@ -219,6 +219,20 @@ def test_the_upright_of_a_bracket_belongs_to_it_and_a_block_at_a_slab_does_not()
     assert len(colored(np.where(block, 0.07, top), [paint[0], (block, (220, 200, 40))])) == 2
 
 
+def test_the_border_to_a_leaning_flank_runs_where_colour_and_height_change() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    turned, across = 0.8 * x + 0.6 * y, -0.6 * x + 0.8 * y
+    box = (np.abs(turned) < 0.03) & (np.abs(across) < 0.05)
+    away = np.hypot(turned - 0.06, across - 0.03)
+    ball = (away < 0.035) & ~box
+    height = 0.035 + np.sqrt(np.maximum(0.035**2 - away**2, 0.0))
+    found = colored(np.where(box, 0.1, np.where(ball, height, 0.0)), [(box, (150, 30, 200)), (ball, (150, 200, 40))])
+    assert len(found) == 2
+    for true in (box, ball):
+        assert max((item.mask & true).sum() / (item.mask | true).sum() for item in found) > 0.93
+
+
 def test_two_vessels_of_which_only_the_rims_were_seen_are_parted_by_their_colours() -> None:
     one, two = round_patch(0.28, 0.28, 0.045), round_patch(0.346, 0.28, 0.035)
     hollow = round_patch(0.28, 0.28, 0.035) | round_patch(0.346, 0.28, 0.025)
