@@ -22,7 +22,7 @@ from reconstruction.mesh import Mesh
 from reconstruction.objects import Shape, ShapeSettings, shape_objects
 from reconstruction.poses import PoseSettings, RefinedPoses, refine_poses
 from reconstruction.progress import Progress, part, silent
-from reconstruction.quality import advice
+from reconstruction.quality import advice, typical_distance
 from reconstruction.scene import Scene, SceneObject, Support
 from reconstruction.segmentation import segment
 from reconstruction.segments import Segment, SegmentationSettings
@@ -134,8 +134,8 @@ def reconstruct(
     views = steps.run("import", 0.05, lambda p: load_views(capture, keys, poses[keys], s.views, p))
     if not views:
         raise ReconstructionError(
-            f"{capture.name} has no frame with usable depth.",
-            remedy="Scan again with LiDAR depth switched on.",
+            f"{capture.source}: no frame has usable depth.",
+            remedy="Scan again with LiDAR depth switched on, from 0.3 to 2 m, or check the unit of the depth images.",
             code="no_depth",
         )
     placement = steps.run("supports", 0.03, lambda p: place_scene(views, capture.up, s.supports))
@@ -168,7 +168,7 @@ def reconstruct(
         background=with_tops(rest, colored[len(meshes) :]),
         objects=objects,
         metric=capture.metric,
-        warnings=advice(capture, refined, supports, objects, parts),
+        warnings=advice(capture, refined, typical_distance(views), supports, objects, parts),
     )
     everything = background_mesh(coarse, [], s.background)
     return Reconstruction(

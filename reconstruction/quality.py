@@ -10,19 +10,28 @@ from reconstruction.capture import Capture, FloatArray
 from reconstruction.decomposition import Parts
 from reconstruction.poses import RefinedPoses
 from reconstruction.scene import SceneObject, Support
+from reconstruction.views import DepthView
 
+BENCH_M = 0.15, 4.0
+"""Depth (m) that a scan of things on a support shows."""
 SIDES = ("east (+x)", "north (+y)", "west (-x)", "south (-y)")
 
 
 def advice(
     capture: Capture,
     refined: RefinedPoses,
+    distance_m: float,
     supports: Sequence[Support],
     objects: Sequence[SceneObject],
     parts: Sequence[Parts],
 ) -> tuple[str, ...]:
-    """Warnings, the gravest first."""
+    """Warnings, the gravest first; `distance_m` as from `typical_distance`."""
     warnings: list[str] = []
+    if not objects and not BENCH_M[0] < distance_m < BENCH_M[1]:
+        warnings.append(
+            f"The depth images show things {distance_m:.2g} m away, which is no scan of a bench: scan from 0.3 to 2 m, "
+            "or check the unit of the depth images."
+        )
     if not capture.metric:
         warnings.append("The scan is not metric: sizes and masses are guesses until a known length is given.")
     if not supports:
@@ -39,6 +48,11 @@ def advice(
     for item, solid in zip(objects, parts, strict=True):
         warnings += [f"{item.name}: {note}" for note in solid.notes]
     return tuple(warnings)
+
+
+def typical_distance(views: Sequence[DepthView]) -> float:
+    """Median over the views of their median depth (m)."""
+    return float(np.median([np.median(view.depth_m[view.depth_m > 0]) for view in views]))
 
 
 def _unseen_side(item: SceneObject, least: float = 0.30) -> str | None:
