@@ -38,13 +38,9 @@ def opened_cavity(
     from scipy import ndimage
 
     inside = solid < 0
-    filled = np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
-    cavity = _open_above(filled & ~inside & known, inside, voxel, settings)
-    if cavity.sum() * voxel**3 < settings.min_cavity_m3:
-        return solid
-    # A dent spreads over a slice or two; an opening goes on through many.
-    open_slices = (cavity.sum(axis=(0, 1)) * voxel**2 >= settings.min_opening_m**2).sum()
-    if open_slices * voxel < settings.min_opening_m:
+    filled = _without_holes(inside)
+    cavity = _cavity(filled & ~inside & known, inside, voxel, settings)
+    if cavity is None:
         return solid
     depth_m = ndimage.distance_transform_edt(filled) * voxel
     walled = cavity.any(axis=(0, 1))
@@ -64,19 +60,31 @@ def opened_cavity(
     return np.where(hollow, np.minimum(depth_m - wall, 2 * voxel), solid).astype(np.float32)
 
 
-def _open_above(cavity: BoolGrid3, inside: BoolGrid3, voxel: float, settings: VesselSettings) -> BoolGrid3:
-    """The pieces of `cavity` that a pea can fall into from above: not the air between a toy car's wheels."""
+def _without_holes(inside: BoolGrid3) -> BoolGrid3:
+    """`inside` with what it goes round in each level slice."""
+    from scipy import ndimage
+
+    return np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
+
+
+def _cavity(air: BoolGrid3, inside: BoolGrid3, voxel: float, settings: VesselSettings) -> BoolGrid3 | None:
+    """The pieces of `air` that a pea can fall into from above, not the air between a toy car's wheels; None where they
+    make no vessel.
+    """
     from scipy import ndimage
 
     covered = np.flip(np.maximum.accumulate(np.flip(inside, axis=2), axis=2), axis=2)
-    labels, count = ndimage.label(cavity)
-    if count == 0:
-        return cavity
+    labels, count = ndimage.label(air)
     columns = np.zeros(count + 1)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         piece = (labels[box] == label) & ~covered[box]
         columns[label] = piece.any(axis=2).sum()
-    return np.asarray((columns * voxel**2 >= settings.min_opening_m**2)[labels] & cavity)
+    cavity = (columns * voxel**2 >= settings.min_opening_m**2)[labels] & air
+    # A dent spreads over a slice or two; an opening goes on through many.
+    open_slices = (cavity.sum(axis=(0, 1)) * voxel**2 >= settings.min_opening_m**2).sum()
+    if cavity.sum() * voxel**3 < settings.min_cavity_m3 or open_slices * voxel < settings.min_opening_m:
+        return None
+    return np.asarray(cavity)
 
 
 def thinned_shell(
@@ -90,10 +98,9 @@ def thinned_shell(
     from scipy import ndimage
 
     inside = solid < 0
-    filled = np.stack([ndimage.binary_fill_holes(inside[:, :, k]) for k in range(inside.shape[2])], axis=2)
-    cavity = _open_above(filled & ~inside, inside, voxel, settings)
-    open_slices = (cavity.sum(axis=(0, 1)) * voxel**2 >= settings.min_opening_m**2).sum()
-    if cavity.sum() * voxel**3 < settings.min_cavity_m3 or open_slices * voxel < settings.min_opening_m:
+    filled = _without_holes(inside)
+    cavity = _cavity(filled & ~inside, inside, voxel, settings)
+    if cavity is None:
         return solid
     columns = cavity.any(axis=2)
     bottom = np.argmax(cavity, axis=2)[columns] * voxel - base_above_origin_m

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from reconstruction.atlas import baked
 from reconstruction.errors import OutputError
 from reconstruction.mesh import Mesh
 from reconstruction.progress import Progress, silent
@@ -243,7 +244,7 @@ def _look(eye: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def _painted(mesh: Mesh) -> Mesh:
-    """The mesh with a texture no larger than needed; vertex colours become one texel a face."""
+    """The mesh with a texture no larger than needed, made of its vertices' colours where it has none."""
     import cv2
 
     if mesh.texture is not None and mesh.corner_uv is not None:
@@ -252,15 +253,7 @@ def _painted(mesh: Mesh) -> Mesh:
             return mesh
         small = cv2.resize(mesh.texture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         return replace(mesh, texture=np.asarray(small, dtype=np.uint8))
-    count = len(mesh.faces)
-    width, height = 256, -(-count // 256)
-    colors = np.full((width * height, 3), 170, dtype=np.uint8)
-    if mesh.colors is not None:
-        colors[:count] = mesh.colors[mesh.faces].mean(axis=1)
-    index = np.arange(count)
-    center = np.column_stack([(index % width + 0.5) / width, 1 - (index // width + 0.5) / height])
-    uv = np.repeat(center[:, None], 3, axis=1).astype(np.float32)
-    return replace(mesh, texture=colors.reshape(height, width, 3), corner_uv=uv)
+    return baked(mesh)
 
 
 def _grey(mesh: Mesh) -> Mesh:
