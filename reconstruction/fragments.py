@@ -114,16 +114,37 @@ def footprint_m2(mask: BoolGrid, cell_m: float) -> float:
     return float(ndimage.binary_fill_holes(mask).sum()) * cell_m**2
 
 
-def without_splinters(parts: list[Part], cell_m: float, settings: SegmentationSettings) -> list[Part]:
-    """`parts` of one blob with those too small to be things given to the neighbour they touch most: tips of spouts."""
+def without_splinters(
+    parts: list[Part], rise: FloatGrid, lab: FloatGrid, cell_m: float, settings: SegmentationSettings
+) -> list[Part]:
+    """`parts` of one blob with those too small to be things given to the neighbour they touch most: tips of spouts.
+
+    The tip of a spout over a book belongs to the teapot beside the book, also where it is larger, if it goes on there
+    at the same height in the same colour.
+    """
     result = list(parts)
     carriers = {part.on for part in parts}
     for number, part in enumerate(parts):
-        if part.on >= 0 or number in carriers or footprint_m2(part.mask, cell_m) >= settings.min_neck_area_m2:
+        area = footprint_m2(part.mask, cell_m)
+        if number in carriers or area >= (2.0 if part.on >= 0 else 1.0) * settings.min_neck_area_m2:
             continue
         nothing = np.zeros_like(part.mask)
-        best = most_touched(part.mask, [nothing if n == number else other.mask for n, other in enumerate(result)])
-        if best >= 0:
+        others = [nothing if n in (number, part.on) else other.mask for n, other in enumerate(result)]
+        best = most_touched(part.mask, others)
+        if best >= 0 and (part.on < 0 or _goes_on(part.mask, others[best], rise, lab, settings)):
             result[best] = replace(result[best], mask=result[best].mask | part.mask)
             result[number] = replace(part, mask=nothing)
     return result
+
+
+def _goes_on(
+    first: BoolGrid, second: BoolGrid, rise: FloatGrid, lab: FloatGrid, settings: SegmentationSettings
+) -> bool:
+    """Whether height and colour are the same on both sides of where two parts touch."""
+    from scipy import ndimage
+
+    sides = [own & ndimage.binary_dilation(other, iterations=3) for own, other in ((first, second), (second, first))]
+    step = np.median(rise[sides[0]]) - np.median(rise[sides[1]])
+    colors = [np.nanmedian(lab[side], axis=0) for side in sides]
+    difference = float(np.linalg.norm(colors[0] - colors[1]))  # NaN without colour
+    return bool(abs(step) < settings.side_step_m and not difference > settings.same_color)

@@ -52,7 +52,7 @@ def split(
     for upper, on_top in zip(uppers, stacked, strict=True):
         hidden |= upper & outline & on_top
     bases = [
-        _base_on(found, upper, outline, cell_m, settings) if on_top else 0.0
+        _base_on(found, upper, outline, rise, cell_m, settings) if on_top else 0.0
         for upper, on_top in zip(uppers, stacked, strict=True)
     ]
     hidden_top = min([base for base, on_top in zip(bases, stacked, strict=True) if on_top], default=0.0)
@@ -126,13 +126,21 @@ def _stood_on_edge(
     return bool(across and length > 1.2 * thickness and thickness < settings.slender_share * height_m)
 
 
-def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float, settings: SegmentationSettings) -> float:
+def _base_on(
+    found: Ledge, upper: BoolGrid, outline: BoolGrid, rise: FloatGrid, cell_m: float, settings: SegmentationSettings
+) -> float:
     """Height of what `upper` stands on: the flat top, or, where that is the rim of a vessel, its unseen inside.
 
     Round things hide the vessel's bottom; below the rim they reach about as far down as they are wide there.
     """
     from scipy import ndimage
 
+    radius = cell_m * float(ndimage.distance_transform_edt(np.pad(upper, 1)).max())
+    # Between a rim and what lies in the vessel there is more than the foot of a flank.
+    moat = outline & ~upper & ~found.ledge
+    if moat.sum() > settings.moat_share * outline.sum():
+        round_bottom = float(rise[upper].max()) - 2.0 * radius
+        return max(settings.least_floor_m, min(found.height_m - radius, round_bottom))
     if (upper & outline).sum() < 0.4 * outline.sum() or found.ledge.sum() > 0.5 * outline.sum():
         return found.height_m
     # A rim goes all round; a box that carries a block nearly as large shows its corners.
@@ -141,7 +149,6 @@ def _base_on(found: Ledge, upper: BoolGrid, outline: BoolGrid, cell_m: float, se
     sectors = np.unique(((directions + np.pi) / (2 * np.pi) * 36).astype(np.int64))
     if len(sectors) < 31:
         return found.height_m
-    radius = cell_m * float(ndimage.distance_transform_edt(np.pad(upper, 1)).max())
     return max(settings.least_floor_m, found.height_m - radius)
 
 

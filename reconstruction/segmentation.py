@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from reconstruction.fragments import joined_walls, with_joined_walls, with_thin_ends, without_splinters
-from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, HeightMap
+from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, HeightMap, IntGrid
 from reconstruction.ledges import split, split_grooves
 from reconstruction.necks import lab_colors, split_necks
 from reconstruction.segments import Part, Segment, SegmentationSettings
@@ -39,6 +39,7 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
     labels = joined_walls(labels, rise, heights.cell_m, settings)
     segments: list[Segment] = []
     lab = lab_colors(heights)
+    enclosed = _enclosed(labels, heights.cell_m, settings)
     field = support_field(ground)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:  # joined to another
@@ -50,7 +51,8 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
         mask = labels[window] == label
         if mask.sum() * heights.cell_m**2 < settings.min_area_m2:
             continue
-        if is_background(mask, window, heights, ground, field, settings):
+        floor = (ground.level[window] >= 0) | ((enclosed[window] > 0) & (enclosed[window] != label))
+        if is_background(mask, heights.cell_m, floor, field[window], settings):
             continue
         pieces = [
             piece
@@ -62,9 +64,21 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
             found = split(piece, rise[window], heights.cell_m, settings, lab[window])
             parts += [replace(part, on=part.on + len(parts) if part.on >= 0 else -1) for part in found]
         parts = with_joined_walls(parts, rise[window], heights.cell_m, settings)
-        parts = without_splinters(parts, heights.cell_m, settings)
+        parts = without_splinters(parts, rise[window], lab[window], heights.cell_m, settings)
         segments += _placed(parts, window, rise, heights, ground, settings, first=len(segments))
     return _nested(segments, rise, heights.cell_m)
+
+
+def _enclosed(labels: IntGrid, cell_m: float, settings: SegmentationSettings) -> IntGrid:
+    """Label of the blob that goes round each cell, 0 elsewhere: things may stand on the floor of a tray."""
+    from scipy import ndimage
+
+    result = np.zeros(labels.shape, dtype=labels.dtype)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None and cell_m * max(part.stop - part.start for part in box) <= settings.max_extent_m:
+            hole = ndimage.binary_fill_holes(labels[box] == label) & (labels[box] != label)
+            result[box] = np.where(hole, label, result[box])
+    return result
 
 
 def _nested(segments: list[Segment], rise: FloatGrid, cell_m: float) -> list[Segment]:
@@ -106,26 +120,22 @@ def support_field(ground: Ground) -> BoolGrid:
 
 
 def is_background(
-    mask: BoolGrid,
-    window: tuple[slice, ...],
-    heights: HeightMap,
-    ground: Ground,
-    field: BoolGrid,
-    settings: SegmentationSettings,
+    mask: BoolGrid, cell_m: float, floor: BoolGrid, field: BoolGrid, settings: SegmentationSettings
 ) -> bool:
-    """Walls, chairs behind the edge, the monitor's foot in the next room: not on the support, or too large."""
-    inside = field[window] & mask
-    if inside.sum() < settings.inside_share * mask.sum():
-        return True
-    x, y = np.nonzero(mask)
-    extent = heights.cell_m * max(np.ptp(x), np.ptp(y))
-    if extent > settings.max_extent_m:
-        return True
+    """Walls, chairs behind the edge, the monitor's foot in the next room: not on the support, or too large.
+
+    `floor` ``(X, Y)`` are cells in which something to stand on was seen, `field` those that lie on a support.
+    """
     from scipy import ndimage
 
+    if (field & mask).sum() < settings.inside_share * mask.sum():
+        return True
+    x, y = np.nonzero(mask)
+    if cell_m * max(np.ptp(x), np.ptp(y)) > settings.max_extent_m:
+        return True
     # A thing standing on the support is surrounded by it at least in part.
     ring = ndimage.binary_dilation(mask, iterations=3) & ~mask
-    return bool((ground.level[window][ring] >= 0).mean() < 0.15)
+    return bool(floor[ring].mean() < 0.15)
 
 
 def _placed(

@@ -51,6 +51,8 @@ class SegmentationSettings:
     """… and parts farther apart than this are two."""
     least_floor_m: float = 0.007
     """Thickness (m) believed of the bottom of a vessel that is hidden under what lies in it."""
+    moat_share: float = 0.35
+    """A top of which more than this share is neither flat nor covered by what stands on it is the rim of a vessel."""
     wall_depth_m: float = 0.012
     """What is nearer than this (m) to the outline of a vessel is its wall; what lies in the vessel may touch it."""
     flush_share: float = 0.5

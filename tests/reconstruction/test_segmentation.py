@@ -313,3 +313,46 @@ def test_a_can_in_a_tray_whose_floor_was_not_seen_leaves_the_tray_whole() -> Non
     found = segments_of(np.where(can, 0.085, top))
     assert len(found) == 2
     assert min(item.mask.sum() for item in found) > 0.8 * can.sum()
+
+
+def test_a_block_in_the_middle_of_a_tray_stands_on_its_floor() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    far = np.maximum(np.abs(x), np.abs(y))
+    rng = np.random.default_rng(0)
+    top = np.where(far < 0.02, 0.06, np.where(far < 0.1, 0.0048, np.where(far < 0.112, 0.03, 0.0)))
+    found = segments_of(top + 0.0002 * rng.normal(size=top.shape))
+    assert len(found) == 2
+    block = min(found, key=lambda item: item.mask.sum())
+    assert block.on == next(n for n, item in enumerate(found) if item is not block)
+    assert block.base_m == pytest.approx(0.0048, abs=0.001)
+
+
+def test_the_tip_of_a_spout_over_a_book_belongs_to_its_pot_and_a_block_on_the_book_does_not() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    book, pot = (np.abs(x) < 0.08) & (np.abs(y) < 0.06), np.hypot(x - 0.135, y) < 0.05
+    tip = (x > 0.05) & (x < 0.1) & (np.abs(y) < 0.005) | (np.hypot(x - 0.055, y) < 0.018)
+    top = np.where(pot, 0.1, np.where(book, 0.025, 0.0))
+    red, blue, grey = (200, 30, 60), (30, 60, 200), (200, 200, 190)
+    assert len(colored(np.where(tip, 0.1, top), [(book, grey), (pot | tip, red)])) == 2
+    block = (np.abs(x) < 0.02) & (np.abs(y) < 0.02)
+    assert len(colored(np.where(block, 0.06, top), [(book, grey), (pot, red), (block, blue)])) == 3
+
+
+def test_an_orange_in_a_bowl_whose_rim_is_seen_in_part_stands_in_the_bowl() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    away = np.hypot(x, y)
+    top = np.where(away < 0.075, 0.05, 0.0)
+    top[away < 0.062] = np.nan
+    top[(away >= 0.052) & (away < 0.062)] = 0.045  # the bowl's flank, down to where the orange hides it
+    top[(away < 0.052) & (y > 0.03)] = 0.042
+    orange = away < 0.035
+    top = np.where(orange, 0.045 + np.sqrt(np.maximum(0.035**2 - away**2, 0.0)), top)
+    top[(away > 0.05) & (x < -0.03) & (y < 0.02)] = np.nan
+    found = segments_of(top)
+    assert len(found) == 2
+    ball = max(found, key=lambda item: item.base_m)
+    assert ball.mask[orange].mean() > 0.9
+    assert ball.base_m < 0.02
