@@ -59,7 +59,7 @@ def joined_walls(labels: IntGrid, rise: FloatGrid, cell_m: float, settings: Segm
             continue
         piece = labels[box] == label
         radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
-        closed = footprint_m2(piece, cell_m) > 2.0 * piece.sum() * cell_m**2  # all round already
+        closed = footprint_m2(piece, cell_m) > 1.25 * piece.sum() * cell_m**2  # all round already
         large = piece.sum() * cell_m**2 >= 0.5 * settings.min_area_m2
         if radius < settings.min_part_radius_m and large and not closed:
             walls.append((label, float(np.percentile(rise[box][piece], 75))))

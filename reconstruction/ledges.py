@@ -260,8 +260,10 @@ def _leaning_contents(
         # The inside of a bowl rises towards its wall and no higher; a thing in it falls towards the wall or tops it.
         beside = float(np.percentile(rise[leaning], 75)) if leaning.any() else floor
         hill = rise[deep].max() > min(beside, rim) + 0.5 * step
+        # Something that lies along the outside of a vessel puts the rim there inside the outline: an arc, no hill.
+        compact = piece.sum() > 0.6 * _convex_hull(piece).sum()
         radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
-        if hill and radius >= settings.min_part_radius_m:
+        if compact and hill and radius >= settings.min_part_radius_m:
             content |= piece
     return (content, floor) if content.any() else None
 

@@ -47,9 +47,7 @@ def split_necks(
         solid = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(mask & (rise > level), 3), iterations=2))
         slices.append(ndimage.distance_transform_edt(solid)[3:-3, 3:-3])
     thickness = np.stack(slices, axis=-1) * cell_m
-    rule = _NeckRule(
-        thickness, cell_m, settings, None if lab is None else np.where(mask[..., None], lab, np.float32(np.nan))
-    )
+    rule = _NeckRule(thickness, mask, cell_m, settings, lab)
     owner = merge_tree(thickness, rule, settings.min_part_radius_m)
     # A cell belongs to the part that owns its highest solid slice.
     solid = owner >= 0
@@ -110,11 +108,13 @@ class _NeckRule:
     def __init__(
         self,
         thickness: npt.NDArray[np.floating[Any]],
+        mask: BoolGrid,
         cell_m: float,
         settings: SegmentationSettings,
         lab: FloatGrid | None,
     ) -> None:
-        self.thickness, self.cell_m, self.settings, self.lab = thickness, cell_m, settings, lab
+        self.thickness, self.mask, self.cell_m, self.settings = thickness, mask, cell_m, settings
+        self.lab = None if lab is None else np.where(mask[..., None], lab, np.float32(np.nan))
         self.by_color: list[int] = []
         """A cell of each part that colour alone may have parted from another."""
 
@@ -128,6 +128,8 @@ class _NeckRule:
             self.by_color.append(int(second[0]))
             # A tool's head and handle differ in colour too: thin parts need a clearer neck.
             return s.colored_neck_ratio * min(1.0, waist / 0.9)
+        if self._hollow(first) and self._hollow(second):
+            return s.hollow_neck_ratio * waist
         if difference >= s.same_color:
             return s.neck_ratio * waist
         return 0.0 if self._bar(first, second, value) else s.same_neck_ratio * waist
@@ -149,6 +151,11 @@ class _NeckRule:
                 return unknown
             means.append(np.median(colors, axis=0))
         return float(np.linalg.norm(means[0] - means[1]))
+
+    def _hollow(self, cells: npt.NDArray[np.int64]) -> bool:
+        """Whether nothing rises in the middle of a part: the inside of a ring or of a vessel."""
+        i, j, _ = np.unravel_index(cells[np.argmax(self.thickness.ravel()[cells])], self.thickness.shape)
+        return not self.mask[i, j]
 
     def _rim_colors(self, cells: npt.NDArray[np.int64]) -> FloatGrid:
         """``(N, 3)`` colours of the widest disc that fits a part: of a vessel often nothing is seen but its rim."""

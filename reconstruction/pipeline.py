@@ -154,11 +154,11 @@ def reconstruct(
     supports = support_outlines(placement, [(b.heights, b.ground) for b in benches], lift)
     rest = steps.run("background", 0.06, lambda p: _background(coarse, benches, lift, s))
     meshes = [shape.mesh for shape in shapes]
-    tops = [top.mesh.moved(lift) for bench in benches for top in bench.tops]
+    tops = [top for bench in benches for top in bench.tops]
     colored = steps.run(
         "texture",
         0.15,
-        lambda p: _textured(capture, keys, poses, scene_from_capture, [*meshes, *tops], rest, s, p),
+        lambda p: _textured(capture, keys, poses, scene_from_capture, meshes, tops, lift, rest, s, p),
     )
     parts = steps.run("parts", 0.15, lambda p: convex_parts(meshes, s.parts, jobs, cache_folder, p))
     objects = steps.run("material", 0.02, lambda p: assemble(shapes, colored[: len(meshes)], parts, supports, s))
@@ -213,11 +213,14 @@ def _textured(
     keys: Sequence[int],
     poses: FloatArray,
     scene_from_capture: FloatArray,
-    meshes: list[Mesh],
+    objects: Sequence[Mesh],
+    tops: Sequence[Tabletop],
+    lift: FloatArray,
     rest: Mesh | None,
     s: ReconstructSettings,
     progress: Progress,
 ) -> list[Mesh]:
+    meshes = [*objects, *(top.mesh.moved(lift) for top in tops)]
     if not meshes:
         return []
     chosen = select_views(capture, keys, s.keyframes, part(progress, 0.0, 0.2))
@@ -231,7 +234,8 @@ def _textured(
         for position in chosen
     ]
     occluders = [] if rest is None else [rest]
-    return texture_meshes(meshes, views, s.texture, part(progress, 0.2, 1.0), occluders)
+    doubtful = [None] * len(objects) + [top.doubts for top in tops]
+    return texture_meshes(meshes, views, s.texture, part(progress, 0.2, 1.0), occluders, doubtful)
 
 
 def assemble(

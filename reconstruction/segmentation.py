@@ -7,8 +7,9 @@ on the height map over the ground:
 2. *ledges*: a flat level top inside a blob is a thing of its own, and what rises above it stands on or beside it,
 3. *necks*: a blob whose horizontal slices narrow between two thick parts is two things that touch; how narrow depends
    on how much the parts differ in colour,
-4. *fragments*: faint shafts, rims in pieces and tips of spouts go to the thing they belong to,
-5. what hangs outside the support, reaches below it or leaves the picture is background.
+4. *colours*: what is left in one piece of two colours that lie along each other is two things,
+5. *fragments*: faint shafts, rims in pieces and tips of spouts go to the thing they belong to,
+6. what hangs outside the support, reaches below it or leaves the picture is background.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reconstruction.color_parts import split_colors
 from reconstruction.fragments import joined_walls, with_joined_walls, with_thin_ends, without_splinters
 from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, HeightMap, IntGrid
 from reconstruction.ledges import split, split_grooves
@@ -62,6 +64,8 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
         parts: list[Part] = []
         for piece in pieces:
             found = split(piece, rise[window], heights.cell_m, settings, lab[window])
+            if len(found) == 1:
+                found = [replace(found[0], mask=m) for m in split_colors(piece, lab[window], heights.cell_m, settings)]
             parts += [replace(part, on=part.on + len(parts) if part.on >= 0 else -1) for part in found]
         parts = with_joined_walls(parts, rise[window], heights.cell_m, settings)
         parts = without_splinters(parts, rise[window], lab[window], heights.cell_m, settings)

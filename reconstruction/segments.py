@@ -39,10 +39,14 @@ class SegmentationSettings:
     """Two thick parts are two things if the neck between them is narrower than this share of the thinner part …"""
     colored_neck_ratio: float = 0.85
     """… or than this where they differ in colour by more than `other_color` …"""
+    hollow_neck_ratio: float = 0.72
+    """… or than this where both are hollow: one thing rarely has two wide holes …"""
     min_neck_area_m2: float = 8e-4
     """Smallest footprint (m²) of a thing that a neck parts from another: less is a spout or a handle."""
     min_colored_area_m2: float = 1.2e-3
     """Smallest footprint (m²) of a thing that only colour parts from another: less is a lid or a label."""
+    simpler_by: float = 0.06
+    """What only colour parts is two things if they fill their convex outlines by so much more than both together."""
     same_neck_ratio: float = 0.6
     """… or than this where they differ by less than `same_color`; a long neck (a bar) then joins them anyhow."""
     same_color: float = 10.0

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from reconstruction.capture import FloatArray
 from reconstruction.heightmap import BoolGrid, Ground, HeightMap
 from reconstruction.mesh import Mesh
 from reconstruction.segments import Segment
@@ -29,6 +32,10 @@ class TabletopSettings:
     """Gaps up to this width (m) belong to the support; so do wider ones that it surrounds if nothing was seen there."""
     min_area_m2: float = 0.01
     """Smaller separate pieces (m²) are left to the background."""
+    faint_m: float = 0.0022
+    """What rises at least this much (m) stands on a top, though it may be too faint for an object."""
+    keep_off_m: float = 0.02
+    """No view is believed nearer than this (m) to what stands on a top: it would leave its colours behind."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,22 @@ class Tabletop:
     Attributes:
         mask: ``(X, Y)`` cells of the bench's height map that it covers.
         mesh: open, facing up, at the level's height; not coloured yet.
+        doubtful: ``(X, Y)`` cells under or near something, which may show its colours instead of the support's.
+        origin: x and y of the middle of the first cell (m).
+        cell_m: side of a cell (m).
     """
 
     mask: BoolGrid
     mesh: Mesh
+    doubtful: BoolGrid
+    origin: FloatArray
+    cell_m: float
+
+    def doubts(self, points: npt.NDArray[np.floating[Any]]) -> BoolGrid:
+        """Which of ``(N, 3)`` points lie in a doubtful cell."""
+        cells = np.round((points[:, :2] - self.origin) / self.cell_m).astype(np.int64)
+        x, y = np.clip(cells, 0, np.array(self.doubtful.shape) - 1).T
+        return np.asarray(self.doubtful[x, y])
 
 
 def tabletops(
@@ -49,11 +68,27 @@ def tabletops(
 ) -> list[Tabletop]:
     """The tops of all levels of one bench, in the scene frame; levels of which nothing large is left are missing."""
     tops = []
+    doubtful = doubtful_cells(heights, ground, segments, settings)
     for level, height in enumerate(ground.nominal_m):
         mask = top_cells(heights, ground, segments, level, settings)
         if mask.any():
-            tops.append(Tabletop(mask, level_mesh(mask, heights, height, settings)))
+            mesh = level_mesh(mask, heights, height, settings)
+            tops.append(Tabletop(mask, mesh, doubtful, heights.origin, heights.cell_m))
     return tops
+
+
+def doubtful_cells(
+    heights: HeightMap, ground: Ground, segments: Sequence[Segment], settings: TabletopSettings
+) -> BoolGrid:
+    """Cells near objects or near what rises a little and is none: the shaft of a screwdriver, a sheet of paper."""
+    from scipy import ndimage
+
+    with np.errstate(invalid="ignore"):
+        faint = heights.top_m - ground.height_m > max(settings.faint_m, 2.0 * ground.noise_m)
+    covered = ndimage.binary_opening(faint, iterations=1)
+    for item in segments:
+        covered |= item.mask | item.hidden
+    return np.asarray(ndimage.distance_transform_edt(~covered) * heights.cell_m < settings.keep_off_m)
 
 
 def top_cells(

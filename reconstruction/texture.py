@@ -9,6 +9,7 @@ Texels that no view saw get the smoothest continuation of the colours round them
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 ByteImage = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
+PointTest = Callable[[Float32Array], npt.NDArray[np.bool_]]
 _NEUTRAL = 160  # grey of surfaces without any colour
 
 
@@ -102,6 +104,7 @@ def texture_meshes(
     settings: TextureSettings | None = None,
     progress: Progress = silent,
     occluders: Sequence[Mesh] = (),
+    doubtful: Sequence[PointTest | None] = (),
 ) -> list[Mesh]:
     """Colour several objects in one pass over the views.
 
@@ -111,6 +114,8 @@ def texture_meshes(
         settings: see `TextureSettings`.
         progress: called after every view.
         occluders: other surfaces of the same frame that may stand in front (background, supports).
+        doubtful: for each mesh a test of which points the views are not believed at, or None: a support under and near
+            what stands on it, for colour and depth of a phone part by some pixels.
 
     Returns:
         The same vertices and faces, with `texture`, `corner_uv` and vertex `colors`; only neutral `colors` where no
@@ -127,9 +132,10 @@ def texture_meshes(
     gains = _exposure_gains(samples, len(views))
     colors, seen = _blend(samples, gains, settings.blended_views)
     results, start = [], 0
-    for mesh, target in zip(meshes, targets, strict=True):
+    for mesh, target, test in itertools.zip_longest(meshes, targets, doubtful[: len(meshes)]):
         end = start + len(target.faces)
-        results.append(_painted(mesh, target, colors[start:end], seen[start:end]))
+        believed = seen[start:end] if test is None else seen[start:end] & ~test(target.positions)
+        results.append(_painted(mesh, target, colors[start:end], believed))
         start = end
     progress(1.0, "textured")
     return results

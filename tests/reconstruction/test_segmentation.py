@@ -233,13 +233,29 @@ def test_the_border_to_a_leaning_flank_runs_where_colour_and_height_change() -> 
         assert max((item.mask & true).sum() / (item.mask | true).sum() for item in found) > 0.93
 
 
-def test_two_vessels_of_which_only_the_rims_were_seen_are_parted_by_their_colours() -> None:
-    one, two = round_patch(0.28, 0.28, 0.045), round_patch(0.346, 0.28, 0.035)
-    hollow = round_patch(0.28, 0.28, 0.035) | round_patch(0.346, 0.28, 0.025)
+@pytest.mark.parametrize(("distance", "alike"), [(0.064, 1), (0.068, 2)])
+def test_two_vessels_of_which_only_the_rims_were_seen_are_parted(distance: float, alike: int) -> None:
+    one, two = round_patch(0.28, 0.28, 0.045), round_patch(0.28 + distance, 0.28, 0.035)
     top = np.where(one | two, 0.09, 0.0)
-    top[hollow] = np.nan
-    assert len(colored(top, [(one | two, (40, 160, 60))])) == 1
+    top[round_patch(0.28, 0.28, 0.035) | round_patch(0.28 + distance, 0.28, 0.025)] = np.nan
+    assert len(colored(top, [(one | two, (40, 160, 60))])) == alike
     assert len(colored(top, [(one, (40, 160, 60)), (two & ~one, (150, 40, 160))])) == 2
+
+
+def test_what_lies_along_another_is_parted_by_colour_and_a_tool_of_two_colours_is_not() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    away, angle = np.hypot(x, y), np.arctan2(y, x)
+    bowl, banana = away < 0.07, (away > 0.066) & (away < 0.098) & (np.abs(angle) < 0.9)
+    pink, yellow = (230, 140, 230), (230, 200, 30)
+    top = np.where(bowl, 0.05, np.where(banana, 0.03, 0.0))
+    found = colored(top, [(banana, yellow), (bowl, pink)])
+    assert len(found) == 2
+    assert min(item.mask.sum() for item in found) == pytest.approx((banana & ~bowl).sum(), rel=0.2)
+    handle, head = (np.abs(x) < 0.08) & (np.abs(y) < 0.013), (np.abs(x - 0.085) < 0.012) & (np.abs(y) < 0.04)
+    assert len(colored(np.where(handle | head, 0.03, 0.0), [(handle, yellow), (head, pink)])) == 1
+    label = bowl & (x > 0)
+    assert len(colored(np.where(bowl, 0.05, 0.0), [(bowl, pink), (label, yellow)])) == 1
 
 
 def test_a_bump_of_a_ribbed_lid_is_no_thing_and_a_block_on_it_is() -> None:

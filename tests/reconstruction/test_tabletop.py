@@ -53,6 +53,14 @@ def test_the_top_is_whole_under_a_box_and_behind_it() -> None:
     assert high[:2] == pytest.approx([0.398, 0.298], abs=0.006)
 
 
+def test_views_are_doubted_under_and_near_what_stands_there_and_nowhere_else() -> None:
+    _, _, (top,) = bench()
+    box = np.array([[-0.12, -0.06, 0.0], [-0.165 - 0.012, -0.06, 0.0]])  # under the box, and 1.2 cm beside it
+    assert top.doubts(box).all()
+    far = np.array([[-0.12, 0.1, 0.0], [0.2, -0.1, 0.0], [-0.2 - 0.03, -0.06, 0.0], [9.0, 9.0, 0.0]])
+    assert not top.doubts(far).any()
+
+
 def test_two_levels_share_nothing() -> None:
     _, ground, tops = bench(board=True)
     assert len(ground.nominal_m) == len(tops) == 2

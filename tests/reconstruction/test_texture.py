@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import open3d as o3d
 import pytest
@@ -116,6 +118,24 @@ def test_what_stands_in_front_does_not_rub_off() -> None:
     assert np.quantile(surface_errors(together[0], above=-0.01), 0.97) < 15.0
     assert together[1].colors is not None
     assert np.median(together[1].colors) < 10
+
+
+def test_where_views_are_doubted_the_colours_round_it_go_on() -> None:
+    mesh = ball()
+    views = []
+    for view in views_of([mesh]):
+        image = np.full_like(view.read_rgb(), (40, 160, 70))
+        image[image.shape[0] // 2 :] = (250, 0, 0)  # as if another thing had rubbed off on the lower half
+        views.append(replace(view, read_rgb=lambda image=image: image))
+    below = mesh.vertices[:, 2] < -0.01
+    believed = texture_meshes([mesh], views)[0]
+    doubted = texture_meshes([mesh], views, doubtful=[lambda points: points[:, 2] < 0.025])[0]
+    assert believed.colors is not None
+    assert doubted.colors is not None
+    assert (believed.colors[below, 0] > 200).mean() > 0.5
+    assert (doubted.colors[below, 0] > 200).mean() < 0.1
+    nothing = texture_meshes([mesh], views, doubtful=[lambda points: np.ones(len(points), bool)])[0]
+    assert nothing.texture is None
 
 
 def test_exposure_is_evened_out() -> None:
