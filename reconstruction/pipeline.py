@@ -23,6 +23,7 @@ from reconstruction.objects import Shape, ShapeSettings, shape_objects
 from reconstruction.poses import PoseSettings, RefinedPoses, refine_poses
 from reconstruction.progress import Progress, part, silent
 from reconstruction.quality import advice, typical_distance
+from reconstruction.registration import Registration, RegistrationSettings, registered
 from reconstruction.scene import Scene, SceneObject, Support
 from reconstruction.segmentation import segment
 from reconstruction.segments import Segment, SegmentationSettings
@@ -38,6 +39,8 @@ Result = TypeVar("Result")
 class ReconstructSettings:
     """All settings of a reconstruction, a group a step."""
 
+    registration: RegistrationSettings = field(default_factory=RegistrationSettings)
+    """When colour is moved onto depth."""
     keyframes: KeyframeSettings = field(default_factory=KeyframeSettings)
     """Which frames are used."""
     poses: PoseSettings = field(default_factory=PoseSettings)
@@ -128,7 +131,8 @@ def reconstruct(
     """
     s = settings or ReconstructSettings()
     steps = _Steps(progress)
-    keys = steps.run("keyframes", 0.04, lambda p: select_keyframes(capture, s.keyframes, p))
+    capture, laid = steps.run("registration", 0.02, lambda p: registered(capture, s.registration, p))
+    keys = steps.run("keyframes", 0.02, lambda p: select_keyframes(capture, s.keyframes, p))
     refined = steps.run("poses", 0.22, lambda p: refine_poses(capture, keys, s.poses, p))
     poses = refined.capture_from_camera
     views = steps.run("import", 0.05, lambda p: load_views(capture, keys, poses[keys], s.views, p))
@@ -174,7 +178,7 @@ def reconstruct(
     return Reconstruction(
         scene,
         steps.timings,
-        _figures(capture, keys, refined, views, coarse, benches),
+        _figures(capture, laid, keys, refined, views, coarse, benches),
         None if everything is None else everything.moved(lift),
     )
 
@@ -281,6 +285,7 @@ _NAMES = {"open": "container", "flat": "flat", "long": "stick", "block": "block"
 
 def _figures(
     capture: Capture,
+    laid: Registration | None,
     keys: Sequence[int],
     refined: RefinedPoses,
     views: Sequence[DepthView],
@@ -291,6 +296,8 @@ def _figures(
         "frames": len(capture.frames),
         "keyframes": len(keys),
         "views": len(views),
+        "color_scale": 1.0 if laid is None else round(laid.scale, 3),
+        "color_shift": [0.0, 0.0] if laid is None else [round(share, 4) for share in laid.shift],
         "pose_error_before_mm": round(refined.error_before_mm, 3),
         "pose_error_after_mm": round(refined.error_after_mm, 3),
         "poses_refined": refined.accepted,

@@ -88,7 +88,9 @@ def doubtful_cells(
     covered = ndimage.binary_opening(faint, iterations=1)
     for item in segments:
         covered |= item.mask | item.hidden
-    return np.asarray(ndimage.distance_transform_edt(~covered) * heights.cell_m < settings.keep_off_m)
+    near = ndimage.distance_transform_edt(~covered) * heights.cell_m < settings.keep_off_m
+    # Where no depth was measured nobody knows what the colour is of.
+    return np.asarray(near | ~np.isfinite(heights.top_m))
 
 
 def top_cells(
