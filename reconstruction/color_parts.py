@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reconstruction.fragments import footprint_m2
+from reconstruction.fragments import continued_by, footprint_m2
 from reconstruction.heightmap import BoolGrid, FloatGrid
 from reconstruction.segments import SegmentationSettings
 
@@ -25,7 +25,7 @@ def split_colors(mask: BoolGrid, lab: FloatGrid, cell_m: float, settings: Segmen
     scattered = mask.sum() - sum(part.sum() for part in parts)
     if scattered > 0.15 * mask.sum() or not _simpler(parts, mask, settings) or not _beside(*parts):
         return [mask]
-    return _shared(mask, parts)
+    return _shared(mask, parts, cell_m, settings)
 
 
 def _simpler(parts: list[BoolGrid], whole: BoolGrid, settings: SegmentationSettings) -> bool:
@@ -98,9 +98,17 @@ def _beside(first: BoolGrid, second: BoolGrid) -> bool:
     return length > 1.6 * width
 
 
-def _shared(mask: BoolGrid, parts: list[BoolGrid]) -> list[BoolGrid]:
-    """`mask` with every cell given to the nearer of two regions."""
+def _shared(mask: BoolGrid, parts: list[BoolGrid], cell_m: float, settings: SegmentationSettings) -> list[BoolGrid]:
+    """`mask` with every cell given to the nearer of two regions, and thin ends to what they are the ends of."""
     from scipy import ndimage
 
     away = [ndimage.distance_transform_edt(~part) for part in parts]
-    return [mask & (away[0] <= away[1]), mask & (away[0] > away[1])]
+    result = [mask & (away[0] <= away[1]), mask & (away[0] > away[1])]
+    labels, count = ndimage.label(mask & ~parts[0] & ~parts[1], structure=np.ones((3, 3)))
+    for label in range(1, count + 1):
+        end = labels == label
+        whose = continued_by(end, parts) if end.sum() * cell_m**2 > settings.min_area_m2 else -1
+        if whose >= 0:
+            result[whose] = result[whose] | end
+            result[1 - whose] = result[1 - whose] & ~end
+    return result

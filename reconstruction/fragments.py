@@ -22,7 +22,8 @@ def with_thin_ends(
     from scipy import ndimage
 
     cube = np.ones((3, 3))
-    faint = ~raised & (rise > max(settings.end_rise_m, 2.0 * ground.noise_m))
+    # A shaft is a row of cells that all rise a little, noise is not.
+    faint = ~raised & (ndimage.gaussian_filter(rise, 0.8) > max(settings.end_rise_m, 2.0 * ground.noise_m))
     away = ndimage.distance_transform_edt(~raised) * cell_m
     beyond = faint & (away > settings.end_foot_m)
     labels, count = ndimage.label(raised, structure=cube)
@@ -34,7 +35,8 @@ def with_thin_ends(
         window = tuple(slice(max(0, part.start - reach - 2), part.stop + reach + 2) for part in box)
         own = pieces[window] == piece
         width = cell_m * float(ndimage.distance_transform_edt(np.pad(own, 1)).max())
-        if away[window][own].max() < settings.min_end_m or width > settings.min_part_radius_m:
+        far = away[window][own].max()
+        if far < max(settings.min_end_m, settings.end_slender * width) or width > settings.end_radius_m:
             continue  # the foot itself, or a sheet of paper
         path = ndimage.binary_dilation(own, structure=cube, iterations=reach, mask=faint[window])
         near = np.unique(labels[window][ndimage.binary_dilation(path, structure=cube)])
@@ -105,6 +107,27 @@ def most_touched(piece: BoolGrid, others: Sequence[BoolGrid]) -> int:
     ring = ndimage.binary_dilation(piece, iterations=2)
     touching = [int((other & ring).sum()) for other in others]
     return int(np.argmax(touching)) if any(touching) else -1
+
+
+def continued_by(piece: BoolGrid, others: Sequence[BoolGrid]) -> int:
+    """Which of `others` the thin `piece` is the end of: a long one that points at it and touches it, or -1.
+
+    The shaft of a screwdriver that lies along a banana is the screwdriver's.
+    """
+    from scipy import ndimage
+
+    ring = ndimage.binary_dilation(piece, iterations=3)
+    middle = np.argwhere(piece).mean(axis=0)
+    best, least = -1, np.inf
+    for number, other in enumerate(others):
+        cells = np.argwhere(other)
+        if len(cells) < 8 or not (other & ring).any():
+            continue
+        spread, axes = np.linalg.eigh(np.cov(cells.T))
+        aside = abs(float(axes[:, 0] @ (middle - cells.mean(axis=0)))) / np.sqrt(max(float(spread[0]), 0.1))
+        if spread[1] > 4.0 * spread[0] and aside < least:
+            best, least = number, aside
+    return best
 
 
 def footprint_m2(mask: BoolGrid, cell_m: float) -> float:

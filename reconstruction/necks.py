@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reconstruction.fragments import footprint_m2, most_touched
+from reconstruction.fragments import continued_by, footprint_m2, most_touched
 from reconstruction.heightmap import BoolGrid, FloatGrid, HeightMap, IntGrid
 from reconstruction.segments import SegmentationSettings
 
@@ -59,10 +59,22 @@ def split_necks(
     missing = mask & (cell_owner < 0)
     if missing.any():
         _, nearest = ndimage.distance_transform_edt(cell_owner < 0, return_indices=True)
-        cell_owner = np.where(missing, cell_owner[tuple(nearest)], cell_owner)
+        near_owner = np.where(missing, cell_owner[tuple(nearest)], cell_owner)
+        labels, count = ndimage.label(missing, structure=np.ones((3, 3)))
+        seen = [cell_owner == name for name in names]
+        for label in range(1, count + 1):
+            # The faint shaft of a tool, too low for any slice; rims go to what is next to them.
+            end = labels == label
+            far = ndimage.distance_transform_edt(np.pad(end, 1)).max() > 1.5
+            if far and end.sum() * cell_m**2 > settings.min_area_m2 and (whose := continued_by(end, seen)) >= 0:
+                near_owner[end] = names[whose]
+        cell_owner = near_owner
     parts = [mask & (cell_owner == name) for name in names]
     by_color = {int(owner.ravel()[cell]) for cell in rule.by_color}
     least = [settings.min_colored_area_m2 if name in by_color else settings.min_neck_area_m2 for name in names]
+    # A shaft that is too faint between its handle and its middle meets the handle in no slice.
+    thin = [thickness[owner == name].max() < settings.min_part_radius_m for name in names]
+    least = [max(area, 2.0 * settings.min_neck_area_m2 * slight) for slight, area in zip(thin, least, strict=True)]
     parts = _without_crumbs(parts, least, cell_m)
     return parts if lab is None else _with_true_borders(parts, rise, lab, cell_m, settings)
 

@@ -19,12 +19,16 @@ class SegmentationSettings:
     """Blobs lower than this (m) need `min_thin_area_m2`, for the bending of a scan looks like them."""
     min_thin_area_m2: float = 2.0e-3
     """Smallest footprint (m²) of a thin blob."""
-    end_rise_m: float = 0.0022
+    end_rise_m: float = 0.001
     """A thin end of a thing (a screwdriver's shaft) rises at least this much (m) in the mean of all views …"""
     end_foot_m: float = 0.009
     """… beyond the smeared foot of the thing, this wide (m) …"""
     min_end_m: float = 0.024
     """… reaches at least this far (m) from it …"""
+    end_radius_m: float = 0.015
+    """… is no thicker than this radius (m) as a phone smears it …"""
+    end_slender: float = 3.0
+    """… nor than a third of how far it reaches …"""
     end_share: float = 0.8
     """… and covers at most this share of the thing's own cells."""
     max_extent_m: float = 0.6

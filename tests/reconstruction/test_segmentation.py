@@ -302,6 +302,33 @@ def test_a_thin_shaft_is_part_of_its_tool_and_a_foot_is_not() -> None:
     assert len(segments_of(np.where(other, 0.05, top))) == 2
 
 
+def test_a_shaft_that_rises_a_millimetre_and_is_smeared_wide_is_found() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    handle, shaft = (np.abs(x) < 0.05) & (np.abs(y) < 0.015), (x > 0.05) & (x < 0.13) & (np.abs(y) < 0.012)
+    rng = np.random.default_rng(1)
+    noise = 0.0003 * rng.normal(size=x.shape)
+    (found,) = segments_of(np.where(handle, 0.03, np.where(shaft, 0.0016, 0.0)) + noise)
+    assert found.mask[shaft].mean() > 0.85
+    # A sheet of paper beside it is as high, but no end of a tool.
+    sheet = (x > 0.05) & (x < 0.13) & (np.abs(y) < 0.05)
+    (found,) = segments_of(np.where(handle, 0.03, np.where(sheet, 0.0016, 0.0)) + noise)
+    assert found.mask[sheet].mean() < 0.3
+
+
+def test_the_shaft_of_a_tool_along_a_banana_is_the_tools() -> None:
+    i, j = np.mgrid[:160, :140]
+    x, y = CELL * i - 0.28, CELL * j - 0.28
+    handle, shaft = (np.abs(x) < 0.045) & (np.abs(y) < 0.014), (x > 0.045) & (x < 0.12) & (np.abs(y) < 0.008)
+    bent = y - 0.029 - 4.0 * x**2
+    banana = (np.abs(x) < 0.09) & (np.abs(bent) < 0.0165)
+    top = np.where(handle | banana, 0.03, np.where(shaft, 0.003, 0.0))
+    found = colored(top, [(shaft, (120, 120, 130)), (banana, (230, 200, 30)), (handle, (30, 90, 200))])
+    assert len(found) == 2
+    tool = max(found, key=lambda item: (item.mask & handle & ~banana).sum())
+    assert tool.mask[shaft & ~banana].mean() > 0.8
+
+
 def test_the_rim_of_a_tray_in_pieces_is_one_thing() -> None:
     i, j = np.mgrid[:160, :140]
     x, y = np.abs(CELL * i - 0.28), np.abs(CELL * j - 0.28)
