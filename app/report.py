@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,22 +14,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.advice import advice, best_azimuth_deg, spoken
 from app.pictures import encoded
 from app.project import Project, code_hash, read_json, write_whole
 from app.render import Picture, Shape, view_of
 from reconstruction.mesh import Mesh, read_obj
 from reconstruction.progress import Progress, silent
+from reconstruction.quality import best_azimuth_deg
 from reconstruction.scene import Scene, SceneObject
 
 FloatArray = npt.NDArray[np.float64]
 ByteImage = npt.NDArray[np.uint8]
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("report.py", "report_page.html", "render.py", "advice.py", "pictures.py")
+SOURCES = ("report.py", "report_page.html", "render.py", "pictures.py")
 SCENE_SIZE = (770, 550)
 CONTACT_SHEET_BYTES = 900_000
-MOST_ADVICE = 10
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ def write_report(project: Project, progress: Progress = silent, *, again: bool =
     scene = Scene.load(folder)
     document = read_json(folder / "scene.json") or {}
     turning = Turning.for_count(len(scene.objects))
-    azimuth = best_azimuth_deg(scene.objects)
+    azimuth = _azimuth_deg(project, scene)
+    sizes = {item.name: upright_size_m(item) for item in scene.objects}
     progress(0.0, "drawing the scene")
     pictures = "".join(_scene_pictures(scene, folder, azimuth))
     page = Template((HERE / "report_page.html").read_text(encoding="utf-8")).substitute(
@@ -82,10 +82,10 @@ def write_report(project: Project, progress: Progress = silent, *, again: bool =
         views=turning.views,
         last_position=f"{100 * turning.views / (turning.views - 1):.4f}",
         facts=_facts(project, scene),
-        notes=_notes(scene, project, azimuth),
+        notes=_notes(scene),
         pictures=pictures,
-        objects=_objects(scene, document, turning, progress),
-        table=_table(document),
+        objects=_objects(scene, sizes, turning, progress),
+        table=_table(document, sizes),
         contact_sheet=_contact_sheet(project),
         timings=_timings(project.record("scene")),
         footer=_footer(project),
@@ -115,16 +115,18 @@ def _facts(project: Project, scene: Scene) -> str:
     return "".join(f"<li>{escape(name)} <b>{escape(value)}</b></li>" for name, value in facts)
 
 
-def _notes(scene: Scene, project: Project, azimuth_deg: float) -> str:
-    captured = project.record("capture").get("warnings", [])
-    advised = [sentence for item in scene.objects if (sentence := advice(item, scene.objects, azimuth_deg))]
-    sentences = [*captured, *scene.warnings, *advised[:MOST_ADVICE]]
-    if len(advised) > MOST_ADVICE:
-        sentences.append(f"{len(advised) - MOST_ADVICE} more objects were seen from some sides only.")
-    if not sentences:
+def _notes(scene: Scene) -> str:
+    """The scene's own warnings, as the command line and ``scene.json`` give them, and no others."""
+    if not scene.warnings:
         return ""
-    unique = dict.fromkeys(sentences)
+    unique = dict.fromkeys(scene.warnings)
     return '<ul class="notes">' + "".join(f"<li>{escape(sentence)}</li>" for sentence in unique) + "</ul>"
+
+
+def _azimuth_deg(project: Project, scene: Scene) -> float:
+    """From where the pictures look: as the warnings' "far side" has it."""
+    recorded = project.record("scene").get("figures", {}).get("picture_azimuth_deg")
+    return float(recorded) if isinstance(recorded, int | float) else best_azimuth_deg(scene.objects)
 
 
 def _scene_pictures(scene: Scene, folder: Path, azimuth_deg: float) -> Iterator[str]:
@@ -178,14 +180,13 @@ def _data_url(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _objects(scene: Scene, document: dict[str, Any], turning: Turning, progress: Progress) -> str:
+def _objects(scene: Scene, sizes: Mapping[str, FloatArray], turning: Turning, progress: Progress) -> str:
     if not scene.objects:
         return ""
-    entries = {entry["name"]: entry for entry in document["objects"]}
     cards = []
     for number, item in enumerate(scene.objects):
         progress((number + 1) / (len(scene.objects) + 1), f"drawing the {spoken(item.name)}")
-        cards.append(_card(item, entries[item.name], turning))
+        cards.append(_card(item, sizes[item.name], turning))
     choice = (
         '<div class="switch"><label><input type="radio" name="colours" checked>as it looks</label>'
         '<label><input type="radio" name="colours" id="as-seen">measured and completed</label></div>'
@@ -193,7 +194,7 @@ def _objects(scene: Scene, document: dict[str, Any], turning: Turning, progress:
     return f'<h2>Objects</h2>{choice}<div class="things">{"".join(cards)}</div>'
 
 
-def _card(item: SceneObject, entry: dict[str, Any], turning: Turning) -> str:
+def _card(item: SceneObject, size_m: FloatArray, turning: Turning) -> str:
     own, seen = turning_strips(item, turning)
     layers = "".join(
         f'<i class="{name}" style="background-image:url({_data_url(encoded(strip, ".webp", 76), "webp")})"></i>'
@@ -202,7 +203,7 @@ def _card(item: SceneObject, entry: dict[str, Any], turning: Turning) -> str:
     share = round(100 * item.seen_fraction)
     words = (
         f"<b>{escape(spoken(item.name))}</b>"
-        f'<span class="soft">{_size(entry)}<br>{_mass(item.mass_kg)} · {escape(spoken(item.material))}<br>'
+        f'<span class="soft">{_size(size_m)}<br>{_mass(item.mass_kg)} · {escape(spoken(item.material))}<br>'
         f'{share} % measured</span><div class="meter"><i style="width:{share}%"></i></div>'
     )
     return f'<div class="thing"><div class="turn">{layers}</div><div class="words">{words}</div></div>'
@@ -227,29 +228,45 @@ def turning_strips(item: SceneObject, turning: Turning) -> tuple[ByteImage, Byte
     return np.hstack([pair[0] for pair in drawn]), np.hstack([pair[1] for pair in drawn])
 
 
-def _size(entry: dict[str, Any]) -> str:
-    return " × ".join(f"{100 * value:.1f}" for value in entry.get("size_m", (0, 0, 0))) + " cm"
+def upright_size_m(item: SceneObject) -> FloatArray:
+    """Width, depth (never above the width) and height of the smallest upright box round `item`, as a ruler gives them.
+
+    ``size_m`` in scene.json is along the axes instead, and so larger for what stands askew to them.
+    """
+    import cv2
+
+    points = item.visual.moved(item.scene_from_object).vertices
+    if not len(points):
+        return np.zeros(3)
+    # Round the middle: OpenCV computes in single precision.
+    plan = (points[:, :2] - points[:, :2].mean(axis=0)).astype(np.float32)
+    _, sides, _ = cv2.minAreaRect(plan)
+    return np.array([max(sides), min(sides), np.ptp(points[:, 2])])
+
+
+def _size(size_m: FloatArray) -> str:
+    return " × ".join(f"{100 * value:.1f}" for value in size_m) + " cm"
 
 
 def _mass(kilograms: float) -> str:
     return f"{kilograms:.2f} kg" if kilograms >= 1 else f"{1000 * kilograms:.0f} g"
 
 
-def _table(document: dict[str, Any]) -> str:
+def _table(document: dict[str, Any], sizes: Mapping[str, FloatArray]) -> str:
     if not document.get("objects"):
         return ""
     heads = ("object", "width × depth × height", "mass", "80 % interval", "material", "friction", "volume", "parts",
              "measured")  # fmt: skip
-    rows = "".join(_row(entry) for entry in document["objects"])
+    rows = "".join(_row(entry, sizes[entry["name"]]) for entry in document["objects"])
     head = "".join(f"<th>{name}</th>" for name in heads)
     return f'<h2>Sizes, masses and parts</h2><div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
 
 
-def _row(entry: dict[str, Any]) -> str:
+def _row(entry: dict[str, Any], size_m: FloatArray) -> str:
     low, high = entry.get("mass_interval_kg", (0.0, 0.0))
     cells = (
         escape(spoken(entry["name"])),
-        _size(entry),
+        _size(size_m),
         _mass(entry["mass_kg"]),
         f"{_mass(low)} – {_mass(high)}" if high > 0 else "–",
         escape(spoken(entry["material"])),
@@ -300,4 +317,10 @@ def _footer(project: Project) -> str:
     record = project.record("scene")
     versions = record.get("versions", {})
     made = f"Made by Pocketworld {versions.get('pocketworld', '')} on {record.get('finished', '')[:10]}."
-    return f"{escape(made)} Play with it: <code>pocketworld simulate {escape(project.name)}</code>"
+    # The page may be read anywhere: a path that holds wherever it lies.
+    return f"{escape(made)} Play with it, from the folder of this page: <code>pocketworld simulate .</code>"
+
+
+def spoken(name: str) -> str:
+    """``object_01`` as people say it: "object 01"."""
+    return name.replace("_", " ")

@@ -171,11 +171,13 @@ def _run(
 
 def _save_capture(folder: Path, capture: Capture, inspection: Inspection) -> StageNotes:
     from reconstruction.inspection import contact_sheet
+    from reconstruction.quality import scan_advice
 
     document = inspection.as_json()
     (folder / "inspection.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     write_picture(folder / "contact_sheet.jpg", contact_sheet(capture))
-    return StageNotes(warnings=inspection.missing, figures={"frames": len(capture.frames)})
+    warnings = scan_advice(replace(capture, missing=inspection.missing))
+    return StageNotes(warnings=warnings, figures={"frames": len(capture.frames)})
 
 
 def _make_scene(
@@ -183,6 +185,7 @@ def _make_scene(
 ) -> StageNotes:
     from reconstruction.importers.damage import DamagedImages
     from reconstruction.pipeline import reconstruct
+    from reconstruction.quality import best_azimuth_deg, with_remedies
     from simulation.settle import settle
 
     damaged = DamagedImages()
@@ -195,13 +198,19 @@ def _make_scene(
     )
     started = time.perf_counter()
     scene = settle(made.scene, settings.settle, part(progress, 0.9, 1.0))
-    scene = replace(scene, warnings=(*scene.warnings, *damaged.sentences()))
+    scene = replace(scene, warnings=(*scene.warnings, *with_remedies(damaged.sentences(), capture.source)))
     timings = {**made.timings, "settle": time.perf_counter() - started}
     scene.save(folder)
     fused: Mesh | None = getattr(made, "fused", None)
     if fused is not None:
         write_obj(folder / "fused.obj", fused)
-    figures = {"objects": len(scene.objects), "peak_memory_mb": peak_memory_mb(), **made.figures}
+    figures = {
+        "objects": len(scene.objects),
+        "peak_memory_mb": peak_memory_mb(),
+        # As the warnings saw it: a thing that tipped over while it settled would turn the picture and their sides.
+        "picture_azimuth_deg": round(best_azimuth_deg(made.scene.objects), 3),
+        **made.figures,
+    }
     return StageNotes(scene.warnings, timings, figures)
 
 

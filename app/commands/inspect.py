@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -28,13 +29,14 @@ def run(
     from reconstruction import inspection
     from reconstruction.conventions import check_convention
     from reconstruction.importers import read_capture
+    from reconstruction.quality import scan_advice
 
     capture = check_convention(read_capture(scan))
     found = inspection.inspect_capture(capture, console.progress)
     result = found.as_json()
     if contact_sheet is not None:
         write_picture(contact_sheet, inspection.contact_sheet(capture))
-        result["contact_sheet"] = str(contact_sheet)
-    for sentence in found.missing:
+        result["contact_sheet"] = str(contact_sheet.absolute())
+    for sentence in scan_advice(replace(capture, missing=found.missing)):
         console.warning(sentence)
     return Outcome(result, found.text())

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import lxml.html
 import pytest
 
 from app import stages
@@ -106,6 +107,21 @@ def test_stdout_holds_json_only_whatever_native_code_prints(shell: Shell, tmp_pa
     assert Path(project["scene"]).is_file()
 
 
+def test_warnings_are_the_same_wherever_one_looks(shell: Shell, tmp_path: Path) -> None:
+    run = shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out", "--json")
+    (project,) = run.result["projects"]
+    folder = tmp_path / "out" / "desk"
+    page = lxml.html.parse(folder / "report.html")
+    said = [item.text_content() for item in page.xpath("//ul[@class='notes']/li")]
+    assert said == project["warnings"]
+    assert said == [event["message"] for event in run.events if event["event"] == "warning"]
+    for name in ("scene.json", "stage.json"):
+        assert said == json.loads((folder / "scene" / name).read_text(encoding="utf-8"))["warnings"]
+    captured = json.loads((folder / "capture" / "stage.json").read_text(encoding="utf-8"))["warnings"]
+    inspected = shell("inspect", tmp_path / "desk", "--json").events
+    assert captured == [event["message"] for event in inspected if event["event"] == "warning"]
+
+
 def test_result_for_people(shell: Shell, tmp_path: Path) -> None:
     run = shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out")
     assert run.code == 0
@@ -130,14 +146,14 @@ def test_a_stdout_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
 
 
 def test_inspect(shell: Shell, tmp_path: Path) -> None:
-    scan = fake_scan(tmp_path / "desk", missing=["no colour: rgb.mp4 is missing"])
+    scan = fake_scan(tmp_path / "desk", missing=["no confidence"])
     sheet = tmp_path / "sheet.png"
     run = shell("inspect", scan, "--json", "--contact-sheet", sheet)
     assert run.code == 0
     assert run.result["format"] == "fake"
-    assert [event["message"] for event in run.events if event["event"] == "warning"] == [
-        "no colour: rgb.mp4 is missing"
-    ]
+    colour, confidence = [event["message"] for event in run.events if event["event"] == "warning"]
+    assert "record and export the colour pictures" in colour
+    assert confidence.startswith("No confidence. Doubtful depth")
     assert sheet.read_bytes().startswith(b"\x89PNG")
     bad = shell("inspect", scan, "--contact-sheet", tmp_path / "sheet.gif", "--json")
     assert bad.code == 2

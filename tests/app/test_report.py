@@ -12,31 +12,14 @@ import numpy as np
 import pytest
 
 from app import report as module
-from app.advice import advice, best_azimuth_deg, neighbour, side_in_picture, unseen
 from app.project import Project, StageKey, StageNotes
 from app.report import Turning, write_report
 from reconstruction.errors import InputError, UsageError
-from reconstruction.scene import Scene, SceneObject
+from reconstruction.scene import Scene
 from tests.app.fakes.fake_steps import cube, scene_of
+from tests.small_scenes import box, thing
 
 KEY = StageKey({}, {}, "")
-
-
-def fine_cube(missing: tuple[float, float, float], x_m: float = 0.0, name: str = "mug_1") -> SceneObject:
-    """A cube with many faces whose surface was not seen where it looks along `missing`."""
-    import trimesh
-
-    solid = trimesh.creation.box((0.1, 0.1, 0.1))
-    for _ in range(4):
-        solid = solid.subdivide()
-    flat = trimesh.Trimesh(
-        solid.vertices[solid.faces].reshape(-1, 3), np.arange(len(solid.faces) * 3).reshape(-1, 3), process=False
-    )
-    normals = np.repeat(flat.face_normals, 3, axis=0)
-    seen = np.where(normals @ np.array(missing) > 0.9, 0.0, 1.0).astype(np.float32)
-    plain = cube(name, x_m, 0.1)
-    mesh = replace(plain.visual, vertices=np.array(flat.vertices), faces=np.array(flat.faces), colors=None, seen=seen)
-    return replace(plain, visual=mesh)
 
 
 def made(folder: Path, scene: Scene) -> Project:
@@ -115,52 +98,47 @@ def test_many_objects_stay_below_five_megabytes(tmp_path: Path, monkeypatch: pyt
     assert write_report(project).stat().st_size < 5_000_000
 
 
-def test_unseen_is_measured_without_the_bottom() -> None:
-    nothing = unseen(fine_cube((0, 0, -1)))
-    assert nothing is not None
-    assert nothing.share == pytest.approx(0.0, abs=1e-6)
-    left = unseen(fine_cube((-1, 0, 0)))
-    assert left is not None
-    assert left.share == pytest.approx(0.2, abs=0.001)  # one of five faces that can be seen
-    assert left.sideways == pytest.approx([-0.01, 0.0], abs=1e-6)
-    assert unseen(replace(cube("a", 0), visual=replace(cube("a", 0).visual, seen=None))) is None
-
-
-def test_advice_names_the_side_and_the_neighbour() -> None:
-    mug, bowl = fine_cube((0, 1, 0)), cube("bowl_1", 0.0)
-    pose = np.eye(4)
-    pose[:3, 3] = (0.02, 0.2, 0.05)
-    bowl = replace(bowl, scene_from_object=pose)
-    said = advice(mug, [mug, bowl], -90.0)
-    assert said == "Walk round the far side of the mug 1 (towards the bowl 1): 20 % unseen."
-    assert advice(mug, [mug], 90.0) == "Walk round the near side of the mug 1: 20 % unseen."
-    assert advice(mug, [mug], 0.0) == "Walk round the right side of the mug 1: 20 % unseen."
-    assert advice(mug, [mug], 180.0) == "Walk round the left side of the mug 1: 20 % unseen."
-    assert advice(fine_cube((0, 0, 1)), [], 0.0) == "Hold the phone higher over the mug 1: 20 % unseen."
-    assert advice(fine_cube((0, 0, -1)), [], 0.0) is None
-    blind = replace(mug, visual=replace(mug.visual, seen=np.zeros(len(mug.visual.vertices), dtype=np.float32)))
-    assert advice(blind, [], 0.0) == "Walk all the way round the mug 1: 100 % unseen."
-    assert neighbour(mug, [mug, bowl], -90.0) is None
-
-
-def test_turned_objects_are_judged_where_they_stand() -> None:
-    mug = fine_cube((1, 0, 0))
-    quarter = mug.scene_from_object.copy()
-    quarter[:2, :2] = [[0, -1], [1, 0]]
-    turned = replace(mug, scene_from_object=quarter)  # its +x looks along the scene's +y
-    assert advice(turned, [], -90.0) == "Walk round the far side of the mug 1: 20 % unseen."
-    assert best_azimuth_deg([turned]) == pytest.approx(-90.0)
-    assert best_azimuth_deg([]) == best_azimuth_deg([fine_cube((0, 0, -1))])
-
-
-def test_sides() -> None:
-    assert [side_in_picture(turn) for turn in (0, 360, 90, -90, 270, 180, -180, 540)] == [
-        "near", "near", "right", "left", "left", "far", "far", "far",
-    ]  # fmt: skip
-
-
 def test_projects_are_not_named_in_full(tmp_path: Path) -> None:
     project = made(tmp_path / "desk", scene_of(1))
     text = write_report(project).read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert json.loads((project.folder / "project.json").read_text(encoding="utf-8"))["scan"] == "desk.r3d"
+
+
+def test_the_report_warns_of_what_the_scene_warns_of_and_nothing_else(tmp_path: Path) -> None:
+    project = made(tmp_path / "desk", scene_of(2, ("Scan it again.",)))  # its cubes are half unseen, too
+    project.run_stage("capture", KEY, lambda _: StageNotes(("no confidence",)))
+    page = lxml.html.fromstring(write_report(project).read_text(encoding="utf-8"))
+    assert [item.text_content() for item in page.xpath("//ul[@class='notes']/li")] == ["Scan it again."]
+
+
+def test_the_pictures_look_from_where_the_warnings_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    plain = module.view_of
+    monkeypatch.setattr(
+        module, "view_of", lambda points, azimuth, *more: looked.append(azimuth) or plain(points, azimuth, *more)
+    )
+    project = made(tmp_path / "desk", scene_of(1))
+    write_report(project)
+    assert looked[0] == module.best_azimuth_deg(scene_of(1).objects)
+    looked.clear()
+    project.run_stage(
+        "scene", KEY, lambda stage: scene_of(1).save(stage) or StageNotes(figures={"picture_azimuth_deg": 17.0})
+    )
+    write_report(project)
+    assert looked[0] == 17.0
+
+
+def test_sizes_are_those_of_a_ruler_whichever_way_a_thing_lies(tmp_path: Path) -> None:
+    stick = thing("stick_1", box(0.20, 0.03, 0.05), (1.0, 2.0, 0.0), turned_deg=37.0)
+    assert module.upright_size_m(stick) == pytest.approx([0.20, 0.03, 0.05], abs=1e-6)
+    page = lxml.html.fromstring(
+        write_report(made(tmp_path / "desk", replace(scene_of(0), objects=(stick,)))).read_text(encoding="utf-8")
+    )
+    assert page.xpath("string(//table[1]//tr[2]/td[2])") == "20.0 × 3.0 × 5.0 cm"
+    assert "20.0 × 3.0 × 5.0 cm" in page.xpath("string(//div[@class='words'])")
+
+
+def test_the_footer_names_a_path_that_holds_where_the_page_lies(tmp_path: Path) -> None:
+    page = lxml.html.fromstring(write_report(made(tmp_path / "my desk", scene_of(1))).read_text(encoding="utf-8"))
+    assert page.xpath("string(//footer/code)") == "pocketworld simulate ."
