@@ -13,18 +13,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from app.console import log_traceback
+from app.console import log_traceback, program
 from app.project import Project, content_hash, is_folder, mode_of, real_path
 from reconstruction.errors import PocketworldError, UsageError
 
 MEMORY_A_SCAN = 3.0e9
 WORKER = (sys.executable, "-m", "app.worker")
 SCAN_SUFFIXES = {".r3d", ".zip"}
+NO_NAME = re.compile(
+    r"(?i)exr_rgbd|all[_ ]data|raw[_ ]data|keyframes|data|export|scan|(?=.*\d)(?=.*[a-f])[0-9a-f]{8,10}"
+)
+"""Names that apps give to the folder inside every export; Stray Scanner's is a random hexadecimal number."""
+TELLING = 0.05
+"""Share of a scan that must be done before its pace says how long it takes."""
 GRACE_S = 5.0
 PACKAGES = Path(__file__).resolve().parent.parent
 
@@ -57,17 +63,36 @@ class Failure:
         }
 
 
-def expand_scans(named: Sequence[Path]) -> list[Path]:
-    """The scans meant by the words of the command line: files, folders, patterns, folders of scans. None twice."""
-    found: list[Path] = []
+def expand_scans(named: Sequence[Path]) -> dict[Path, Path]:
+    """The scans meant by the words of the command line: files, folders, patterns, folders of scans. None twice.
+
+    Returns:
+        For each scan, absolute, the file or folder that its project is named after.
+    """
+    found: dict[Path, Path] = {}
     for path in named:
         matches = [path]
         if not mode_of(path) and re.search(r"[*?\[]", str(path)):
             matches = _matching(path) or [path]
         for match in matches:
-            found += _scans_in(match)
-    unique = {real_path(scan): scan for scan in reversed(found)}
-    return [scan for scan in dict.fromkeys(found) if unique.pop(real_path(scan), None) is not None]
+            scans = _scans_in(match)
+            for scan in scans:
+                found.setdefault(scan.absolute(), _named_after(scan, match, scans).absolute())
+    first = {real_path(scan): scan for scan in reversed(found)}
+    return {scan: place for scan, place in found.items() if first[real_path(scan)] == scan}
+
+
+def _named_after(scan: Path, named: Path, scans: Sequence[Path]) -> Path:
+    """The scan itself or, where its name says nothing, the folder round it, up to what the user named.
+
+    Never one that holds others of `scans` too.
+    """
+    place = scan
+    while place != named and NO_NAME.fullmatch(place.name):
+        if sum(other.is_relative_to(place.parent) for other in scans) > 1:
+            return scan
+        place = place.parent
+    return place
 
 
 def _matching(path: Path) -> list[Path]:
@@ -129,14 +154,14 @@ def _holds_scan(folder: Path) -> bool:
     return True
 
 
-def plan(scans: Sequence[Path], out: Path) -> list[Job]:
-    """A project folder for each scan: named like the scan, the same one each time, and never one for two scans."""
+def plan(scans: Mapping[Path, Path], out: Path) -> list[Job]:
+    """A project folder for each scan of `expand_scans`: the same one each time, and never one for two scans."""
     there = {entry.name.casefold(): entry for entry in out.iterdir()} if is_folder(out) else {}
     owned = {scan: entry for entry in there.values() if (scan := Project(entry).scan()) is not None}
     folders = {scan: owned[real_path(scan)] for scan in scans if real_path(scan) in owned}
     taken = {folder.name.casefold() for folder in folders.values()}
-    for scan in scans:
-        stem = project_name(scan)
+    for scan, place in scans.items():
+        stem = project_name(place)
         name, number = stem, 1
         while scan not in folders:
             folder = there.get(name.casefold(), out / name)
@@ -148,10 +173,10 @@ def plan(scans: Sequence[Path], out: Path) -> list[Job]:
     return [Job(scan, folders[scan]) for scan in scans]
 
 
-def project_name(scan: Path) -> str:
-    """The scan's name as the name of a folder on any system."""
-    scan = real_path(scan)
-    stem = scan.name if is_folder(scan) else scan.stem
+def project_name(place: Path) -> str:
+    """The name of a scan's file or folder as the name of a folder on any system."""
+    place = real_path(place)
+    stem = place.name if is_folder(place) else place.stem
     name = re.sub(r'[\x00-\x1f<>:"/\\|?*\ud800-\udfff]', "_", stem).strip(" .")
     return name[:100] or "scan"
 
@@ -207,6 +232,7 @@ class _Running:
     job: Job
     process: subprocess.Popen[bytes]
     chatter: IO[bytes]
+    started: float = field(default_factory=time.monotonic)
     fraction: float = 0.0
     result: dict[str, Any] | None = None
     error: PocketworldError | None = None
@@ -220,7 +246,7 @@ class Batch:
         settings: JSON-able dict of `app.stages.SceneSettings`.
         parallel: workers at a time.
         jobs_inside: processes that a worker may use for its own steps.
-        progress: of the whole batch.
+        progress: of the whole batch: fraction, message, seconds left or None.
         warn: told each scan's warnings.
         fail: told each failure as it happens.
     """
@@ -228,7 +254,7 @@ class Batch:
     settings: dict[str, Any]
     parallel: int
     jobs_inside: int
-    progress: Callable[[float, str], None]
+    progress: Callable[[float, str, float | None], None]
     warn: ReportWarning
     fail: Callable[[Failure], None]
     worker: Sequence[str] = WORKER
@@ -236,6 +262,7 @@ class Batch:
     failures: list[Failure] = field(default_factory=list)
     _events: queue.Queue[tuple[_Running, bytes | None]] = field(default_factory=queue.Queue)
     _message: str = "starting"
+    _took: list[float] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Work on all jobs; what fails is noted and does not stop the rest. Ctrl-C stops the workers too."""
@@ -309,6 +336,8 @@ class Batch:
             worker.process.stdin.close()
         if worker.result is not None and worker.process.returncode == 0:
             self.projects.append(worker.result)
+            if worker.result["status"] == "done":
+                self._took.append(time.monotonic() - worker.started)
             for warning in worker.result.get("warnings", ()):
                 self.warn(warning, scan=str(worker.job.scan))
             return
@@ -321,7 +350,21 @@ class Batch:
         done = len(self.projects) + len(self.failures)
         fraction = (done + sum(worker.fraction for worker in running)) / len(jobs)
         count = f"{min(done + 1, len(jobs))} of {len(jobs)}: " if len(jobs) > 1 else ""
-        self.progress(fraction, count + self._message)
+        self.progress(fraction, count + self._message, self._seconds_left(len(jobs) - done, running))
+
+    def _seconds_left(self, unfinished: int, running: Sequence[_Running]) -> float | None:
+        """From the scans that really ran: one that failed or was unchanged was quick and says nothing of the others."""
+        if not unfinished:
+            return 0.0
+        paces = [(time.monotonic() - worker.started, worker.fraction) for worker in running]
+        whole = [elapsed / fraction if fraction >= TELLING else None for elapsed, fraction in paces]
+        known = [*self._took, *(seconds for seconds in whole if seconds is not None)]
+        if not known:
+            return None
+        typical = sum(known) / len(known)
+        left = [(seconds or typical) * (1 - worker.fraction) for seconds, worker in zip(whole, running, strict=True)]
+        waiting = (unfinished - len(running)) * typical
+        return max([*left, (sum(left) + waiting) / min(self.parallel, unfinished)])
 
 
 def error_from_json(event: dict[str, Any]) -> PocketworldError:
@@ -348,7 +391,7 @@ def _died(returncode: int, chatter: IO[bytes]) -> PocketworldError:
     log = log_traceback(None, f"worker ended: {how}\n" + chatter.read()[-20_000:].decode("utf-8", "replace"))
     return PocketworldError(
         f"Its process ended unexpectedly ({how}).",
-        remedy=f"Run `pocketworld doctor`; what the process last said is in {log}.",
+        remedy=f"Run `{program()} doctor`; what the process last said is in {log}.",
         code="crashed",
     )
 
@@ -399,7 +442,7 @@ def missing_scans(named: Sequence[Path]) -> None:
         UsageError: none is named.
     """
     if not named:
-        raise UsageError("No scan is named.", remedy="pocketworld reconstruct SCAN... --out DIR", code="no_scan")
+        raise UsageError("No scan is named.", remedy=f"{program()} reconstruct SCAN... --out DIR", code="no_scan")
 
 
 def overall_exit_code(failures: Sequence[Failure]) -> int:

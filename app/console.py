@@ -11,6 +11,9 @@ import contextlib
 import json
 import math
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +50,10 @@ class Console(Protocol):
     """Where a command reports to; `progress` fits `reconstruction.progress.Progress`."""
 
     def progress(self, fraction: float, message: str) -> None:
-        """Say how far the command is: `fraction` in [0, 1]."""
+        """Say how far the command is: `fraction` in [0, 1]. The time left comes from the pace so far."""
+
+    def progress_until(self, fraction: float, message: str, seconds_left: float | None) -> None:
+        """`progress` of who knows better than the pace so far how long it takes; None: too early to say."""
 
     def warning(self, message: str, **details: object) -> None:
         """Say something the user should know although the command goes on."""
@@ -92,6 +98,10 @@ class JsonConsole:
         self._write(line.encode("ascii") + b"\n")
 
     def progress(self, fraction: float, message: str) -> None:
+        """Emit how far the command is."""
+        self.progress_until(fraction, message, self._time_left.seconds(fraction))
+
+    def progress_until(self, fraction: float, message: str, seconds_left: float | None) -> None:
         """Emit at most ten events a second, and none twice."""
         fraction = round(min(max(float(fraction), 0.0), 1.0), 4)
         now = time.monotonic()
@@ -101,10 +111,8 @@ class JsonConsole:
         if now - last_time < MIN_SECONDS_BETWEEN_EVENTS and message == last_message and fraction < 1.0:
             return
         self._last = (fraction, message, now)
-        left = self._time_left.seconds(fraction)
-        self._emit(
-            "progress", fraction=fraction, message=message, seconds_left=None if left is None else round(left, 1)
-        )
+        left = None if seconds_left is None else round(seconds_left, 1)
+        self._emit("progress", fraction=fraction, message=message, seconds_left=left)
 
     def warning(self, message: str, **details: object) -> None:
         """Emit a warning event."""
@@ -139,10 +147,13 @@ class TextConsole:
         self._last_line = 0.0
 
     def progress(self, fraction: float, message: str) -> None:
+        """Show how far the command is."""
+        self.progress_until(fraction, message, self._time_left.seconds(fraction))
+
+    def progress_until(self, fraction: float, message: str, seconds_left: float | None) -> None:
         """Draw the bar; where stderr is no terminal, a line every five seconds."""
         fraction = min(max(float(fraction), 0.0), 1.0)
-        left = self._time_left.seconds(fraction)
-        remaining = "" if left is None else f"{_clock(left)} left"
+        remaining = "" if seconds_left is None else f"{_clock(seconds_left)} left"
         if not sys.stderr.isatty():
             if time.monotonic() - self._last_line >= 5.0:
                 self._last_line = time.monotonic()
@@ -175,7 +186,7 @@ class TextConsole:
             self._bar = None
 
     def _say(self, kind: str, subject: str, message: str, remedy: str = "") -> None:
-        lines = [f"{kind}: {subject + ': ' if subject else ''}{message}"]
+        lines = [f"{kind}: {about(subject, message)}"]
         if remedy:
             lines.append(f"   what to do: {remedy}")
         text = "\n".join(lines)
@@ -183,6 +194,30 @@ class TextConsole:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             _complain(text + "\n")
+
+
+def about(subject: str, message: str) -> str:
+    """A message with what it is about in front, unless it starts with that itself."""
+    return message if not subject or message.startswith(subject) else f"{subject}: {message}"
+
+
+def quoted(*words: object) -> str:
+    """A command that can be pasted into this system's shell, whatever its words hold."""
+    plain = list(map(str, words))
+    return subprocess.list2cmdline(plain) if os.name == "nt" else shlex.join(plain)
+
+
+def program() -> str:
+    """How this very Pocketworld is called from here, ready to be pasted: `pocketworld` where the shell finds it."""
+    script = Path(sys.executable).with_name("pocketworld.exe" if os.name == "nt" else "pocketworld")
+    found = shutil.which("pocketworld")
+    if not mode_of(script):  # another tool's install, or none: a checkout on Python's path
+        return "pocketworld" if found else quoted(sys.executable, "-m", "app.cli")
+    if found and os.path.realpath(found) == os.path.realpath(script):
+        return "pocketworld"
+    with contextlib.suppress(OSError, ValueError):  # the folder one stands in is gone, or another
+        script = script.relative_to(Path.cwd())
+    return quoted(script)
 
 
 def _complain(text: str) -> None:
@@ -300,6 +335,6 @@ def internal_error(error: BaseException, log_folder: Path | None) -> Pocketworld
     where = f"Details are in {log}; " if log is not None else ""
     return PocketworldError(
         f"Something went wrong inside Pocketworld: {type(error).__name__}: {error}.",
-        remedy=f"{where}run `pocketworld doctor`, and report it with that file if it stays.",
+        remedy=f"{where}run `{program()} doctor`, and report it with that file if it stays.",
         code="internal",
     )

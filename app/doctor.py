@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app.console import quoted
 from reconstruction.progress import Progress, silent
 
 OLDEST_PYTHON = (3, 10)
@@ -160,7 +161,7 @@ def _optional_packages() -> Iterator[Finding]:
 
 def _import_finding(module: str, package: str, *, needed: bool) -> Finding:
     """Whether a package can be imported, tried in a process of its own: a broken one may take its process with it."""
-    name, fix = f"package {package}", f"{sys.executable} -m pip install {package}"
+    name, fix = f"package {package}", quoted(sys.executable, "-m", "pip", "install", package)
     try:
         installed = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -174,7 +175,7 @@ def _import_finding(module: str, package: str, *, needed: bool) -> Finding:
     elif library and "cannot open shared object" in complaint:
         fix = f"Install the system package that holds {library.group(1)} (Debian: apt-file search {library.group(1)})."
     else:
-        fix = f"{sys.executable} -m pip install --force-reinstall {package}"
+        fix = quoted(sys.executable, "-m", "pip", "install", "--force-reinstall", package)
     return Finding(name, False, f"{installed} is installed but fails: {complaint}", fix, needed)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from app.batch import Batch, Failure, expand_scans, missing_scans, overall_exit_code, parallel_scans, plan
-from app.console import Console, Outcome
+from app.console import Console, Outcome, about, program, quoted
 from app.project import as_settings_json
 from app.stages import SceneSettings
 from reconstruction.pipeline import ReconstructSettings
@@ -23,7 +23,7 @@ def run(
     /,
     out: Path,
     jobs: int | None = None,
-    json: bool = False,
+    json: tyro.conf.FlagCreatePairsOff[bool] = False,
     settings: Annotated[ReconstructSettings, tyro.conf.arg(name="")] = ReconstructSettings(),  # noqa: B008 - frozen
     settle: SettleSettings = SettleSettings(),  # noqa: B008 - frozen
 ) -> Outcome:
@@ -48,7 +48,7 @@ def run(
         settings=as_settings_json(SceneSettings(settings, settle)),
         parallel=parallel,
         jobs_inside=max(1, (jobs or os.cpu_count() or 1) // parallel),
-        progress=console.progress,
+        progress=console.progress_until,
         warn=console.warning,
         fail=lambda failure: console.error(failure.error, scan=failure.scan),
     )
@@ -71,9 +71,10 @@ def _text(result: dict[str, Any], failures: list[Failure]) -> str:
         lines += _next_steps(Path(result["projects"][0]["project"]))
     if failures:
         lines.append(f"{len(failures)} of {len(failures) + len(result['projects'])} scans failed:")
-        lines += [f"  {failure.scan}: {failure.error.message}" for failure in failures]
+        lines += [f"  {about(failure.scan, failure.error.message)}" for failure in failures]
     return "\n".join(lines)
 
 
 def _next_steps(project: Path) -> list[str]:
-    return [f"  look at it:  {project / 'report.html'}", f"  play with it: pocketworld simulate {project}"]
+    play = f"{program()} simulate {quoted(project)}"
+    return [f"  look at it:   {project / 'report.html'}", f"  play with it: {play}"]

@@ -10,11 +10,16 @@ from typing import Literal
 import pytest
 
 from app.batch import (
+    Batch,
     Failure,
+    Job,
+    _Running,
     available_memory,
     error_from_json,
+    expand_scans,
     overall_exit_code,
     parallel_scans,
+    plan,
     project_name,
     worker_environment,
 )
@@ -53,6 +58,54 @@ def test_project_names_work_on_any_system(tmp_path: Path, scan: str, name: str) 
 def test_a_folder_keeps_its_dots(tmp_path: Path) -> None:
     (tmp_path / "scan 2024.05").mkdir()
     assert project_name(tmp_path / "scan 2024.05") == "scan 2024.05"
+
+
+def stray(folder: Path) -> Path:
+    """A folder that is recognised as a scan."""
+    folder.mkdir(parents=True)
+    (folder / "odometry.csv").write_text("", encoding="utf-8")
+    return folder
+
+
+def test_projects_are_named_after_what_the_user_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for scan in (
+        "door/EXR_RGBD",
+        "bench/desk",
+        "week/a1b2c3d4e5",
+        "week/0f9e8d7c6b",
+        "days/20240501",
+        "data/scan/0a0a0a0a0a",
+    ):
+        stray(tmp_path / scan)
+
+    def names(*named: str) -> list[str]:
+        return [job.folder.name for job in plan(expand_scans([tmp_path / name for name in named]), tmp_path / "out")]
+
+    assert names("door") == ["door"]
+    assert names("door/EXR_RGBD") == ["EXR_RGBD"]
+    assert names("bench") == ["desk"]
+    assert names("week") == ["0f9e8d7c6b", "a1b2c3d4e5"]  # not one name for both
+    assert names("days") == ["20240501"]
+    assert names("data/scan") == ["scan"]
+    assert names("data") == ["data"]
+    monkeypatch.chdir(tmp_path)
+    (job,) = plan(expand_scans([Path("door")]), tmp_path / "out")
+    assert job == Job(tmp_path / "door" / "EXR_RGBD", tmp_path / "out" / "door")
+
+
+def test_the_time_left_comes_from_the_scans_that_really_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch({}, 1, 1, lambda *_: None, lambda *_, **__: None, lambda _: None)
+    monkeypatch.setattr("app.batch.time.monotonic", lambda: 112.0)
+    running = _Running(Job(Path("b"), Path("b")), None, None, started=100.0)  # type: ignore[arg-type]
+    batch.failures.append(Failure("a", InputError("at once")))
+    assert batch._seconds_left(2, [running]) is None  # nothing ran long enough to tell
+    running.fraction = 0.25
+    assert batch._seconds_left(2, [running]) == pytest.approx(36 + 48)
+    batch._took.append(72.0)
+    assert batch._seconds_left(2, [running]) == pytest.approx(36 + 60)
+    assert batch._seconds_left(0, []) == 0.0
+    batch.parallel = 4
+    assert batch._seconds_left(2, [running]) == pytest.approx(48)
 
 
 def test_threads_do_not_depend_on_jobs() -> None:

@@ -60,6 +60,14 @@ def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shlex.split(finding.fix) == [sys.executable, "-m", "pip", "install", "no-such-package"]
 
 
+def test_a_fix_can_be_pasted_where_the_path_has_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.sys, "executable", "/my venv/bin/python")
+    monkeypatch.setattr(doctor, "_import_complaint", lambda module: "it is broken")
+    for package in ("no-such-package", "numpy"):
+        fix = doctor._import_finding("no_such_module", package, needed=True).fix
+        assert shlex.split(fix)[:4] == ["/my venv/bin/python", "-m", "pip", "install"]
+
+
 def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("Linux only")
