@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from app.console import Console, JsonConsole, Outcome, StdoutError, TextConsole, internal_error, open_console
+from app.console import Console, JsonConsole, Outcome, StdoutError, TextConsole, internal_error, open_console, program
 from reconstruction.errors import PocketworldError, UsageError
 
 COMMANDS: dict[str, str] = {
@@ -147,14 +147,20 @@ def _parse(console: Console, arguments: list[str]) -> Callable[[], Outcome]:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             return _call(load_command(arguments[0]), console, arguments)
     except SystemExit:
+        message, meant = _plain(said.getvalue())
         raise UsageError(
-            f"pocketworld {arguments[0]}: {_plain(said.getvalue())}",
-            remedy=f"`pocketworld {arguments[0]} --help` shows what it takes.",
+            f"pocketworld {arguments[0]}: {message}",
+            remedy=f"{meant}`{program()} {arguments[0]} --help` shows what it takes.",
             code="usage",
         ) from None
 
 
 def _call(run: Callable[..., Outcome], console: Console | None, arguments: list[str]) -> Callable[[], Outcome]:
+    """What `arguments` mean to `run`.
+
+    Flags of settings come in pairs (``--truth, --no-truth``): `--no-truth` alone would stand beside a help that says
+    what the setting does. A command's own flags, all off until they are named, are marked as single in its signature.
+    """
     import tyro
 
     @functools.wraps(run)
@@ -165,15 +171,23 @@ def _call(run: Callable[..., Outcome], console: Console | None, arguments: list[
         functools.partial(later, console),
         args=arguments[1:],
         prog=f"pocketworld {arguments[0]}",
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 
-def _plain(boxed: str) -> str:
-    """Tyro's boxed message as one sentence."""
-    lines = [re.sub(r"[│─╭╮╰╯]", " ", re.sub(r"\x1b\[[0-9;]*m", "", line)).strip() for line in boxed.splitlines()]
-    useful = [line for line in lines if line and "helptext" not in line and not line.endswith("--help")]
-    return " ".join(useful) or "its words are not understood."
+def _plain(boxed: str) -> tuple[str, str]:
+    """Tyro's boxed message as one sentence without title, frame and help texts, and the options it may have meant."""
+    sections: list[list[str]] = [[]]
+    for line in boxed.splitlines():
+        plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", line).strip()
+        if re.search(r"[-─]{8}", plain):
+            sections.append([])
+        elif plain:
+            sections[-1].append(plain)
+    said, *more = [section for section in sections[1:] if section] or [["its words are not understood."]]
+    message = re.sub(r"^Missing from pocketworld \S+:", "missing:", " ".join(said).partition(" Got errors:")[0])
+    perhaps = [line for section in more if section[0].startswith("Perhaps") for line in section]
+    meant = [line.split()[0] for line in perhaps if line.startswith("--")]
+    return message.removesuffix(" (required)"), f"Perhaps you meant {' or '.join(meant[:3])}. " if meant else ""
 
 
 @contextlib.contextmanager

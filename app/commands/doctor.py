@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tyro
+
 from app.console import Console, Outcome
 
 
-def run(console: Console, /, json: bool = False) -> Outcome:
+def run(console: Console, /, json: tyro.conf.FlagCreatePairsOff[bool] = False) -> Outcome:
     """Check this computer and print the exact fix for what is missing.
 
     Leaves with 6 if something is missing without which no scan can be reconstructed, otherwise with 0.

@@ -14,7 +14,7 @@ def run(
     console: Console,
     scan: tyro.conf.Positional[Path],
     /,
-    json: bool = False,
+    json: tyro.conf.FlagCreatePairsOff[bool] = False,
     contact_sheet: Path | None = None,
 ) -> Outcome:
     """Show what a scan holds and what it lacks.

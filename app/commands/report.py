@@ -10,7 +10,9 @@ from app.console import Console, Outcome
 from app.project import Project
 
 
-def run(console: Console, project: tyro.conf.Positional[Path], /, json: bool = False) -> Outcome:
+def run(
+    console: Console, project: tyro.conf.Positional[Path], /, json: tyro.conf.FlagCreatePairsOff[bool] = False
+) -> Outcome:
     """Write a project's report.html anew.
 
     Args:

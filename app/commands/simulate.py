@@ -12,7 +12,7 @@ import tyro
 
 from app.console import Console, Outcome
 from app.project import Project, writing_to
-from reconstruction.errors import MissingToolError, ReconstructionError
+from reconstruction.errors import MissingToolError, ReconstructionError, UsageError
 
 if TYPE_CHECKING:
     from simulation.check import CheckReport
@@ -22,8 +22,8 @@ def run(
     console: Console,
     project: tyro.conf.Positional[Path],
     /,
-    check: bool = False,
-    json: bool = False,
+    check: tyro.conf.FlagCreatePairsOff[bool] = False,
+    json: tyro.conf.FlagCreatePairsOff[bool] = False,
     video: Path | None = None,
 ) -> Outcome:
     """Open a project's scene in PyBullet, check it, or film it.
@@ -35,8 +35,14 @@ def run(
         project: A project folder made by `pocketworld reconstruct`.
         check: Step it for five seconds without a window and report drift, penetration and energy.
         json: Print one JSON object a line on stdout and nothing else.
-        video: Film the scene into this MP4 file, without a window.
+        video: Film the scene into this file, whose name ends in .mp4, without a window.
     """
+    if video is not None and video.suffix.lower() != ".mp4":  # before minutes of filming
+        raise UsageError(
+            f"{video} is no name for the film, which is an MP4.",
+            remedy="Use a name that ends in .mp4.",
+            code="bad_value",
+        )
     scene = Project.open(project).require("scene")
     result: dict[str, Any] = {"scene": str(scene / "scene.json")}
     lines: list[str] = []
@@ -53,7 +59,7 @@ def run(
 
         with writing_to(video.absolute().parent):
             render_video(scene, video, progress=console.progress)
-        result["video"] = str(video)
+        result["video"] = str(video.absolute())
         lines.append(f"film: {video}")
     if not check and video is None:
         _window(scene)

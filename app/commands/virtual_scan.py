@@ -16,7 +16,7 @@ def run(
     out: tyro.conf.Positional[Path],
     /,
     settings: Annotated[VirtualScanSettings, tyro.conf.arg(name="")] = VirtualScanSettings(),  # noqa: B008 - frozen
-    json: bool = False,
+    json: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> Outcome:
     """Make a scan without a phone: a virtual phone walks round a made-up desk.
 
@@ -29,4 +29,9 @@ def run(
     from simulation.virtual_phone import write_virtual_scan
 
     write_virtual_scan(settings, out, console.progress)
-    return Outcome({"scan": str(out)}, str(out))
+    result, lines = {"scan": str(out.absolute())}, [f"{out}"]
+    if settings.truth:
+        truth = out.with_name(f"{out.stem}_truth")
+        result["truth"] = str(truth.absolute())
+        lines.append(f"{truth}: what is really there, to compare with (--no-truth leaves it out)")
+    return Outcome(result, "\n".join(lines))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import pytest
 
 from app import stages
 from app.cli import COMMANDS
-from app.console import JsonConsole, Outcome
+from app.console import JsonConsole, Outcome, program
 from app.project import Project
 from reconstruction.errors import OutputError
 from reconstruction.progress import silent
@@ -74,7 +76,10 @@ def test_version(shell: Shell) -> None:
         (["export-scene", "nowhere", "--to", "glb"], "no Pocketworld project"),
         (["simulate", "nowhere", "--check"], "no Pocketworld project"),
         (["report", "nowhere"], "no Pocketworld project"),
-        (["inspect"], "PATH"),
+        (["inspect"], "missing: PATH The phone's export: file, folder or zip."),
+        (["reconstruct", "scan", "--out", "o", "--fusion.voxel", "1"], "Perhaps you meant --fusion.voxel-m."),
+        (["simulate", "nowhere", "--video", "film.txt"], "film.txt is no name for the film"),
+        (["simulate", "nowhere", "--check", "--video", "film"], "ends in .mp4"),
     ],
 )
 def test_words_that_are_off(shell: Shell, tmp_path: Path, words: list[str], said: str) -> None:
@@ -88,6 +93,9 @@ def test_words_that_are_off(shell: Shell, tmp_path: Path, words: list[str], said
     (error,) = as_json.errors
     assert said.replace("`", "") in (error["message"] + error["remedy"]).replace("`", "")
     assert error["remedy"]
+    for text in (spoken.stderr, error["message"]):
+        assert not re.search("--- |---$|[│─╭╮╰╯]", text)  # what is left of a frame
+        assert text.count("pocketworld ") <= 2
     assert tree(tmp_path) == set()
 
 
@@ -129,6 +137,66 @@ def test_result_for_people(shell: Shell, tmp_path: Path) -> None:
     assert "report.html" in run.stdout
     assert "chatter" not in run.stdout + run.stderr
     assert "warning" in run.stderr
+
+
+def test_what_is_said_can_be_pasted(shell: Shell, tmp_path: Path) -> None:
+    fake_scan(tmp_path / "my desk")
+    run = shell("reconstruct", "my desk", "--out", "the worlds", cwd=tmp_path)
+    (line,) = [line for line in run.stdout.splitlines() if "play with it: " in line]
+    words = shlex.split(line.partition("play with it: ")[2])
+    assert words[-2:] == ["simulate", str(tmp_path / "the worlds" / "my desk")]
+    shown = subprocess.run(
+        [*words[:-2], "--version"], capture_output=True, text=True, env=environment(True), check=True
+    )
+    assert shown.stdout.startswith("pocketworld 0.")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its shell is another")
+def test_the_program_is_named_as_it_is_called_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my venv"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert shlex.split(program()) == [str(folder / "python"), "-m", "app.cli"]
+    script = folder / "pocketworld"
+    script.write_text("#!/bin/sh\n", encoding="utf-8")
+    script.chmod(0o755)
+    assert program() == "'my venv/pocketworld'"
+    monkeypatch.chdir(ROOT)
+    assert program() == f"'{script}'"
+    (tmp_path / "pocketworld").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "pocketworld").chmod(0o755)  # another one is found first
+    assert program() == f"'{script}'"
+    monkeypatch.setenv("PATH", str(folder))
+    assert program() == "pocketworld"
+
+
+def test_json_names_places_in_full(shell: Shell, tmp_path: Path) -> None:
+    fake_scan(tmp_path / "desk", do="fail")
+    fake_scan(tmp_path / "good")
+    run = shell("reconstruct", "desk", "good", "--out", "out", "--json", cwd=tmp_path)
+    (failure,), (project,) = run.result["failed"], run.result["projects"]
+    assert failure["scan"] == run.errors[0]["scan"] == str(tmp_path / "desk")
+    assert project["scan"] == str(tmp_path / "good")
+    assert project["project"] == str(tmp_path / "out" / "good")
+    warned = [event for event in run.events if event["event"] == "warning"]
+    assert {event["scan"] for event in warned} == {str(tmp_path / "good")}
+    sheet = shell("inspect", "good", "--contact-sheet", "sheet.png", "--json", cwd=tmp_path).result["contact_sheet"]
+    assert sheet == str(tmp_path / "sheet.png")
+    for words, key in (
+        (["export-scene", "out/good", "--to", "glb", "--out", "x"], "path"),
+        (["report", "out/good"], "report"),
+    ):
+        assert Path(shell(*words, "--json", cwd=tmp_path).result[key]).is_absolute()
+
+
+def test_a_place_is_not_named_twice(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = shell("reconstruct", "empty", "--out", "out", cwd=tmp_path)
+    assert run.code == 4
+    assert f"error: {tmp_path / 'empty'} holds no scan" in run.stderr
+    assert (run.stdout + run.stderr).count(f"{tmp_path / 'empty'}") == 2  # the error, and the list of what failed
 
 
 def test_a_stdout_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
@@ -203,6 +271,40 @@ def test_check_of_a_scene_that_falls(shell: Shell, tmp_path: Path) -> None:
     assert run.result["drift"]["object_01"]["moved_mm"] > 100
 
 
+def test_flags_say_what_they_do(shell: Shell) -> None:
+    shown = " ".join(shell("virtual-scan", "--help").stdout.replace("│", " ").split())
+    assert "--truth, --no-truth Also write what is really there" in shown
+    assert "--json Print one JSON object" in shown
+    shown = " ".join(shell("export-scene", "--help").stdout.replace("│", " ").split())
+    assert "--out {None}|PATH Folder to write into; or the file, where its name ends in .glb" in shown
+
+
+def test_an_export_is_the_file_that_was_named(shell: Shell, tmp_path: Path) -> None:
+    shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", "out", cwd=tmp_path)
+    for to, name, start in (("glb", "my desk.glb", b"glTF"), ("usd", "my.USDZ", b"PK")):
+        run = shell("export-scene", "out/desk", "--to", to, "--out", f"files/{name}", "--json", cwd=tmp_path)
+        assert run.result["path"] == str(tmp_path / "files" / name)
+        assert (tmp_path / "files" / name).read_bytes().startswith(start)
+    assert tree(tmp_path / "files") == {"my desk.glb", "my.USDZ"}
+    before = tree(tmp_path)
+    for to, name in (("urdf", "my.urdf"), ("usd", "my.usdc"), ("usd", "my.glb"), ("mjcf", "my.xml"), ("sdf", "my.sdf")):
+        run = shell("export-scene", "out/desk", "--to", to, "--out", name, "--json", cwd=tmp_path)
+        assert run.code == 2
+        assert "such as my" in run.errors[0]["remedy"]
+    assert tree(tmp_path) == before
+
+
+def test_a_virtual_scan_names_all_that_it_writes(pocketworld: Callable[..., Run], tmp_path: Path) -> None:
+    words = ("virtual-scan", "desk.r3d", "--frames", "2", "--objects", "1", "--rgb-width", "64")
+    said = pocketworld(*words, cwd=tmp_path).stdout
+    assert {line.split(":")[0] for line in said.splitlines()} == {path.name for path in tmp_path.iterdir()}
+    for path in ("desk.r3d", "desk_truth"):
+        (tmp_path / path).rename(tmp_path / f"old_{path}")
+    assert pocketworld(*words, "--json", cwd=tmp_path).result["truth"] == str(tmp_path / "desk_truth")
+    (tmp_path / "desk.r3d").unlink()
+    assert "truth" not in pocketworld(*words, "--no-truth", "--json", cwd=tmp_path).result
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
 @pytest.mark.parametrize("where", [">&-", ">/dev/full", ">&- 2>&-"])
 @pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"], ["inspect", "absent", "--json"], ["inspect", "x"]])
@@ -225,8 +327,9 @@ def test_json_has_no_word_that_json_has_not() -> None:
 def test_films_into_places_that_cannot_be(shell: Shell, tmp_path: Path) -> None:
     shell("reconstruct", fake_scan(tmp_path / "desk"), "--out", tmp_path / "out")
     project = tmp_path / "out" / "desk"
+    (tmp_path / "folder.mp4").mkdir()
     before = tree(tmp_path)
-    for video in (".", project, project / "project.json" / "film.mp4"):
+    for video in ("folder.mp4", project / "project.json" / "film.mp4"):
         run = shell("simulate", project, "--video", video, "--json", cwd=tmp_path)
         assert run.code == 5, run.stdout
         assert run.errors[0]["code"] != "internal"
