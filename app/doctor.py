@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,11 @@ PACKAGES = {
 """Import name → package, of what a reconstruction needs."""
 
 OPTIONAL = {
-    "mujoco": ("mujoco", "to test MuJoCo exports"),
-    "pxr": ("usd-core", "to write USD"),
-    "jsonschema": ("jsonschema", "to test scene files against the schema"),
-    "ray": ("ray", "to run batches on a cluster"),
+    "mujoco": ("mujoco", "exports for MuJoCo cannot be tried out here."),
+    "pxr": ("usd-core", "no export to USD."),
+    "jsonschema": ("jsonschema", "scene files cannot be checked against their schema."),
 }
-"""Import name → package and what it is for."""
+"""Import name → package and what one loses without it."""
 
 LIBRARIES = {
     "libgomp.so.1": "libgomp1",
@@ -75,7 +74,8 @@ class Finding:
         ok: it is there and good enough.
         found: what was found.
         fix: the exact remedy where it is not ok.
-        stops: no scan can be reconstructed before it is put right.
+        needed: no scan can be reconstructed without it.
+        without: what one loses without it, of what is optional.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Finding:
     found: str
     fix: str = ""
     needed: bool = True
+    without: str = ""
 
     @property
     def stops(self) -> bool:
@@ -94,10 +95,11 @@ class Finding:
         return {**asdict(self), "stops": self.stops}
 
     def lines(self) -> list[str]:
-        """The finding as text: one line, and one more with the fix."""
-        mark = "ok     " if self.ok else ("MISSING" if self.needed else "missing")
-        head = f"{mark}  {self.name}: {self.found}"
-        return [head] if self.ok or not self.fix else [head, f"         fix: {self.fix}"]
+        """The finding as text: one line, and where it is not ok what one loses and the fix."""
+        weight = "MISSING" if self.needed else "optional" if self.without else "note"
+        head = f"{'ok' if self.ok else weight:<8}  {self.name}: {self.found}"
+        more = [("without it", self.without), ("fix", self.fix)]
+        return [head] if self.ok else [head, *(f"          {name}: {text}" for name, text in more if text)]
 
 
 def examine(progress: Progress = silent) -> list[Finding]:
@@ -154,9 +156,8 @@ def _packages() -> Iterator[Finding]:
 
 
 def _optional_packages() -> Iterator[Finding]:
-    for module, (package, purpose) in OPTIONAL.items():
-        finding = _import_finding(module, package, needed=False)
-        yield Finding(f"{finding.name} ({purpose})", finding.ok, finding.found, finding.fix, needed=False)
+    for module, (package, without) in OPTIONAL.items():
+        yield replace(_import_finding(module, package, needed=False), without=without)
 
 
 def _import_finding(module: str, package: str, *, needed: bool) -> Finding:
@@ -198,14 +199,26 @@ def _display() -> Iterator[Finding]:
         yield Finding("display", True, f"{platform.system()}'s own", needed=False)
         return
     display = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
-    fix = "Only for `pocketworld simulate` without --check or --video: run it on a desktop, or with ssh -X."
-    yield Finding("display", bool(display), display or "none", fix, needed=False)
+    yield Finding(
+        "display",
+        bool(display),
+        display or "none",
+        "Work on a desktop, or log in with ssh -X.",
+        needed=False,
+        without="`pocketworld simulate` opens no window; its --check and --video need none.",
+    )
     drivers = ctypes.util.find_library("GL") is not None and any(
         Path(place).is_dir()
         for place in ("/usr/lib/x86_64-linux-gnu/dri", "/usr/lib/aarch64-linux-gnu/dri", "/dev/dri")
     )
-    found = "driver found" if drivers else "no driver found"
-    yield Finding("OpenGL", drivers, found, apt_command(["libgl1-mesa-dri"]), needed=False)
+    yield Finding(
+        "OpenGL",
+        drivers,
+        "driver found" if drivers else "no driver found",
+        apt_command(["libgl1-mesa-dri"]),
+        needed=False,
+        without="the window of `pocketworld simulate` may not open.",
+    )
 
 
 def _cores() -> Iterator[Finding]:
@@ -236,8 +249,14 @@ def _gpu() -> Iterator[Finding]:
         said = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         said = ""
-    fix = "None is needed. If the computer has an NVIDIA GPU, install its driver."
-    yield Finding("GPU", bool(said), said.replace("\n", "; ") or "none found; the CPU is used", fix, needed=False)
+    yield Finding(
+        "GPU",
+        bool(said),
+        said.replace("\n", "; ") or "none found",
+        "If the computer has an NVIDIA GPU, install its driver.",
+        needed=False,
+        without="the CPU does all the work, which takes longer where depth images are fused.",
+    )
 
 
 def _disk() -> Iterator[Finding]:

@@ -77,6 +77,22 @@ def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.fix.endswith("apt-get install -y libnothing9")
 
 
+def test_what_is_optional_says_so_and_what_one_loses(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("Linux only")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("PATH", "")  # no nvidia-smi
+    monkeypatch.setattr(doctor, "OPTIONAL", {"no_such_module": ("no-such-package", "no tea.")})
+    findings = [*doctor._display(), *doctor._gpu(), *doctor._optional_packages()]
+    missing = [finding.lines() for finding in findings if not finding.ok]
+    assert [lines[0].split(":")[0].split() for lines in missing if "OpenGL" not in lines[0]] == [
+        ["optional", "display"], ["optional", "GPU"], ["optional", "package", "no-such-package"],
+    ]  # fmt: skip
+    assert all("without it: " in lines[1] for lines in missing)
+    assert all("issing" not in " ".join(lines) for lines in missing)
+
+
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def _disk() -> None:
         raise OSError("no such mount")
