@@ -31,16 +31,17 @@ $(STAMP): pyproject.toml resources/apt-packages.txt
 	fi
 	@test -n "$(PYTHON)" || { echo "No Python found. Install Python 3.11."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e ".[test]"
+	@echo "Installing the Python packages into $(VENV): a few minutes the first time, about 2.5 GB."
+	$(BIN)/python -m pip install -qq -e ".[test]"
 	@$(BIN)/pocketworld doctor > $(VENV)/doctor.txt 2>/dev/null || { cat $(VENV)/doctor.txt; exit 1; }
 	@touch $(STAMP)
 
 demo: install
-	$(BIN)/pocketworld reconstruct resources/sample_scan.zip --out $(OUT)
-	$(BIN)/pocketworld simulate $(OUT)/sample_scan --check
+	$(BIN)/pocketworld reconstruct resources/sample_scan.zip --out "$(OUT)"
+	$(BIN)/pocketworld simulate "$(OUT)/sample_scan" --check
 	@echo
 	@echo "Look at the report:   $(OUT)/sample_scan/report.html (open it in a browser)"
-	@echo "Play with the scene:  $(BIN)/pocketworld simulate $(OUT)/sample_scan"
+	@echo "Play with the scene:  $(BIN)/pocketworld simulate '$(OUT)/sample_scan'"
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
@@ -55,4 +56,4 @@ bench: install
 	@for script in tests/bench/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
+	rm -rf $(VENV) "$(OUT)" .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov

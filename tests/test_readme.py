@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -43,6 +44,21 @@ def test_first_commands_and_every_command_is_covered_here() -> None:
 
 def test_every_command_of_the_program_is_in_the_readme() -> None:
     assert {shlex.split(line)[1] for line in walk()} == set(COMMANDS)
+
+
+def test_what_the_commands_write_is_ignored_by_git() -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    made = {
+        word.split("/")[0] for line in walk() for word in shlex.split(line)[2:] if word.startswith(("worlds", "desk"))
+    }
+    assert {"worlds", "desk.r3d", "desk.mp4", "desk.glb"} <= made
+    assert {name for name in made | {"desk_truth"} if not {f"/{name}", f"/{name}/"} & set(ignored)} == set()
+
+
+def test_every_key_of_a_scene_is_in_the_docs() -> None:
+    schema = json.loads((ROOT / "resources" / "scene.schema.json").read_text(encoding="utf-8"))
+    told = (ROOT / "docs" / "on-disk.md").read_text(encoding="utf-8")
+    assert [key for key in schema["properties"] if f"`{key}" not in told] == []
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
