@@ -73,8 +73,8 @@ class Energy:
 
 
 @contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Drop what native code prints on stdout meanwhile: it belongs to the command's own output.
+def quiet_stdout(descriptor: int = 1) -> Iterator[None]:
+    """Drop what native code prints on stdout (or another `descriptor`) meanwhile: that is the command's own.
 
     Works on the file descriptor, so it catches C and C++ too, and flushes their buffers on both sides, because what
     waits in a buffer would otherwise come out after the guard has gone. Process wide: not for two threads at a time.
@@ -82,19 +82,19 @@ def quiet_stdout() -> Iterator[None]:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     try:
-        kept = os.dup(1)
+        kept = os.dup(descriptor)
     except OSError:  # stdout is closed: nothing to protect
         yield
         return
     _flush_c_streams()
     sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 1)
+    os.dup2(sink, descriptor)
     os.close(sink)
     try:
         yield
     finally:
         _flush_c_streams()
-        os.dup2(kept, 1)
+        os.dup2(kept, descriptor)
         os.close(kept)
 
 
@@ -162,10 +162,10 @@ class World:
         self._bodies: dict[str, int] = {}
         self._fixed: set[str] = set()
         self._grabs: dict[str, int] = {}
-        with quiet_stdout():
+        with quiet_stdout(), quiet_stdout(2):  # on stderr it says when it was built
             import pybullet
             import pybullet_data
-
+        with quiet_stdout():
             self._p = pybullet
             self._client = int(pybullet.connect(pybullet.GUI if settings.gui else pybullet.DIRECT))
             if self._client >= 0:
