@@ -12,7 +12,7 @@ from reconstruction.segments import Part, SegmentationSettings
 
 
 def with_thin_ends(
-    raised: BoolGrid, rise: FloatGrid, ground: Ground, cell_m: float, settings: SegmentationSettings
+    raised: BoolGrid, rise: FloatGrid, seen: BoolGrid, ground: Ground, cell_m: float, settings: SegmentationSettings
 ) -> BoolGrid:
     """`raised` with what is too thin to stand out in the mean of all views: the shaft of a screwdriver.
 
@@ -23,7 +23,7 @@ def with_thin_ends(
 
     cube = np.ones((3, 3))
     # A shaft is a row of cells that all rise a little, noise is not.
-    faint = ~raised & (ndimage.gaussian_filter(rise, 0.8) > max(settings.end_rise_m, 2.0 * ground.noise_m))
+    faint = seen & ~raised & (ndimage.gaussian_filter(rise, 0.8) > max(settings.end_rise_m, 2.0 * ground.noise_m))
     away = ndimage.distance_transform_edt(~raised) * cell_m
     beyond = faint & (away > settings.end_foot_m)
     labels, count = ndimage.label(raised, structure=cube)

@@ -22,11 +22,13 @@ class GroundSettings:
     band_m: float = 0.006
     """Cells this near (m) to a common height start a level."""
     search_m: float = 0.03
-    """How far (m) from z = 0 the main level may lie before it is refined."""
+    """How far (m) from where it was found before fusion the main level may lie."""
     min_rise_m: float = 0.004
     """Cells rising less than this (m), or than three times the noise, are ground."""
     min_level_area_m2: float = 0.12
     """A flat patch above the ground is a support in its own right from this area (m²); below, a thing lying there."""
+    min_main_area_m2: float = 0.04
+    """The main level was found before fusion; at least this much (m²) of it must show between what stands on it."""
     min_weight: float = 2.0
     """Surface seen by fewer frames is not in the height map."""
     max_levels: int = 4
@@ -141,8 +143,8 @@ def fit_ground(
     return fit, sigma
 
 
-def find_ground(heights: HeightMap, settings: GroundSettings) -> Ground | None:
-    """The support levels of `heights`, the main one first (the most common height near z = 0), or None."""
+def find_ground(heights: HeightMap, settings: GroundSettings, height_m: float = 0.0) -> Ground | None:
+    """The support levels of `heights`, the main one first (the most common height near `height_m`), or None."""
     from scipy import ndimage
 
     top, up = heights.top_m, heights.up
@@ -153,13 +155,14 @@ def find_ground(heights: HeightMap, settings: GroundSettings) -> Ground | None:
     left = level_cells.copy()
     noise = 0.001
     for number in range(settings.max_levels):
-        start = _dominant_height(top[left & (np.abs(top) < settings.search_m)] if number == 0 else top[left])
+        start = _dominant_height(top[left & (np.abs(top - height_m) < settings.search_m)] if number == 0 else top[left])
         if start is None:
             break
         cells = left & (np.abs(top - start) < settings.band_m)
         if number > 0:
             cells = _largest_region(cells)
-        if np.count_nonzero(cells) * heights.cell_m**2 < settings.min_level_area_m2:
+        least_m2 = settings.min_main_area_m2 if number == 0 else settings.min_level_area_m2
+        if np.count_nonzero(cells) * heights.cell_m**2 < least_m2:
             if number == 0:
                 return None
             left &= ~cells

@@ -147,8 +147,9 @@ def reconstruct(
     coarse = steps.run("fusion", 0.05, lambda p: fuse(views, s.fusion, s.fusion.background_voxel_m, None, p))
     benches: list[Bench] = []
     boxes = support_boxes(placement, s.supports)
-    for box in boxes:
-        bench = _bench(views, box, sum(len(b.ground.nominal_m) for b in benches), s, steps, 1.0 / len(boxes))
+    for box, height_m in boxes:
+        first = sum(len(b.ground.nominal_m) for b in benches)
+        bench = _bench(views, box, height_m, first, s, steps, 1.0 / len(boxes))
         benches += [] if bench is None else [bench]
     lift = np.eye(4)
     if benches and benches[0].ground.nominal_m:
@@ -184,7 +185,13 @@ def reconstruct(
 
 
 def _bench(
-    views: Sequence[DepthView], box: Box, first_support: int, s: ReconstructSettings, steps: _Steps, share: float
+    views: Sequence[DepthView],
+    box: Box,
+    height_m: float,
+    first_support: int,
+    s: ReconstructSettings,
+    steps: _Steps,
+    share: float,
 ) -> Bench | None:
     fine = steps.run("fusion", 0.1 * share, lambda p: fuse(views, s.fusion, s.fusion.voxel_m, box, p))
     if fine.blocks == 0:
@@ -192,8 +199,10 @@ def _bench(
 
     def separate(progress: Progress) -> tuple[HeightMap, Ground, list[Segment]] | None:
         heights = height_map(fine.volume(), s.ground.min_weight)
-        ground = find_ground(heights, s.ground)
-        return None if ground is None else (heights, ground, segment(heights, ground, s.segmentation))
+        ground = find_ground(heights, s.ground, height_m)
+        if ground is None:
+            return None
+        return heights, ground, segment(heights, ground, s.segmentation, ceiling_m=float(box.high[2]))
 
     separated = steps.run("segmentation", 0.03 * share, separate)
     if separated is None:

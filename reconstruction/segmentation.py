@@ -27,16 +27,22 @@ from reconstruction.necks import lab_colors, split_necks
 from reconstruction.segments import Part, Segment, SegmentationSettings
 
 
-def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) -> list[Segment]:
-    """All objects on `ground`; what carries another stands before it."""
+def segment(
+    heights: HeightMap, ground: Ground, settings: SegmentationSettings, ceiling_m: float = np.inf
+) -> list[Segment]:
+    """All objects on `ground`; what carries another stands before it.
+
+    What reaches `ceiling_m`, where the space that was looked at ends, goes on above: the leg of a table.
+    """
     from scipy import ndimage
 
     rise = np.where(np.isfinite(heights.top_m), heights.top_m - ground.height_m, 0.0).astype(np.float32)
     # Bent, half-seen rims of a support are noisier than its middle.
     threshold = max(settings.min_height_m, 3.0 * ground.noise_m)
-    raised = (rise > threshold) & np.isfinite(heights.top_m)
+    seen = np.isfinite(heights.top_m)
+    raised = (rise > threshold) & seen
     raised = ndimage.binary_opening(raised, iterations=1) | (raised & (rise > 3 * threshold))
-    raised = with_thin_ends(raised, rise, ground, heights.cell_m, settings)
+    raised = with_thin_ends(raised, rise, seen, ground, heights.cell_m, settings)
     labels, _ = ndimage.label(raised, structure=np.ones((3, 3)))
     labels = joined_walls(labels, rise, heights.cell_m, settings)
     segments: list[Segment] = []
@@ -55,6 +61,8 @@ def segment(heights: HeightMap, ground: Ground, settings: SegmentationSettings) 
             continue
         floor = (ground.level[window] >= 0) | ((enclosed[window] > 0) & (enclosed[window] != label))
         if is_background(mask, heights.cell_m, floor, field[window], settings):
+            continue
+        if heights.top_m[window][mask].max() > ceiling_m - settings.headroom_m:
             continue
         pieces = [
             piece

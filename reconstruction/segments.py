@@ -90,6 +90,8 @@ class SegmentationSettings:
     """The same for a thing that stands beside the flat top rather than on it."""
     wall_gap_m: float = 0.03
     """Pieces of a thin wall are one thing across gaps up to this wide (m) if together they enclose something."""
+    headroom_m: float = 0.02
+    """Objects end at least this far (m) below where the space that was looked at ends."""
     inside_share: float = 0.55
     """Share of an object's footprint that must lie on the support: the rest may hang over its edge."""
 

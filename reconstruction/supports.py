@@ -307,14 +307,22 @@ def _turned(points: OrientedPoints, target_from_points: FloatArray) -> OrientedP
     return OrientedPoints(moved, points.normals @ rotation.T, points.weight)
 
 
-def support_boxes(placement: Placement, settings: SupportSettings) -> list[Box]:
-    """Boxes (scene frame) in which objects are looked for, the main support's first."""
+def _beside(first: HorizontalPatch, second: HorizontalPatch, settings: SupportSettings) -> bool:
+    """Whether the boxes over two patches have no column in common: two tables of one height."""
+    margin = 2.0 * settings.margin_m / CELL_M
+    low = np.maximum(first.cells.min(axis=0), second.cells.min(axis=0))
+    high = np.minimum(first.cells.max(axis=0), second.cells.max(axis=0))
+    return bool((low > high + 1 + margin).any())
+
+
+def support_boxes(placement: Placement, settings: SupportSettings) -> list[tuple[Box, float]]:
+    """Boxes (scene frame) in which objects are looked for, each with its support's height (m); the main one first."""
     if not placement.patches:
         return []
     main = placement.patches[0]
     chosen = [main]
     for patch in placement.patches[1:]:
-        apart = all(abs(patch.height_m - other.height_m) > 0.06 for other in chosen)
+        apart = all(abs(patch.height_m - other.height_m) > 0.06 or _beside(patch, other, settings) for other in chosen)
         looked_at = patch.attention / patch.area_m2 >= settings.min_attention_share * main.attention / main.area_m2
         if apart and looked_at and patch.area_m2 >= 2.0 * settings.min_area_m2:
             chosen.append(patch)
@@ -322,8 +330,9 @@ def support_boxes(placement: Placement, settings: SupportSettings) -> list[Box]:
     for patch in chosen[: settings.max_benches]:
         low = np.append(patch.cells.min(axis=0) * CELL_M - settings.margin_m, patch.height_m - 0.1)
         high = np.append((patch.cells.max(axis=0) + 1) * CELL_M + settings.margin_m, patch.height_m)
-        above = [other.height_m for other in chosen if other.height_m > patch.height_m + 0.06]
+        higher = [other for other in chosen if other.height_m > patch.height_m + 0.06]
+        above = [other.height_m for other in higher if not _beside(patch, other, settings)]
         # A shelf ends where the next board begins.
         high[2] += min([settings.headroom_m, *(height - patch.height_m - 0.03 for height in above)])
-        boxes.append(Box(low, high))
+        boxes.append((Box(low, high), patch.height_m))
     return boxes

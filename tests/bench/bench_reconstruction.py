@@ -66,7 +66,7 @@ def own_way(capture: Capture) -> float:
     moved = [view.moved(placement.scene_from_world) for view in views]
     settings = FusionSettings()
     fuse(moved, settings, settings.background_voxel_m, None)
-    for box in support_boxes(placement, SupportSettings()):
+    for box, _ in support_boxes(placement, SupportSettings()):
         fuse(moved, settings, settings.voxel_m, box)
     return time.perf_counter() - started
 

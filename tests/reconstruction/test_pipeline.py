@@ -135,3 +135,43 @@ def test_progress_can_stop_it() -> None:
 
     with pytest.raises(StopError):
         reconstruct(exact_capture(), QUICK, stop)
+
+
+def test_things_on_a_shelf_and_on_a_lower_table_are_found_and_the_leg_between_is_not() -> None:
+    lower = at(box(0.7, 0.6, 0.03), 0.0, 0.7, -0.33)  # a second table, 30 cm lower, with a post up to the shelf over it
+    shelf, post = at(box(0.7, 0.2, 0.02), 0.0, 0.95, 0.1), at(box(0.03, 0.03, 0.4), -0.3, 0.9, -0.3)
+    things = [
+        at(box(0.1, 0.06, 0.08), -0.12, 0.0),
+        at(cylinder(0.035, 0.1), 0.12, 0.6, -0.3),
+        at(box(0.06, 0.08, 0.07), 0.1, 0.95, 0.12),
+    ]
+    poses = []
+    for middle in (np.array([0.0, 0.0, 0.02]), np.array([0.0, 0.65, -0.25]), np.array([0.0, 0.95, 0.12])):
+        for pose in orbit(24, 0.6):
+            poses.append(pose.copy())
+            poses[-1][:3, 3] += middle
+    made = reconstruct(
+        capture_of(views_of([table(), lower, shelf, post, *things], poses), up=np.array([0, 0, 1.0])), QUICK
+    )
+    placed = sorted(
+        (round(float(item.scene_from_object[2, 3]), 2), round(float(np.ptp(item.visual.vertices[:, 2])), 2))
+        for item in made.scene.objects
+    )
+    to_scene = made.scene.scene_from_capture
+    expected = sorted(
+        (round(float((to_scene[:3, :3] @ middle + to_scene[:3, 3])[2]), 2), tall)
+        for middle, tall in (
+            (np.array([-0.12, 0.0, 0.04]), 0.08),
+            (np.array([0.12, 0.6, -0.25]), 0.1),
+            (np.array([0.1, 0.95, 0.155]), 0.07),
+        )
+    )
+    assert len(placed) == 3, placed
+    for found, true in zip(placed, expected, strict=True):
+        assert found == pytest.approx(true, abs=0.015)
+    supports = {support.name: support.polygon[:, 2].mean() for support in made.scene.supports}
+    for item in made.scene.objects:
+        low = float(
+            (item.visual.vertices @ item.scene_from_object[:3, :3].T)[:, 2].min() + item.scene_from_object[2, 3]
+        )
+        assert low == pytest.approx(supports[item.support], abs=0.006)

@@ -63,6 +63,18 @@ def test_walls_and_what_hangs_over_nothing_are_background() -> None:
     assert not found[0].mask[:20].any()
 
 
+def test_what_reaches_the_ceiling_of_the_space_is_the_leg_of_something_above() -> None:
+    top = np.random.default_rng(3).normal(0, 3e-4, (180, 150))
+    top[60:72, 60:72], top[100:110, 60:70] = 0.1, 0.37
+    origin = -0.5 * CELL * np.array(top.shape)
+    heights = HeightMap(origin, CELL, top.astype(np.float32), np.ones(top.shape, np.float32), None)
+    ground = find_ground(heights, GroundSettings())
+    assert ground is not None
+    assert len(segment(heights, ground, SETTINGS)) == 2
+    (found,) = segment(heights, ground, SETTINGS, ceiling_m=0.38)
+    assert found.top_m == pytest.approx(0.1, abs=0.002)
+
+
 def test_furniture_is_no_object() -> None:
     top = np.random.default_rng(1).normal(0, 3e-4, (220, 150))
     top[20:200, 60:80] = 0.1  # 72 cm long

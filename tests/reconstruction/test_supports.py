@@ -46,8 +46,9 @@ def test_the_floor_below_is_a_patch_but_no_bench() -> None:
     heights = [patch.height_m for patch in placement.patches]
     assert heights[0] == pytest.approx(0.0, abs=1e-3)
     assert any(height == pytest.approx(-0.70, abs=3e-3) for height in heights)
-    boxes = support_boxes(placement, SupportSettings())
+    boxes, at_m = zip(*support_boxes(placement, SupportSettings()), strict=True)
     assert len(boxes) == 1
+    assert at_m[0] == pytest.approx(0.0, abs=1e-3)
     assert (boxes[0].low[:2] < -0.3).all()
     assert (boxes[0].high[:2] > 0.25).all()
     assert boxes[0].low[2] < 0 < boxes[0].high[2]
@@ -56,12 +57,27 @@ def test_the_floor_below_is_a_patch_but_no_bench() -> None:
 def test_a_shelf_over_the_table_is_a_second_bench_and_ends_the_first() -> None:
     shelf = at(box(0.7, 0.3, 0.02), 0.0, 0.3, 0.25)
     views = views_of([table(), shelf], orbit(30, 0.9))
-    boxes = support_boxes(place_scene(views, np.array([0.0, 0, 1]), SupportSettings()), SupportSettings())
-    assert len(boxes) == 2
-    heights = sorted(b.low[2] + 0.1 for b in boxes)
+    found = support_boxes(place_scene(views, np.array([0.0, 0, 1]), SupportSettings()), SupportSettings())
+    assert len(found) == 2
+    boxes, heights = [box for box, _ in found], sorted(height for _, height in found)
     assert heights[1] - heights[0] == pytest.approx(0.27, abs=0.004)
     lower = min(boxes, key=lambda b: float(b.low[2]))
     assert lower.high[2] < heights[1]
+
+
+def test_two_tables_of_one_height_are_two_benches_and_one_table_is_one() -> None:
+    views = views_of([table(), at(table(), 1.3, 0.0)], [*orbit(20), *(moved(pose, 1.3) for pose in orbit(20))])
+    found = support_boxes(place_scene(views, np.array([0.0, 0, 1]), SupportSettings()), SupportSettings())
+    assert len(found) == 2
+    (first, one_m), (second, other_m) = found
+    assert one_m == pytest.approx(other_m, abs=0.003)
+    assert first.high[0] < second.low[0] or second.high[0] < first.low[0]
+
+
+def moved(pose: np.ndarray, x: float) -> np.ndarray:
+    result = pose.copy()
+    result[0, 3] += x
+    return result
 
 
 def test_a_bare_wall_has_no_support() -> None:
