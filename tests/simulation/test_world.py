@@ -191,3 +191,9 @@ def test_quaternions_and_poses_agree() -> None:
         half = np.radians(angle) / 2
         turned = pose_from_quaternion([3.0, 4.0, 0.0], [0, np.sin(half), 0, np.cos(half)])
         assert pose_change(np.eye(4), turned) == (pytest.approx(5.0), pytest.approx(angle, rel=1e-4))
+
+
+def test_nothing_native_is_heard_when_a_world_opens_and_closes() -> None:
+    code = "from simulation.world import World, WorldSettings\nwith World(WorldSettings(ground=True)) as w: w.step()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert (done.stdout, done.stderr) == ("", "")
