@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from reconstruction.fragments import continued_by, footprint_m2
-from reconstruction.heightmap import BoolGrid, FloatGrid
+from reconstruction.heightmap import BoolGrid, FloatGrid, largest_region
 from reconstruction.segments import SegmentationSettings
 
 
@@ -19,7 +19,7 @@ def split_colors(mask: BoolGrid, lab: FloatGrid, cell_m: float, settings: Segmen
     labels = _two_colors(mask, lab, settings)
     if labels is None:
         return [mask]
-    parts = [_main_region(mask & (labels == number)) for number in (0, 1)]
+    parts = [largest_region(mask & (labels == number)) for number in (0, 1)]
     if min(footprint_m2(part, cell_m) for part in parts) < settings.min_colored_area_m2:
         return [mask]
     scattered = mask.sum() - sum(part.sum() for part in parts)
@@ -61,17 +61,6 @@ def _two_colors(mask: BoolGrid, lab: FloatGrid, settings: SegmentationSettings) 
     known[inner] = np.where(second, 1.0, -1.0)
     # The rim, where colours of what lies behind are mixed in, takes the side of what it surrounds.
     return np.asarray(ndimage.gaussian_filter(known, 1.5) > 0)
-
-
-def _main_region(part: BoolGrid) -> BoolGrid:
-    from scipy import ndimage
-
-    labels, count = ndimage.label(part)
-    if count == 0:
-        return part
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == int(np.argmax(sizes)))
 
 
 def _solidity(part: BoolGrid) -> float:

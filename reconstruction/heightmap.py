@@ -160,7 +160,7 @@ def find_ground(heights: HeightMap, settings: GroundSettings, height_m: float = 
             break
         cells = left & (np.abs(top - start) < settings.band_m)
         if number > 0:
-            cells = _largest_region(cells)
+            cells = largest_region(cells)
         least_m2 = settings.min_main_area_m2 if number == 0 else settings.min_level_area_m2
         if np.count_nonzero(cells) * heights.cell_m**2 < least_m2:
             if number == 0:
@@ -181,7 +181,7 @@ def find_ground(heights: HeightMap, settings: GroundSettings, height_m: float = 
         if number == 0:
             noise = sigma
         else:
-            own = _largest_region(ndimage.binary_closing(own, iterations=2) & left)
+            own = largest_region(ndimage.binary_closing(own, iterations=2) & left)
         labels[own] = len(coefficients)
         coefficients.append(fit)
         left &= ~ndimage.binary_dilation(own, iterations=1)
@@ -208,7 +208,8 @@ def _dominant_height(values: npt.NDArray[np.float32]) -> float | None:
     return low + (int(np.argmax(smooth)) + 0.5) * step
 
 
-def _largest_region(mask: BoolGrid) -> BoolGrid:
+def largest_region(mask: BoolGrid) -> BoolGrid:
+    """The largest connected region of `mask` (cells that share a side)."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask)
