@@ -64,6 +64,11 @@ def _slope(values: FloatArray, step: FloatArray) -> FloatArray:
     return np.asarray(np.gradient(values, axis=0) / step) if len(values) > 1 else np.zeros_like(values)
 
 
+SHORT_FILM = 16
+"""Films of fewer frames have no B frames: in a film shorter than the encoder's reordering x265 leaves decoding times to
+chance, and the muxer refuses a third of them on a busy machine."""
+
+
 def video(recording: VirtualRecording, indices: list[int]) -> bytes:
     """HEVC in MP4, landscape as the sensor sees it, times on the 60 Hz grid."""
     import av
@@ -75,7 +80,10 @@ def video(recording: VirtualRecording, indices: list[int]) -> bytes:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, 60)
         # One pool thread: the same bytes on every machine.
-        stream.options = {"crf": "20", "preset": "veryfast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
+        tuned = "log-level=none:pools=1:frame-threads=1"
+        if len(indices) < SHORT_FILM:
+            tuned += ":bframes=0"
+        stream.options = {"crf": "20", "preset": "veryfast", "x265-params": tuned}
         start = recording.times_s[indices[0]] if indices else 0.0
         for index in indices:
             frame = av.VideoFrame.from_ndarray(recording.rgb(index), format="rgb24")

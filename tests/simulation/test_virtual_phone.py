@@ -264,6 +264,15 @@ def test_an_archive_is_the_same_bytes_each_time(name: str, recording: VirtualRec
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_films_of_a_frame_or_two_can_be_written_and_read(recording: VirtualRecording) -> None:
+    import av
+
+    for number in range(24):
+        count = 1 + number % 3
+        with av.open(io.BytesIO(stray.video(recording, list(range(count))))) as film:
+            assert len(list(film.decode(video=0))) == count
+
+
 def test_stray_video_is_one_frame_short_and_on_the_sixty_hertz_grid(
     recording: VirtualRecording, tmp_path: Path
 ) -> None:
