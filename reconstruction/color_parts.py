@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from reconstruction.fragments import continued_by, footprint_m2
-from reconstruction.heightmap import BoolGrid, FloatGrid, largest_region
+from reconstruction.heightmap import BoolGrid, FloatGrid, convex_outline, largest_region
 from reconstruction.segments import SegmentationSettings
 
 
@@ -64,15 +64,11 @@ def _two_colors(mask: BoolGrid, lab: FloatGrid, settings: SegmentationSettings) 
 
 
 def _solidity(part: BoolGrid) -> float:
-    """Share of its convex outline that a region with its holes fills; a crescent counts as what it is bent round."""
-    import cv2
+    """Share of its convex outline that a region with its holes fills."""
     from scipy import ndimage
 
     filled = ndimage.binary_fill_holes(part)
-    corners = cv2.convexHull(np.argwhere(filled).astype(np.float32))
-    # A row of N cells is N - 1 wide between their middles.
-    area = cv2.contourArea(corners) + 0.5 * cv2.arcLength(corners, True) + 1.0
-    return float(filled.sum() / max(area, 1.0))
+    return float(filled.sum() / max(convex_outline(filled).sum(), 1))
 
 
 def _beside(first: BoolGrid, second: BoolGrid) -> bool:

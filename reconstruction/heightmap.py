@@ -218,3 +218,14 @@ def largest_region(mask: BoolGrid) -> BoolGrid:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return np.asarray(labels == int(np.argmax(sizes)))
+
+
+def convex_outline(mask: BoolGrid) -> BoolGrid:
+    """All cells within the convex hull of the cells of `mask`."""
+    import cv2
+
+    filled = np.zeros(mask.shape, dtype=np.uint8)
+    cells = np.argwhere(mask).astype(np.int32)
+    if len(cells) >= 3:
+        cv2.fillConvexPoly(filled, cv2.convexHull(cells[:, ::-1].reshape(-1, 1, 2)), 1)
+    return filled.astype(bool)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reconstruction.heightmap import BoolGrid, FloatGrid
+from reconstruction.heightmap import BoolGrid, FloatGrid, convex_outline
 from reconstruction.necks import split_necks
 from reconstruction.segments import Part, SegmentationSettings
 
@@ -83,17 +83,15 @@ def _carrier(
     shares[0] = 0
     shares[int(np.bincount(labels[found.ledge]).argmax())] = 1
     body = shares[labels] > 0.4
-    return rest, body, _convex_hull(flat & body)
+    return rest, body, convex_outline(flat & body)
 
 
 def _grown_from(upper: BoolGrid, mask: BoolGrid, lab: FloatGrid | None, settings: SegmentationSettings) -> bool:
     """Whether `upper` is the raised part of one thing rather than another thing on or beside the rest of `mask`."""
     from scipy import ndimage
 
-    if lab is None:
-        return False
-    ring = ndimage.binary_dilation(upper, iterations=2) & ~upper
-    if (ring & ~mask).sum() < settings.flush_share * ring.sum() or mask.sum() < 0.8 * _convex_hull(mask).sum():
+    # Where the colour is the same the form may be less simple than where it is not.
+    if lab is None or not _flush(upper, mask, 0.8, settings):
         return False
     around = ndimage.binary_dilation(upper, iterations=8) & mask & ~ndimage.binary_dilation(upper, iterations=2)
     inner = upper & ndimage.binary_erosion(upper, iterations=1)
@@ -101,6 +99,15 @@ def _grown_from(upper: BoolGrid, mask: BoolGrid, lab: FloatGrid | None, settings
     if min(len(side) for side in sides) < 8:
         return False
     return float(np.linalg.norm(np.median(sides[0], axis=0) - np.median(sides[1], axis=0))) < settings.same_color
+
+
+def _flush(upper: BoolGrid, mask: BoolGrid, least_convex: float, settings: SegmentationSettings) -> bool:
+    """Whether `upper` ends where `mask` does, and `mask` fills at least `least_convex` of its convex outline."""
+    from scipy import ndimage
+
+    ring = ndimage.binary_dilation(upper, iterations=2) & ~upper
+    ends = (ring & ~mask).sum() >= settings.flush_share * ring.sum()
+    return bool(ends and mask.sum() >= least_convex * convex_outline(mask).sum())
 
 
 def _stood_on_edge(
@@ -111,10 +118,8 @@ def _stood_on_edge(
     `above` ``(X, Y)`` holds heights over the flat top (m).
     """
     import cv2
-    from scipy import ndimage
 
-    ring = ndimage.binary_dilation(upper, iterations=2) & ~upper
-    if (ring & ~mask).sum() < settings.flush_share * ring.sum() or mask.sum() < 0.86 * _convex_hull(mask).sum():
+    if not _flush(upper, mask, 0.86, settings):
         return False
     height_m = float(above[upper].max())
     # The lower half is widened by the smeared foot of its flank.
@@ -165,15 +170,6 @@ def _with_leftovers(uppers: list[BoolGrid], stacked: list[bool], left: BoolGrid)
         if max(touching, default=0) > 0:
             result[int(np.argmax(touching))] |= piece
     return result
-
-
-def _convex_hull(mask: BoolGrid) -> BoolGrid:
-    import cv2
-
-    cells = np.argwhere(mask).astype(np.int32)
-    filled = np.zeros(mask.shape, dtype=np.uint8)
-    cv2.fillConvexPoly(filled, cv2.convexHull(cells[:, ::-1].reshape(-1, 1, 2)), 1)
-    return filled.astype(bool)
 
 
 @dataclass(frozen=True)
@@ -261,7 +257,7 @@ def _leaning_contents(
         beside = float(np.percentile(rise[leaning], 75)) if leaning.any() else floor
         hill = rise[deep].max() > min(beside, rim) + 0.5 * step
         # Something that lies along the outside of a vessel puts the rim there inside the outline: an arc, no hill.
-        compact = piece.sum() > 0.6 * _convex_hull(piece).sum()
+        compact = piece.sum() > 0.6 * convex_outline(piece).sum()
         radius = cell_m * float(ndimage.distance_transform_edt(np.pad(piece, 1)).max())
         if compact and hill and radius >= settings.min_part_radius_m:
             content |= piece
@@ -290,7 +286,7 @@ def find_ledge(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segment
         if ledge.sum() * cell_m**2 < settings.min_ledge_area_m2 or not _level(ledge, rise, cell_m):
             continue
         high = ndimage.binary_dilation(_above(mask, rise, height, settings), iterations=3)
-        bare = rise[_convex_hull(ledge) & mask & ~high]
+        bare = rise[convex_outline(ledge) & mask & ~high]
         crest = max(height, float(np.percentile(bare, 90))) if bare.size else height
         raised = _rising_parts(mask, ledge, rise, height, cell_m, settings)
         if raised:
@@ -342,7 +338,7 @@ def _rising_parts(
 
     high = _above(mask, rise, height, settings)
     labels, count = ndimage.label(high)
-    outline = _convex_hull(ledge)
+    outline = convex_outline(ledge)
     result = []
     for label in range(1, count + 1):
         part = labels == label
@@ -359,7 +355,7 @@ def _rising_parts(
         if radius < settings.min_part_radius_m * (0.7 if beside else 1.0):
             continue
         # The rim of a plate, a bowl or an open box bends round its own flat bottom: that is one thing.
-        own_hull = _convex_hull(filled)
+        own_hull = convex_outline(filled)
         bent = beside and filled.sum() < 0.65 * own_hull.sum()
         if bent or (ledge & filled).sum() > 0.5 * ledge.sum() or (ledge & own_hull).sum() > 0.6 * ledge.sum():
             continue
@@ -391,7 +387,7 @@ def split_grooves(mask: BoolGrid, rise: FloatGrid, cell_m: float, settings: Segm
     parts = [mask & (owner == label) for label in large]
     # The pieces of a tray's rim and what stands in the tray lie round each other, not side by side.
     for number, part in enumerate(parts):
-        hull = _convex_hull(part)
+        hull = convex_outline(part)
         if any((hull & other).sum() > 0.3 * other.sum() for other in parts[:number] + parts[number + 1 :]):
             return [mask]
     return parts

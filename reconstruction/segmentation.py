@@ -21,7 +21,7 @@ import numpy as np
 
 from reconstruction.color_parts import split_colors
 from reconstruction.fragments import joined_walls, with_joined_walls, with_thin_ends, without_splinters
-from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, HeightMap, IntGrid
+from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, HeightMap, IntGrid, convex_outline
 from reconstruction.ledges import split, split_grooves
 from reconstruction.necks import lab_colors, split_necks
 from reconstruction.segments import Part, Segment, SegmentationSettings
@@ -120,15 +120,8 @@ def _nested(segments: list[Segment], rise: FloatGrid, cell_m: float) -> list[Seg
 
 def support_field(ground: Ground) -> BoolGrid:
     """Cells that lie on a support, seen or hidden under things: the convex hull of each level's main region."""
-    import cv2
-
-    field = np.zeros(ground.level.shape, dtype=np.uint8)
-    for level in range(len(ground.coefficients)):
-        cells = np.argwhere(ground.level == level).astype(np.int32)
-        if len(cells) >= 3:
-            hull = cv2.convexHull(cells[:, ::-1].reshape(-1, 1, 2))
-            cv2.fillConvexPoly(field, hull, 1)
-    return field.astype(bool)
+    levels = [convex_outline(ground.level == level) for level in range(len(ground.coefficients))]
+    return np.asarray(np.logical_or.reduce(levels))
 
 
 def is_background(

@@ -45,18 +45,20 @@ class SegmentationSettings:
     """… or than this where they differ in colour by more than `other_color` …"""
     hollow_neck_ratio: float = 0.72
     """… or than this where both are hollow: one thing rarely has two wide holes …"""
-    min_neck_area_m2: float = 8e-4
-    """Smallest footprint (m²) of a thing that a neck parts from another: less is a spout or a handle."""
-    min_colored_area_m2: float = 1.2e-3
-    """Smallest footprint (m²) of a thing that only colour parts from another: less is a lid or a label."""
-    simpler_by: float = 0.06
-    """What only colour parts is two things if they fill their convex outlines by so much more than both together."""
     same_neck_ratio: float = 0.6
     """… or than this where they differ by less than `same_color`; a long neck (a bar) then joins them anyhow."""
     same_color: float = 10.0
     """Parts whose mean colours are nearer than this (CIE L*a*b*, lightness halved) may be one thing …"""
     other_color: float = 24.0
     """… and parts farther apart than this are two."""
+    bar_length: float = 2.0
+    """A neck this many times longer than where two things touch is a bar between two ends of one thing."""
+    min_neck_area_m2: float = 8e-4
+    """Smallest footprint (m²) of a thing that a neck parts from another: less is a spout or a handle."""
+    min_colored_area_m2: float = 1.2e-3
+    """Smallest footprint (m²) of a thing that only colour parts from another: less is a lid or a label."""
+    simpler_by: float = 0.06
+    """What only colour parts is two things if they fill their convex outlines by so much more than both together."""
     least_floor_m: float = 0.007
     """Thickness (m) believed of the bottom of a vessel that is hidden under what lies in it."""
     moat_share: float = 0.35
@@ -69,8 +71,6 @@ class SegmentationSettings:
     slender_share: float = 0.7
     """So is a plate of whatever colour that is flush like that, spans the top and is thinner than this share of its
     height over it: it could hardly stand there by itself."""
-    bar_length: float = 2.0
-    """A neck this many times longer than where two things touch is a bar between two ends of one thing."""
     border_m: float = 0.024
     """Cells this near (m) to the border of two things that touch may change owner …"""
     border_ratio: float = 0.6
