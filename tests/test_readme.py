@@ -154,3 +154,10 @@ def test_the_bundled_sample_can_be_made_again(tmp_path: Path) -> None:
     made = (tmp_path / "resources" / "sample_scan.zip").stat().st_size
     assert made == pytest.approx((ROOT / "resources" / "sample_scan.zip").stat().st_size, rel=0.02)
     assert made < 8_000_000
+
+
+def test_every_script_that_make_bench_runs_does_something() -> None:
+    scripts = sorted((ROOT / "tests" / "bench").glob("*.py"))
+    assert scripts
+    for script in scripts:
+        assert 'if __name__ == "__main__":' in script.read_text(encoding="utf-8"), script.name

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from reconstruction.keyframes import select_keyframes
 from reconstruction.poses import refine_poses
@@ -58,17 +57,16 @@ def measure(name: str, seed: int, frames: int) -> tuple[str, float, float]:
     return line, before, after
 
 
-@pytest.mark.bench
-@pytest.mark.parametrize("name", CASES)
-def test_refinement_gains(name: str) -> None:
-    line, before, after = measure(name, 1, 60)
-    sys.stdout.write(line + "\n")
-    assert after < max(2.5, 0.6 * before)
+def main(frames: int) -> int:
+    """Print a line a scan; 1 where refinement leaves more than 2.5 mm and 60 % of the drift."""
+    worse = False
+    for case in CASES:
+        for seed in (1, 2):
+            line, before, after = measure(case, seed, frames)
+            print(line, flush=True)
+            worse |= after > max(2.5, 0.6 * before)
+    return int(worse)
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    for case in CASES:
-        for number in (1, 2):
-            sys.stdout.write(measure(case, number, count)[0] + "\n")
-            sys.stdout.flush()
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100))
