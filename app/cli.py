@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "Show what a scan holds and what it lacks.",
     "reconstruct": "Turn phone scans into physics scenes, one project folder a scan.",
     "simulate": "Open a project's scene in PyBullet, check it, or film it.",
+    "cousins": "Make a project's scene into thousands of digital cousins, or write one of them as a scene.",
     "export-scene": "Write a project's scene for another tool.",
     "report": "Write a project's report.html anew.",
     "virtual-scan": "Make a scan without a phone: a virtual phone walks round a made-up desk.",

@@ -37,6 +37,7 @@ VERSION = 1
 
 HULL_MARGIN_M = 0.001
 """PyBullet rests convex meshes this far outside their faces, on every side (URDF importer's default margin)."""
+SUPPORT_FRICTION = 0.8
 ROLLING_FRICTION_M = 0.001
 SPINNING_FRICTION_M = 0.001
 """Torsional friction of the contact patch, in metres: a real can or fruit comes to rest, a bare Coulomb one never does.
@@ -214,7 +215,7 @@ def save_support(support: Support, folder: Path) -> dict[str, Any]:
     slab = support_slab(support, HULL_MARGIN_M)
     write_obj(folder / f"{relative}.obj", slab)
     mesh = f"{support.name}.obj"
-    text = urdf_text(support.name, mesh, [mesh], 0.0, np.zeros(3), np.zeros((3, 3)), 0.8)
+    text = urdf_text(support.name, mesh, [mesh], 0.0, np.zeros(3), np.zeros((3, 3)), SUPPORT_FRICTION)
     (folder / f"{relative}.urdf").write_text(text, encoding="utf-8")
     return {
         "name": support.name,

@@ -18,6 +18,8 @@ from reconstruction.mesh import Mesh
 FloatArray = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 NO_HIT = np.uint32(0xFFFFFFFF)
+NOTHING = 0.6
+"""Linear grey where there is nothing to see."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class RayScene:
         distance, faces, bary = self.cast(rays)
         shade = self._shade(rays, distance, faces, bary, light)
         linear = self.albedo(faces, bary) * shade[..., None]
-        linear[faces == NO_HIT] = 0.6
+        linear[faces == NO_HIT] = NOTHING
         v, u = np.nonzero(_edges(distance, self.faces_to_meshes(faces)))
         if len(v):
             linear[v, u] = self._supersampled(intrinsics, world_from_camera, u, v, shade[v, u])
@@ -167,7 +169,9 @@ class RayScene:
         total = np.zeros((len(u), 3), dtype=np.float32)
         for du, dv in ((-0.375, -0.125), (0.125, -0.375), (0.375, 0.125), (-0.125, 0.375)):
             _, faces, bary = self.cast(rays_through(u + du, v + dv, intrinsics, world_from_camera))
-            total += self.albedo(faces, bary) * shade[:, None]
+            sample = self.albedo(faces, bary) * shade[:, None]
+            sample[faces == NO_HIT] = NOTHING
+            total += sample
         return total / np.float32(4)
 
     def _shade(

@@ -11,7 +11,8 @@ import ctypes
 import json
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.errors import InputError
-from reconstruction.scene import FORMAT, VERSION, inside
+from reconstruction.mesh import Mesh
+from reconstruction.scene import (
+    FORMAT,
+    ROLLING_FRICTION_M,
+    SPINNING_FRICTION_M,
+    SUPPORT_FRICTION,
+    VERSION,
+    SceneObject,
+    inside,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -162,6 +172,7 @@ class World:
         self._bodies: dict[str, int] = {}
         self._fixed: set[str] = set()
         self._grabs: dict[str, int] = {}
+        self._unseen = -1
         with quiet_stdout(), quiet_stdout(2):  # on stderr it says when it was built
             import pybullet
             import pybullet_data
@@ -262,6 +273,71 @@ class World:
         if fixed:
             self._fixed.add(name)
 
+    def add_shape(self, parts: Sequence[Mesh]) -> int:
+        """Convex parts as one shape for `add_solid`, shared by any number of bodies of this world.
+
+        PyBullet makes a convex hull of every group of an OBJ file, with the margin that it gives to those of a URDF.
+        """
+        with tempfile.TemporaryDirectory(prefix="pocketworld-shape-") as folder:
+            path = Path(folder) / "parts.obj"
+            path.write_text("".join(_groups(parts)), encoding="ascii")
+            return int(self._load("createCollisionShape", self._p.GEOM_MESH, fileName=str(path)))
+
+    def add_fixed(self, name: str, part: Mesh, friction: float = SUPPORT_FRICTION) -> None:
+        """Add a convex mesh that stays where it is, scene frame."""
+        if self._unseen < 0:
+            self._unseen = int(self._call("createVisualShape", self._p.GEOM_SPHERE, radius=1e-6))
+        body = self._call(
+            "createMultiBody",
+            baseMass=0.0,
+            baseCollisionShapeIndex=self.add_shape([part]),
+            baseVisualShapeIndex=self._unseen,
+        )
+        self._call(
+            "changeDynamics",
+            body,
+            -1,
+            lateralFriction=friction,
+            rollingFriction=ROLLING_FRICTION_M,
+            spinningFriction=SPINNING_FRICTION_M,
+            restitution=0.0,
+        )
+        self._bodies[name] = int(body)
+        self._fixed.add(name)
+
+    def add_solid(self, name: str, shape: int, item: SceneObject) -> None:
+        """Add an object whose parts are the `shape` of `add_shape`, as its URDF would be loaded, without reading files.
+
+        Raises:
+            InputError: the name is taken.
+        """
+        if name in self._bodies:
+            raise InputError(f"Two bodies are named {name!r}.", remedy="Give each its own name.", code="bad_scene")
+        if self._unseen < 0:  # without a visual shape PyBullet would look for the parts' file
+            self._unseen = int(self._call("createVisualShape", self._p.GEOM_SPHERE, radius=1e-6))
+        moments, axes = np.linalg.eigh(item.inertia)
+        axes[:, 2] *= np.sign(np.linalg.det(axes))
+        body = self._call(
+            "createMultiBody",
+            baseMass=item.mass_kg,
+            baseCollisionShapeIndex=shape,
+            baseVisualShapeIndex=self._unseen,
+            baseInertialFramePosition=item.center_of_mass.tolist(),
+            baseInertialFrameOrientation=quaternion_from_pose(axes).tolist(),
+        )
+        self._call(
+            "changeDynamics",
+            body,
+            -1,
+            lateralFriction=item.friction,
+            rollingFriction=ROLLING_FRICTION_M,
+            spinningFriction=SPINNING_FRICTION_M,
+            restitution=item.restitution,
+            localInertiaDiagonal=moments.tolist(),
+        )
+        self._bodies[name] = int(body)
+        self.set_pose(name, item.scene_from_object)
+
     def remove(self, name: str) -> None:
         """Take a body out of the world."""
         body = self._body(name)
@@ -297,6 +373,12 @@ class World:
         """Linear (m/s, of the centre of mass) and angular (rad/s) velocity, each ``(3,)``, scene frame."""
         linear, angular = self._call("getBaseVelocity", self._body(name))
         return np.array(linear), np.array(angular)
+
+    def tilt(self, degrees: float, azimuth_deg: float = 0.0) -> None:
+        """Lean gravity, as if all that is level leaned down towards an azimuth (about z, 0 = +x)."""
+        lean, turn = np.radians([degrees, azimuth_deg])
+        down = np.array([np.sin(lean) * np.cos(turn), np.sin(lean) * np.sin(turn), -np.cos(lean)])
+        self._call("setGravity", *(self.settings.gravity_m_s2 * down).tolist())
 
     def set_damping(self, name: str, linear: float, angular: float) -> None:
         """Share of the velocity lost a second, 0 … 1 (PyBullet's default is 0.04)."""
@@ -410,3 +492,14 @@ class World:
 def _contact(row: tuple[Any, ...], known: dict[int, str]) -> Contact:
     names = (known.get(row[1], ""), known.get(row[2], ""))
     return Contact(names, np.array(row[6]), np.array(row[7]), float(row[8]), float(row[9]))
+
+
+def _groups(parts: Sequence[Mesh]) -> Iterator[str]:
+    first = 1
+    for number, part in enumerate(parts):
+        yield f"o part_{number}\n"
+        for x, y, z in part.vertices.tolist():
+            yield f"v {x:.9f} {y:.9f} {z:.9f}\n"
+        for a, b, c in (part.faces + first).tolist():
+            yield f"f {a} {b} {c}\n"
+        first += len(part.vertices)
