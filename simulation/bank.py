@@ -187,7 +187,7 @@ def _near(first: FloatArray, second: FloatArray) -> bool:
 def _tried(job: tuple[Any, ...]) -> Any:
     kind, wardrobe, what = job
     lean = VARIATIONS["support"].ranges["tilt_deg"].high * wardrobe.strengths["support"]
-    with Rig(tilts_deg=(lean, lean / 3) if lean else ()) as rig:
+    with Rig(wardrobe.scene.supports[0], tilts_deg=(lean, lean / 3) if lean else ()) as rig:
         if kind == "alone":
             ups = sides(wardrobe.sources()[what])
             count = wardrobe.forms_of(what)

@@ -18,7 +18,6 @@ from simulation.forms import in_scene, outline
 from simulation.world import World, pose_change
 
 FloatArray = npt.NDArray[np.float64]
-_SQUARE = 5.0 * np.array([[-1.0, -1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]])
 LOW_M = 0.012
 """Parts that begin this far above the lowest point play no part in how a thing stands."""
 
@@ -94,16 +93,29 @@ class Stance:
 
 
 class Rig:
-    """A level floor in physics on which stances are tried; use it as a context manager."""
+    """A support in physics on which stances are tried; use it as a context manager."""
 
-    def __init__(self, settings: StanceSettings = StanceSettings(), tilts_deg: Sequence[float] = ()) -> None:  # noqa: B008
-        """Start a floor; stances are also tried leaning so that they hold at each of `tilts_deg`, the largest first."""
+    def __init__(
+        self,
+        support: Support,
+        settings: StanceSettings = StanceSettings(),  # noqa: B008 - frozen
+        tilts_deg: Sequence[float] = (),
+    ) -> None:
+        """Start a world with `support` alone; stances are tried so that they hold at each of `tilts_deg`.
+
+        It is the scene's own support, not just any floor: how PyBullet finds the points of contact depends on the whole
+        shape of both bodies.
+        """
         self.settings = settings
         self.tilts_deg = (*sorted((settings.margin * tilt for tilt in tilts_deg), reverse=True), 0.0)
         self._world = World()
-        # The same shape as a support has: on PyBullet's own plane things come to rest a little differently.
-        slab = support_slab(Support("floor", np.array([0.0, 0.0, 1.0, 0.0]), _SQUARE), HULL_MARGIN_M)
-        self._world.add_fixed("floor", slab)
+        self._world.add_fixed("floor", support_slab(support, HULL_MARGIN_M))
+        corners = support.polygon[:, :2]
+        self._middle = np.append((corners.min(axis=0) + corners.max(axis=0)) / 2, support.polygon[:, 2].mean())
+        turn = 2.4 * np.arange(settings.stack_copies)  # the golden angle: any number of them is spread evenly
+        out = 0.6 * np.sqrt((np.arange(settings.stack_copies) + 0.5) / settings.stack_copies)
+        half = np.ptp(corners, axis=0) / 2
+        self._spots = np.round(out[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1) * half, 4)
 
     def __enter__(self) -> Rig:
         return self
@@ -125,12 +137,13 @@ class Rig:
         ]
         shapes = [world.add_shape(_low_parts(item) if len(items) == 1 else item.convex_parts) for item in items]
         try:
+            slippery = [replace(item, scene_from_object=self._on_support(item.scene_from_object)) for item in slippery]
             for item, shape in zip(slippery, shapes, strict=True):
                 world.add_solid(item.name, shape, item)
-            rested = self._at_rest(items)
+            rested = self._at_rest(slippery)
             if rested is None:
                 return None
-            posed = [replace(item, scene_from_object=rested[item.name]) for item in slippery]
+            posed = [replace(item, scene_from_object=self._on_support(rested[item.name], -1.0)) for item in slippery]
             tilt_deg = self._holds(posed, shapes)
         finally:
             world.tilt(0.0)
@@ -147,6 +160,12 @@ class Rig:
         )
         corners = np.round(outline(points[:, :2] + shift[:2, 3]), 6)
         return Stance(members, corners, round(float(points[:, 2].max()), 6), tilt_deg)
+
+    def _on_support(self, pose: FloatArray, sign: float = 1.0) -> FloatArray:
+        """A pose over z = 0 as one over the middle of the support, or back."""
+        moved = pose.copy()
+        moved[:3, 3] += sign * self._middle
+        return moved
 
     def _at_rest(self, items: Sequence[SceneObject]) -> dict[str, FloatArray] | None:
         world, s = self._world, self.settings
@@ -170,19 +189,20 @@ class Rig:
         it rocks and creeps, and downhill is another direction for each.
         """
         world, s = self._world, self.settings
-        wide = float(np.ptp(np.vstack([in_scene(item) for item in posed])[:, :2], axis=0).max())
         for name in world.names:
             world.remove(name)
         start: dict[str, FloatArray] = {}
         copies = s.copies if len(posed) == 1 else s.stack_copies
         for copy in range(copies):
             frame = _turned(2.0 * np.pi * copy / copies + 0.35)
-            frame[:2, 3] = (copy - (copies - 1) / 2) * (1.6 * wide + 0.05), 0.0
+            frame[:3, 3] = self._middle
+            frame[:2, 3] += self._spots[copy]
             for number, (item, shape) in enumerate(zip(posed, shapes, strict=True)):
                 name, mass = f"{item.name} {copy}", s.mass[(copy + number) % len(s.mass)]
                 start[name] = frame @ _centered(posed[0], item.scene_from_object)
                 heavier = replace(item, mass_kg=item.mass_kg * mass, inertia=item.inertia * mass)
                 world.add_solid(name, shape, replace(heavier, name=name, scene_from_object=start[name]))
+                world.set_layer(name, copy)
         for tilt_deg in self.tilts_deg:
             for name, pose in start.items():
                 world.set_pose(name, pose)

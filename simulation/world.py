@@ -338,6 +338,12 @@ class World:
         self._bodies[name] = int(body)
         self.set_pose(name, item.scene_from_object)
 
+    def set_layer(self, name: str, layer: int) -> None:
+        """Let a body meet only what is fixed and what is in the same layer, 0 … 13."""
+        self._call("setCollisionFilterGroupMask", self._body(name), -1, 2 << layer, (2 << layer) | 1)
+        for fixed in self.fixed_names:
+            self._call("setCollisionFilterGroupMask", self._body(fixed), -1, 1, -1)
+
     def remove(self, name: str) -> None:
         """Take a body out of the world."""
         body = self._body(name)

@@ -1,7 +1,7 @@
 """Cousins a second, how many of them an independent world finds at rest, and the memory that they take.
 
-Run with ``python tests/bench/bench_cousins.py [count] [checked]``. The baseline is PyBullet stepping the same six things:
-a cousin could be tried in physics for so many steps in the time that one takes here.
+Run with ``python tests/bench/bench_cousins.py [count] [checked]``. The baseline is PyBullet stepping the same six
+things: a cousin could be tried in physics for so many steps in the time that one takes here.
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ def main() -> None:
         drawing = timings["drawing cousins"]
         largest = max(len(cousin.to_json().encode()) for cousin in recipes(project))
         once = timings["trying how things stand"]
-        print(
-            f"{count} cousins of six things on {jobs} processes: {made.seconds:.1f} s, {count / made.seconds:.0f} a second;"
-        )
+        in_all = count / made.seconds
+        print(f"{count} cousins of six things, {jobs} processes: {made.seconds:.1f} s, {in_all:.0f} a second")
         print(f"  {once:.1f} s of it once, then {count / drawing:.0f} a second; largest recipe {largest} B")
         print(
             f"PyBullet steps this scene {rate:.0f} times a second: {jobs * rate * drawing / count:.1f} steps a cousin"
