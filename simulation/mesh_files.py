@@ -221,6 +221,8 @@ def _filled(vertices: FloatArray, faces: FaceArray) -> tuple[FloatArray, FaceArr
         return vertices, faces, 0.0
     vertices = np.vstack([vertices, *added])
     fan = np.array(fans, dtype=np.int64)
-    a, b, c = (vertices[fan[:, corner]] for corner in range(3))
-    area = 0.5 * float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum())
+    corners = vertices[fan]
+    area = 0.5 * float(
+        np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
+    )
     return vertices, np.vstack([faces, fan]), area

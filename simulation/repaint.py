@@ -28,9 +28,10 @@ def simplified(mesh: Mesh, max_faces: int) -> Mesh:
         mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=max_faces, agg=3
     )
     found = Mesh(vertices.astype(np.float64), faces.astype(np.int64))
-    simple = solid_of(found.vertices, found.faces)
-    if simple is not None and abs(simple.volume() / solid.volume() - 1.0) < MOST_BENT_SHARE:
+    light = solid_of(found.vertices, found.faces)
+    if light is not None and abs(light.volume() / solid.volume() - 1.0) < MOST_BENT_SHARE:
         return found
+    simple = solid
     for tolerance in (1e-4, 2e-4, 5e-4, 1e-3, 2e-3):
         simple = solid.simplify(tolerance)
         if simple.num_tri() <= max_faces:

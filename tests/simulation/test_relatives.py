@@ -97,24 +97,16 @@ def test_a_vessel_stays_open(name: str) -> None:
 
 
 def test_a_bundled_thing_can_be_made_again_bit_for_bit(tmp_path: Path) -> None:
-    mine = made_thing("cup", SEEDS[0], "cup_1")
-    Scene(scene_from_capture=np.eye(4), objects=(mine,)).save(tmp_path)
+    for place in ("first", "second"):
+        thing = made_thing("cup", SEEDS[0], "cup_1")
+        Scene(scene_from_capture=np.eye(4), objects=(thing,)).save(tmp_path / place)
+    files = sorted((tmp_path / "first" / "objects" / "cup_1").iterdir())
+    assert len(files) > 4
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "second" / "objects" / "cup_1" / file.name).read_bytes()
     with zipfile.ZipFile(ROOT / "resources" / "relatives.zip") as archive:
         assert sorted(archive.namelist()) == archive.namelist()
         assert {info.date_time for info in archive.infolist()} == {(2026, 1, 1, 12, 0, 0)}
-        for file in sorted((tmp_path / "objects" / "cup_1").iterdir()):
-            stored = archive.read(f"objects/cup_1/{file.name}")
-            if file.suffix == ".obj":  # other processors round the last digit otherwise
-                assert abs(len(stored) - file.stat().st_size) < 0.05 * len(stored)
-            assert again_is_same(file)
-
-
-def again_is_same(file: Path) -> bool:
-    """Whether the file is, byte for byte, what a second making writes."""
-    folder = file.parents[2] / "again"
-    if not folder.exists():
-        Scene(scene_from_capture=np.eye(4), objects=(made_thing("cup", SEEDS[0], "cup_1"),)).save(folder)
-    return (folder / "objects" / "cup_1" / file.name).read_bytes() == file.read_bytes()
 
 
 # --- like goes with like ---------------------------------------------------------------------------------------------
