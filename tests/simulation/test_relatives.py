@@ -113,11 +113,11 @@ def test_a_bundled_thing_can_be_made_again_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_nearest_relative_is_of_the_same_kind() -> None:
-    """Five unseen seeds of every kind; the table is what `pytest -s` shows."""
+    """Five seeds of every kind on which no threshold was chosen; the table is what `pytest -s` shows."""
     right, asked, strangers, table = 0, 0, 0, []
     for kind in KINDS:
         got: Counter[str] = Counter()
-        for seed in range(301, 306):
+        for seed in range(401, 406):
             found = relatives_of(shape_of(kind, seed), procedural())
             got[kind_of(found[0]) if found else "nothing"] += 1
             strangers += sum(not akin(kind, kind_of(item)) for item in found)
