@@ -19,6 +19,11 @@ from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NEEDS_A_DISPLAY = "pocketworld simulate worlds/desk"
+MAKERS = {
+    "python -m simulation.virtual_phone --sample resources/sample_scan.zip": 8_000_000,
+    "python -m simulation.relatives resources/relatives.zip": 3_000_000,
+}
+"""Commands that make a bundled file again, and how many bytes it may have."""
 TARGETS = ("demo", "test", "lint", "bench")
 
 
@@ -37,8 +42,7 @@ def walk() -> list[str]:
 
 def test_first_commands_and_every_command_is_covered_here() -> None:
     assert commands()[:2] == ["make demo", "make test"]
-    sample = "python -m simulation.virtual_phone --sample resources/sample_scan.zip"
-    known = {*(f"make {target}" for target in TARGETS), *walk(), sample, "source .venv/bin/activate"}
+    known = {*(f"make {target}" for target in TARGETS), *walk(), *MAKERS, "source .venv/bin/activate"}
     assert set(commands()) == known
 
 
@@ -146,14 +150,14 @@ def test_the_walk_and_the_python_example(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_bundled_sample_can_be_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", MAKERS)
+def test_a_bundled_file_can_be_made_again(line: str, tmp_path: Path) -> None:
     (tmp_path / "resources").mkdir()
-    (line,) = [line for line in commands() if line.startswith("python ")]
     done = run(line, tmp_path)
     assert done.returncode == 0, done.stderr
-    made = (tmp_path / "resources" / "sample_scan.zip").stat().st_size
-    assert made == pytest.approx((ROOT / "resources" / "sample_scan.zip").stat().st_size, rel=0.02)
-    assert made < 8_000_000
+    made = (tmp_path / line.split()[-1]).stat().st_size
+    assert made == pytest.approx((ROOT / line.split()[-1]).stat().st_size, rel=0.02)
+    assert made < MAKERS[line]
 
 
 def test_every_script_that_make_bench_runs_does_something() -> None:
