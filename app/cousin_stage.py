@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     from reconstruction.scene import SceneObject
 
 PACKAGES = Path(__file__).resolve().parent.parent
-SOURCES = ("variations", "forms", "stances", "bank", "layout", "cousins", "cousin_pictures", "relatives", "world")
+SOURCES = (
+    "variations",
+    "forms",
+    "stances",
+    "bank",
+    "layout",
+    "cousins",
+    "cousin_pictures",
+    "relatives",
+    "kinship",
+    "world",
+)
 RECIPES = "recipes.jsonl"
 SHEET = "contact_sheet.jpg"
 SHEET_PICTURES = 12
@@ -113,7 +124,8 @@ def make_cousins(
 def _key(folder: Path, settings: CousinSettings) -> StageKey:
     inputs = {"scene": content_hash(folder / "scene.json")}
     inputs.update({f"swap_from {path}": content_hash(path) for path in settings.swap_from})
-    code = code_hash(*(PACKAGES / "simulation" / f"{name}.py" for name in SOURCES))
+    modules = (PACKAGES / "simulation" / f"{name}.py" for name in SOURCES)
+    code = code_hash(*modules, PACKAGES / "resources" / "relatives.zip")
     return StageKey(as_settings_json(settings), inputs, code)
 
 

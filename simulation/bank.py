@@ -25,7 +25,7 @@ from simulation.variations import VARIATIONS, unit
 FloatArray = npt.NDArray[np.float64]
 FORMS = 16
 """Forms of each object of the scene."""
-RELATIVE_FORMS = 3
+RELATIVE_FORMS = 2
 """Forms of each relative that may take an object's place."""
 ALL_SIDES = 4
 """Every so many forms an object is also put on its other sides."""
@@ -58,9 +58,8 @@ class Wardrobe:
 
     Attributes:
         scene: the parent.
-        relatives: for each object of the scene those that may take its place, by source: a name of the scene's own, or
-            ``+name`` of another.
-        extras: things that may be added, by source.
+        relatives: for each object of the scene those that may take its place, under ``name~relative``.
+        extras: things that may be added, under ``+name``.
         seed: of the cousins.
         strengths: of every variation.
         forms: of each object of the scene; the usual number, or fewer to be quick.
@@ -94,7 +93,7 @@ class Wardrobe:
         """How many forms a source has; one where nothing about forms is varied."""
         if not (self.strengths["shape"] or self.strengths["physics"]):
             return 1
-        return RELATIVE_FORMS if source.startswith("+") else self.forms
+        return RELATIVE_FORMS if "~" in source or source.startswith("+") else self.forms
 
     def form(self, source: str, number: int) -> SceneObject:
         """Form `number` of a source; the same bits on every machine.

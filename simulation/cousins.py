@@ -23,6 +23,7 @@ from reconstruction.errors import InputError, ReconstructionError
 from reconstruction.scene import Scene, SceneObject, Support
 from simulation.bank import Bank, Wardrobe
 from simulation.forms import in_scene, repainted, reweighed
+from simulation.kinship import relatives_of
 from simulation.layout import (
     Camera,
     Ground,
@@ -32,7 +33,7 @@ from simulation.layout import (
     usual_camera,
     usual_mount,
 )
-from simulation.relatives import relatives_of
+from simulation.relatives import procedural
 from simulation.stances import Stance
 from simulation.variations import VARIATIONS, unit
 from simulation.world import pose_from_quaternion, quaternion_from_pose
@@ -44,9 +45,9 @@ QUATERNION = 1e7
 TRIES = 24
 """Places drawn for one thing before the whole cousin is drawn again."""
 CHUNK = 100
-RELATIVES = 3
+RELATIVES = 2
 """Relatives that may take the place of one object."""
-EXTRAS = 6
+EXTRAS = 5
 """Different things that may be added in one family."""
 
 
@@ -62,7 +63,7 @@ class CousinSettings:
     """What varies and how strongly: NAME or NAME=STRENGTH (0 … 1). Left out: everything, fully. Names: pose, shape,
     swap, clutter, appearance, light, camera, physics, gripper, support, mount, or all."""
     swap_from: tuple[Path, ...] = ()
-    """Other projects whose things are swapped in and added. Left out: the scene's own things, again."""
+    """Other projects, or folders of meshes, whose things are swapped in and added. Left out: the bundled ones."""
     reach_m: float = 0.75
     """The arm reaches things this far from its base, in plan. Wider where the scanned things are farther away."""
     near_m: float = 0.15
@@ -173,7 +174,7 @@ class Cousin:
 
         Args:
             scene: the parent.
-            pool: things that may be swapped in and added, as when the recipe was made; None: the scene's own.
+            pool: things that may be swapped in and added, as when the recipe was made; None: the bundled ones.
 
         Raises:
             InputError: the recipe belongs to another scene, or to another pool.
@@ -257,19 +258,19 @@ def wardrobe_of(
         scene: the parent.
         seed: of the family.
         strengths: of all variations.
-        pool: things that may be swapped in and added; None: the scene's own.
+        pool: things that may be swapped in and added; None: the bundled ones.
     """
-    things = scene.objects if pool is None else tuple(pool)
-    # The scene's own things have their forms already; others are sources of their own.
-    mark = "" if pool is None else "+"
+    wanted = strengths["swap"] or strengths["clutter"]
+    things = procedural() if pool is None and wanted else tuple(pool or ())
     relatives: dict[str, dict[str, SceneObject]] = {}
     if strengths["swap"]:
         for item in scene.objects:
-            relatives[item.name] = {mark + other.name: other for other in relatives_of(item, things, RELATIVES)}
+            found = relatives_of(item, things, RELATIVES)
+            relatives[item.name] = {f"{item.name}~{other.name}": other for other in found}
     extras: dict[str, SceneObject] = {}
     if strengths["clutter"]:
         order = sorted(things, key=lambda item: unit(seed, "extra", item.name))
-        extras = {mark + item.name: item for item in order[:EXTRAS]}
+        extras = {f"+{item.name}": item for item in order[:EXTRAS]}
     return Wardrobe(scene, relatives, extras, seed, dict(strengths))
 
 

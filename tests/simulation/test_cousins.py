@@ -32,7 +32,6 @@ from simulation.cousins import (
 from simulation.forms import in_scene, outline, recolored, reshaped
 from simulation.layout import Camera, Ground, gaps, looking_at, seen_shares, support_function
 from simulation.pool import worker_pool
-from simulation.relatives import relatives_of
 from simulation.variations import VARIATIONS, spread, strengths_of, unit
 from tests.conftest import ROOT, environment
 from tests.small_scenes import TABLE, ball, bowl, box, cylinder, scene_of, textured, thing
@@ -309,17 +308,6 @@ def test_the_camera_sees_what_nothing_hides() -> None:
     assert shares[0] < 0.2  # right behind the tall one
     assert shares[1:].tolist() == [1.0, 1.0]
     assert camera.sees(np.array([[0.0, 0.0, 0.0], [0.0, -2.0, 0.0], [3.0, 0.0, 0.0]])).tolist() == [True, False, False]
-
-
-def test_relatives_are_of_the_same_kind() -> None:
-    cup, parts = bowl(0.045, 0.075, 0.005, 12)
-    pool = [
-        thing("other cup", cup, parts=parts),
-        thing("can", cylinder(0.045, 0.075)),
-        thing("far too large cup", bowl(0.2, 0.3, 0.01)[0], parts=bowl(0.2, 0.3, 0.01)[1]),
-    ]
-    item = next(item for item in desk().objects if item.name == "cup")
-    assert [other.name for other in relatives_of(item, pool, 3)] == ["other cup"]
 
 
 def test_pictures_show_the_things_in_their_light(draw: Draw, family: list[Cousin]) -> None:
