@@ -19,6 +19,7 @@ from app.project import (
     code_hash,
     content_hash,
     is_folder,
+    real_path,
     writing_to,
 )
 from app.worker import from_json
@@ -98,6 +99,8 @@ def make_cousins(
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}.", remedy="Give 1 or more, or leave it out.", code="bad_value")
     strengths_of(settings.vary)
+    # Recorded for `materialize`, which may be called from another folder.
+    settings = dataclasses.replace(settings, swap_from=tuple(map(real_path, settings.swap_from)))
     folder = project.require("scene")
     started = time.perf_counter()
     key = _key(folder, settings)

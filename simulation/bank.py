@@ -19,7 +19,7 @@ from reconstruction.mesh import Mesh
 from reconstruction.progress import Progress, silent
 from reconstruction.scene import HULL_MARGIN_M, Scene, SceneObject
 from simulation.forms import in_scene, rebalanced, reshaped
-from simulation.stances import Rig, Stance, sides, upright
+from simulation.stances import Rig, Stance, sides, stance_of, upright
 from simulation.variations import VARIATIONS, unit
 
 FloatArray = npt.NDArray[np.float64]
@@ -32,6 +32,9 @@ ALL_SIDES = 4
 STACKS = 20
 """New stacks that are tried."""
 TOUCHING_M = 2 * HULL_MARGIN_M + 0.001
+OFF_FLOOR_M = 0.004
+AS_SCANNED = -1
+"""The form of an object of the scene that nothing was done to."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Bank:
 
     Attributes:
         alone: for each source the stances of each of its forms, none where it does not stand.
-        groups: things that belong together as scanned: names, and the stance of each form that stands.
+        groups: things that belong together as scanned: names, and the stance of each form, None where it does not
+            stand. Where none does, there is one more: as scanned, where settling has found it at rest.
         stacks: new stacks of two.
         tried: how many forms were tried, by variation; `fallen`: how many of these do not stand.
     """
@@ -102,6 +106,8 @@ class Wardrobe:
             KeyError: no such source.
         """
         item = self.sources()[source]
+        if number == AS_SCANNED:
+            return item
         count = self.forms_of(source)
         key = (self.seed, "form", source)
         if self.strengths["shape"]:
@@ -155,7 +161,7 @@ def scanned_groups(scene: Scene) -> list[tuple[str, ...]]:
     floors = [support.polygon[:, 2].mean() for support in scene.supports] or [0.0]
     corners = {item.name: in_scene(item) for item in scene.objects}
     bottom = {name: float(points[:, 2].min()) for name, points in corners.items()}
-    held = {name: min(abs(bottom[name] - floor) for floor in floors) > 0.004 for name in corners}
+    held = {name: min(abs(bottom[name] - floor) for floor in floors) > OFF_FLOOR_M for name in corners}
     links: dict[str, set[str]] = {name: {name} for name in corners}
     for name in corners:
         for other in corners if held[name] else ():
@@ -192,7 +198,9 @@ def _tried(job: tuple[Any, ...]) -> Any:
             count = wardrobe.forms_of(what)
             return tuple(_alone(rig, wardrobe, what, number, ups) for number in range(count))
         if kind == "group":
-            return tuple(_group(rig, wardrobe, what, number) for number in range(wardrobe.forms_of(what[0])))
+            count = wardrobe.forms_of(what[0])
+            stances = tuple(_group(rig, wardrobe, what, number) for number in range(count))
+            return stances if any(stances) else (*stances, as_scanned(wardrobe.scene, what))
         return [_stack(rig, wardrobe, lower, upper) for lower, upper in what]
 
 
@@ -216,13 +224,23 @@ def _group(rig: Rig, wardrobe: Wardrobe, names: tuple[str, ...], number: int) ->
         pose = item.scene_from_object.copy()
         before = in_scene(own[name])[:, 2].min() - base
         lift = 0.0
-        for below in items:
-            if _near_in_plan(in_scene(item), in_scene(below)) and below.name != name:
+        for below in items if before > OFF_FLOOR_M else ():
+            if _near_in_plan(in_scene(item), in_scene(below)):
                 old, new = in_scene(own[below.name]), in_scene(below)
-                lift = max(lift, float(new[:, 2].max() - (old[:, 2].max() - base)), 0.0) if before > 0.004 else lift
+                lift = max(lift, float(new[:, 2].max() - (old[:, 2].max() - base)))
         pose[2, 3] += before - float(in_scene(item)[:, 2].min()) + lift + 0.0015
         items.append(replace(item, scene_from_object=pose))
     return rig.stands(items, [(name, number) for name in names])
+
+
+def as_scanned(scene: Scene, names: Sequence[str]) -> Stance:
+    """The things `names` of a scene as they stand in it, not trusted with any tilt."""
+    own = {item.name: item for item in scene.objects}
+    items = [own[name] for name in names]
+    bottom = min(float(in_scene(item)[:, 2].min()) for item in items)
+    floors = [float(support.polygon[:, 2].mean()) for support in scene.supports]
+    floor_m = min(floors, key=lambda floor: abs(floor - bottom))
+    return stance_of(items, [(name, AS_SCANNED) for name in names], 0.0, floor_m)
 
 
 def _near_in_plan(first: FloatArray, second: FloatArray) -> bool:

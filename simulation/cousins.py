@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from reconstruction.errors import InputError, ReconstructionError
 from reconstruction.scene import Scene, SceneObject, Support
-from simulation.bank import Bank, Wardrobe
+from simulation.bank import AS_SCANNED, Bank, Wardrobe, as_scanned
 from simulation.forms import in_scene, repainted, reweighed
 from simulation.kinship import relatives_of
 from simulation.layout import (
@@ -387,7 +387,7 @@ class Draw:
         grounds = [Ground.of(support, size) for support in self.wardrobe.scene.supports]
         heights = [ground.height_m - (height_m if number else 0.0) for number, ground in enumerate(grounds)]
         place = _Place(grounds, heights, mount_of(blank, self._mount), camera_of(blank, self._camera))
-        for unit_ in sorted(units, key=lambda stance: (-np.ptp(stance.outline, axis=0).prod(), stance.members[0].name)):
+        for unit_ in sorted(units, key=_first_of_all):
             if not self._put(unit_, place, blank, key, rejected):
                 if unit_.members[0].name not in self._own:  # one thing less is added
                     rejected["clutter"] += 1
@@ -397,18 +397,25 @@ class Draw:
 
     def _units(self, blank: Cousin, key: tuple[int, ...], rejected: Counter[str]) -> list[Stance] | None:
         """What stands by itself or together, a stance each."""
-        pose = blank.strengths["pose"]
+        pose, scene = blank.strengths["pose"], self.wardrobe.scene
         share = blank.values("clutter")["removed"]
         names = [
             name for name in self._own if name in self.settings.keep or unit(*key, "removed", name) >= share
         ] or list(self._own)[:1]
         units: list[Stance] = []
         free = set(names)
+        if not (pose or blank.strengths["shape"] or blank.strengths["physics"]):
+            # Nothing that could make it fall: what is not swapped stands as it was found, beside whatever is near it.
+            found = {name for name in free if self._source(name, blank) == name}
+            together = [members for members, _ in self.bank.groups if found.issuperset(members)]
+            alone = sorted(found.difference(*together))
+            units += [as_scanned(scene, members) for members in (*together, *((name,) for name in alone))]
+            free -= found
         for members, stances in self.bank.groups:
             kept = all(self._source(name, blank) == name for name in members)
             if kept and free.issuperset(members) and unit(*key, "spread", members[0]) >= 0.5 * pose:
                 for again in range(6):
-                    stance = stances[int(unit(*key, "form", members[0], again) * self.wardrobe.forms_of(members[0]))]
+                    stance = stances[int(unit(*key, "form", members[0], again) * len(stances))]
                     if stance is not None:
                         units.append(stance)
                         free -= set(members)
@@ -460,10 +467,11 @@ class Draw:
         number = self._ground_for(name, blank, place)
         polygon = place.grounds[number].polygon
         low, high = polygon.min(axis=0), polygon.max(axis=0)
-        draws = np.array([[unit(*key, name, axis, n) for axis in ("x", "y", "turn")] for n in range(TRIES)])
+        drawn = [VARIATIONS["pose"].values(1.0, *key, "place", name, n) for n in range(TRIES)]
+        draws = np.array([[values[axis] for axis in ("x", "y")] for values in drawn])
         start = self._own.get(name, (low + high) / 2)
-        at = start + strength * (low + draws[:, :2] * (high - low) - start)
-        turns = strength * np.pi * (2.0 * draws[:, 2] - 1.0)
+        at = start + strength * (low + draws * (high - low) - start)
+        turns = strength * np.deg2rad([values["turn_deg"] for values in drawn])
         if strength < 0.3:  # things that have grown make room for each other
             nudge = 0.03 * np.arange(TRIES) / TRIES
             around = 2.0 * np.pi * draws[:, 0]
@@ -474,6 +482,9 @@ class Draw:
         if place.at[number]:
             others = gaps(at, reach, np.array(place.at[number]), np.array(place.reach[number]))
             apart &= others.min(axis=1) > s.gap_mm * 1e-3
+        if not strength and stance.members[0].form == AS_SCANNED:
+            place.add(stance, number, start, 0.0, reach[0])
+            return True
         distance = np.linalg.norm(at - place.mount[:2, 3], axis=1)
         within = (distance < self._reach_m) & (distance > s.near_m)
         middle = np.column_stack([at, np.full(TRIES, place.heights[number] + stance.height_m / 2)])
@@ -495,8 +506,9 @@ class Draw:
         return others[int((value - 0.8) / 0.2 * len(others)) % len(others)]
 
     def _finished(self, blank: Cousin, place: _Place, rejected: Counter[str]) -> Cousin | None:
-        shares = seen_shares(place.camera, place.rings, place.spans)
-        if (shares < self.settings.seen).any():
+        # Where nothing is moved, what is hidden stays hidden however often it is drawn.
+        hidden = seen_shares(place.camera, place.rings, place.spans) < self.settings.seen
+        if hidden.any() and blank.strengths["pose"]:
             rejected["camera"] += 1
             return None
         values = blank.values("support")
@@ -514,6 +526,12 @@ class Draw:
                 quat_xyzw = np.rint(quaternion_from_pose(pose) * QUATERNION).astype(int)
                 objects[member.name] = Placed(member.source, member.form, (*position.tolist(), *quat_xyzw.tolist()))
         return replace(blank, objects=dict(sorted(objects.items())), tilt_deg=tilt_deg)
+
+
+def _first_of_all(stance: Stance) -> tuple[bool, float, str]:
+    """Order of putting things: what must stand where it stood, then the widest."""
+    first = stance.members[0]
+    return first.form != AS_SCANNED, -float(np.ptp(stance.outline, axis=0).prod()), first.name
 
 
 @dataclass

@@ -91,7 +91,6 @@ VARIATIONS: dict[str, Variation] = {
             "y": Range(0, 0.5, 1),
             "turn_deg": Range(-180, 0, 180),
             "side": Range(0, 0, 1),
-            "stack": Range(0, 0, 1),
             "support": Range(0, 0, 1),
         },
         each=True,
@@ -112,13 +111,12 @@ VARIATIONS: dict[str, Variation] = {
     ),
     "clutter": Variation("Things added and taken away.", {"added": Range(0, 0, 3.999), "removed": Range(0, 0, 0.5)}),
     "appearance": Variation(
-        "Colours, contrast and gloss of each thing.",
+        "Colours and contrast of each thing.",
         {
             "hue_deg": Range(-40, 0, 40),
             "saturation": _factor(0.5, 1.6),
             "brightness": _factor(0.65, 1.35),
             "contrast": _factor(0.75, 1.3),
-            "gloss": Range(0.0, 0.1, 0.6),
         },
         each=True,
     ),

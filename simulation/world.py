@@ -284,25 +284,12 @@ class World:
             return int(self._load("createCollisionShape", self._p.GEOM_MESH, fileName=str(path)))
 
     def add_fixed(self, name: str, part: Mesh, friction: float = SUPPORT_FRICTION) -> None:
-        """Add a convex mesh that stays where it is, scene frame."""
-        if self._unseen < 0:
-            self._unseen = int(self._call("createVisualShape", self._p.GEOM_SPHERE, radius=1e-6))
-        body = self._call(
-            "createMultiBody",
-            baseMass=0.0,
-            baseCollisionShapeIndex=self.add_shape([part]),
-            baseVisualShapeIndex=self._unseen,
-        )
-        self._call(
-            "changeDynamics",
-            body,
-            -1,
-            lateralFriction=friction,
-            rollingFriction=ROLLING_FRICTION_M,
-            spinningFriction=SPINNING_FRICTION_M,
-            restitution=0.0,
-        )
-        self._bodies[name] = int(body)
+        """Add a convex mesh that stays where it is, scene frame.
+
+        Raises:
+            InputError: the name is taken.
+        """
+        self._make_body(name, self.add_shape([part]), 0.0, friction, 0.0)
         self._fixed.add(name)
 
     def add_solid(self, name: str, shape: int, item: SceneObject) -> None:
@@ -311,32 +298,34 @@ class World:
         Raises:
             InputError: the name is taken.
         """
+        moments, axes = np.linalg.eigh(item.inertia)
+        axes[:, 2] *= np.sign(np.linalg.det(axes))
+        center, quat_xyzw = item.center_of_mass.tolist(), quaternion_from_pose(axes).tolist()
+        frame = {"baseInertialFramePosition": center, "baseInertialFrameOrientation": quat_xyzw}
+        body = self._make_body(name, shape, item.mass_kg, item.friction, item.restitution, **frame)
+        self._call("changeDynamics", body, -1, localInertiaDiagonal=moments.tolist())
+        self.set_pose(name, item.scene_from_object)
+
+    def _make_body(
+        self, name: str, shape: int, mass_kg: float, friction: float, restitution: float, **frame: list[float]
+    ) -> int:
         if name in self._bodies:
             raise InputError(f"Two bodies are named {name!r}.", remedy="Give each its own name.", code="bad_scene")
         if self._unseen < 0:  # without a visual shape PyBullet would look for the parts' file
             self._unseen = int(self._call("createVisualShape", self._p.GEOM_SPHERE, radius=1e-6))
-        moments, axes = np.linalg.eigh(item.inertia)
-        axes[:, 2] *= np.sign(np.linalg.det(axes))
-        body = self._call(
-            "createMultiBody",
-            baseMass=item.mass_kg,
-            baseCollisionShapeIndex=shape,
-            baseVisualShapeIndex=self._unseen,
-            baseInertialFramePosition=item.center_of_mass.tolist(),
-            baseInertialFrameOrientation=quaternion_from_pose(axes).tolist(),
-        )
+        shapes = {"baseCollisionShapeIndex": shape, "baseVisualShapeIndex": self._unseen}
+        body = int(self._call("createMultiBody", baseMass=mass_kg, **shapes, **frame))
         self._call(
             "changeDynamics",
             body,
             -1,
-            lateralFriction=item.friction,
+            lateralFriction=friction,
             rollingFriction=ROLLING_FRICTION_M,
             spinningFriction=SPINNING_FRICTION_M,
-            restitution=item.restitution,
-            localInertiaDiagonal=moments.tolist(),
+            restitution=restitution,
         )
-        self._bodies[name] = int(body)
-        self.set_pose(name, item.scene_from_object)
+        self._bodies[name] = body
+        return body
 
     def set_layer(self, name: str, layer: int) -> None:
         """Let a body meet only what is fixed and what is in the same layer, 0 … 13."""

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.mesh import Mesh, write_obj
-from reconstruction.scene import Scene, SceneObject, support_slab
+from reconstruction.scene import SUPPORT_FRICTION, Scene, SceneObject, support_slab
 
 FloatArray = npt.NDArray[np.float64]
 
-SUPPORT_FRICTION = 0.8
 BACKGROUND = "background"
 _SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ø": "o"})
 

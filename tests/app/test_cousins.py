@@ -81,6 +81,19 @@ def test_one_cousin_becomes_a_scene_of_its_own(project: Path, shell: Shell, tmp_
     assert (out / "scene.json").read_text(encoding="utf-8") == json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+def test_things_of_another_project_are_swapped_in(project: Path, made: Path, shell: Shell, tmp_path: Path) -> None:
+    vary = ("--vary", "swap", "pose")
+    words = ("cousins", project, "--count", 8, "--jobs", 1, *vary, "--swap-from", made.name, "--json")
+    assert shell(*words, cwd=made.parent).code == 0
+    lines = _lines(project)
+    number = next(number for number, line in enumerate(lines) if "~" in line)
+    written = shell("cousins", project, "--materialize", number, "--out", tmp_path / "one", "--json", cwd=tmp_path)
+    assert written.code == 0, written.stdout
+    from simulation.check import check_scene
+
+    assert check_scene(tmp_path / "one").passed
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -183,6 +183,40 @@ def test_strength_nought_leaves_everything_as_scanned(tmp_path: Path) -> None:
     assert check_scene(tmp_path).passed
 
 
+@pytest.mark.parametrize("words", [["light"], ["light", "clutter", "swap"], ["shape"]])
+def test_without_pose_things_that_touch_stay_together(words: list[str]) -> None:
+    cup, parts = bowl(0.06, 0.05, 0.005, 10)
+    things = [
+        thing("bowl", cup, (0.0, 0.0, 0.001), parts=parts),
+        thing("ball", ball(0.03), (0.01, 0.0, 0.008)),  # in the bowl, and not quite at rest
+        thing("block", box(0.05, 0.05, 0.05), (0.088, 0.0, 0.001)),
+        thing("beside", box(0.05, 0.05, 0.05), (0.14, 0.0, 0.001)),  # two millimetres from the block
+    ]
+    scene = scene_of(*(replace(item, visual=textured(item.visual)) for item in things))
+    wardrobe = replace(wardrobe_of(scene, 0, strengths_of(words)), forms=4)
+    draw = Draw(wardrobe, build(wardrobe.bare()), CousinSettings())
+    for index in range(4):
+        cousin, _ = draw.cousin(index)
+        for item in scene.objects:
+            placed = cousin.objects.get(item.name)
+            if placed is not None and placed.source == item.name:
+                moved = placed.matrix()[:2, 3] - item.scene_from_object[:2, 3]
+                assert np.abs(moved).max() < (0.001 if words[0] == "light" else 0.035)
+
+
+def test_things_are_turned_evenly_all_round(draw: Draw) -> None:
+    upright = [
+        np.arctan2(pose[1, 0], pose[0, 0])
+        for cousin in (draw.cousin(index)[0] for index in range(80))
+        for name in ("block", "cup", "book")
+        if name in cousin.objects
+        and cousin.objects[name].source == name
+        and (pose := cousin.objects[name].matrix())[2, 2] > 0.99
+    ]
+    assert len(upright) > 60
+    assert stats.kstest(np.array(upright) / (2 * np.pi) + 0.5, "uniform").pvalue > 1e-4
+
+
 def test_a_cup_of_any_form_still_holds_something(draw: Draw) -> None:
     for number in range(draw.wardrobe.forms_of("cup")):
         form = draw.wardrobe.form("cup", number)
