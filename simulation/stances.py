@@ -41,7 +41,7 @@ class StanceSettings:
     moved_mm: float = 0.25
     """… in which none may move more than this …"""
     turned_deg: float = 0.2
-    """… or this. Of about 70 stances of single things watched for 5 s, those that rocked showed it in the first half."""
+    """… or this. What rocks shows it by then: so did those that rocked of about 70 single things watched for 5 s."""
     lean_deg: float = 12.0
     """It still stands the way it was put if its up direction changed by less than this."""
     slippery: float = 0.75
