@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,8 +31,10 @@ from simulation.cousins import Cousin, CousinSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
     from reconstruction.scene import SceneObject
+    from simulation.bank import Bank, Wardrobe
 
 PACKAGES = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -47,6 +50,7 @@ SOURCES = (
     "world",
 )
 RECIPES = "recipes.jsonl"
+BANK = "bank.json"
 SHEET = "contact_sheet.jpg"
 SHEET_PICTURES = 12
 
@@ -110,7 +114,11 @@ def make_cousins(
         if not project.is_fresh("cousins", key):
             status = "done"
             scene = _scene(folder, settings)
-            project.run_stage("cousins", key, lambda target: _make(target, scene, settings, progress, jobs))
+            project.run_stage(
+                "cousins",
+                key,
+                lambda target: _make(target, project.stage_folder("cousins"), scene, settings, key, progress, jobs),
+            )
     progress(1.0, "done")
     made, record = project.stage_folder("cousins"), project.record("cousins")
     return CousinResult(
@@ -155,8 +163,15 @@ def _pool(settings: CousinSettings) -> Sequence[SceneObject] | None:
     return from_paths(settings.swap_from) if settings.swap_from else None
 
 
-def _make(folder: Path, scene: Scene, settings: CousinSettings, progress: Progress, jobs: int) -> StageNotes:
-    from simulation.bank import build
+def _make(
+    folder: Path,
+    before: Path,
+    scene: Scene,
+    settings: CousinSettings,
+    key: StageKey,
+    progress: Progress,
+    jobs: int,
+) -> StageNotes:
     from simulation.cousin_pictures import contact_sheet, picture
     from simulation.cousins import Draw, chunks, dress, wardrobe_of
     from simulation.pool import worker_pool
@@ -169,7 +184,7 @@ def _make(folder: Path, scene: Scene, settings: CousinSettings, progress: Progre
     shown: list[str] = []
     with worker_pool(jobs) as executor:
         bare = wardrobe.bare()
-        bank = build(bare, executor, part(progress, 0.02, 0.4))
+        bank = _bank(folder, before, bare, key, executor, part(progress, 0.02, 0.4))
         times.append(time.perf_counter())
         done = 0
         with (folder / RECIPES).open("w", encoding="utf-8") as recipes:
@@ -193,6 +208,26 @@ def _make(folder: Path, scene: Scene, settings: CousinSettings, progress: Progre
         "fallen": dict(bank.fallen),
     }
     return StageNotes((), timings, figures)
+
+
+def _bank(
+    folder: Path, before: Path, wardrobe: Wardrobe, key: StageKey, executor: Executor | None, progress: Progress
+) -> Bank:
+    """How things stand: from the stage as it was made `before`, where that was of the same things; kept in `folder`."""
+    from simulation.bank import Bank, build
+
+    made_of = {"seed": wardrobe.seed, "strengths": dict(wardrobe.strengths), "inputs": key.inputs, "code": key.code}
+    bank = None
+    try:
+        document = json.loads((before / BANK).read_text(encoding="utf-8"))
+        if document["made_of"] == made_of:
+            bank = Bank.from_json(document["bank"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # none there, or damaged: everything is tried again
+    bank = bank or build(wardrobe, executor, progress)
+    document = {"made_of": made_of, "bank": bank.as_json()}
+    (folder / BANK).write_text(json.dumps(document, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
+    return bank
 
 
 def recipes(project: Project) -> Iterator[Cousin]:

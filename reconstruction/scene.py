@@ -360,7 +360,10 @@ def urdf_text(
     friction: float,
     restitution: float = 0.0,
 ) -> str:
-    """A URDF of one link: mass 0 makes it fixed in PyBullet. Paths are relative to the URDF file."""
+    """A URDF of one link: mass 0 makes it fixed in PyBullet. Paths are relative to the URDF file.
+
+    The friction anchor is PyBullet's remedy for contacts that slide without end by some micrometres a step.
+    """
     xyz = " ".join(f"{value:.9f}" for value in center_of_mass)
     terms = {"ixx": (0, 0), "ixy": (0, 1), "ixz": (0, 2), "iyy": (1, 1), "iyz": (1, 2), "izz": (2, 2)}
     moments = " ".join(f'{key}="{inertia[index]:.12g}"' for key, index in terms.items())
@@ -370,7 +373,8 @@ def urdf_text(
     return (
         f'<?xml version="1.0"?>\n<robot name="{name}">\n  <link name="{name}">\n'
         f'    <contact><lateral_friction value="{friction:.4f}"/><rolling_friction value="{ROLLING_FRICTION_M}"/>'
-        f'<spinning_friction value="{SPINNING_FRICTION_M}"/><restitution value="{restitution:.4f}"/></contact>\n'
+        f'<spinning_friction value="{SPINNING_FRICTION_M}"/><restitution value="{restitution:.4f}"/>'
+        f"<friction_anchor/></contact>\n"
         f'    <inertial><origin xyz="{xyz}" rpy="0 0 0"/><mass value="{mass_kg:.6f}"/><inertia {moments}/></inertial>\n'
         f'    <visual><geometry><mesh filename="{visual}"/></geometry></visual>\n'
         f"{collisions}  </link>\n</robot>\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from reconstruction.mesh import Mesh
 from reconstruction.progress import Progress, silent
 from reconstruction.scene import HULL_MARGIN_M, Scene, SceneObject
 from simulation.forms import in_scene, rebalanced, reshaped
-from simulation.stances import Rig, Stance, sides, stance_of, upright
+from simulation.stances import Member, Rig, Stance, sides, stance_of, upright
 from simulation.variations import VARIATIONS, unit
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,6 +55,50 @@ class Bank:
     tried: Mapping[str, int]
     fallen: Mapping[str, int]
 
+    def as_json(self) -> dict[str, Any]:
+        """A JSON-able dict from which `from_json` makes the same bank, bit for bit."""
+        return {
+            "alone": {source: [list(map(_as_json, form)) for form in forms] for source, forms in self.alone.items()},
+            "groups": [
+                [list(names), [None if stance is None else _as_json(stance) for stance in stances]]
+                for names, stances in self.groups
+            ],
+            "stacks": list(map(_as_json, self.stacks)),
+            "tried": dict(self.tried),
+            "fallen": dict(self.fallen),
+        }
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> Bank:
+        """The bank that `as_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it did not write that.
+        """
+        alone = {
+            source: tuple(tuple(map(_from_json, form)) for form in forms) for source, forms in document["alone"].items()
+        }
+        groups = tuple(
+            (tuple(names), tuple(None if stance is None else _from_json(stance) for stance in stances))
+            for names, stances in document["groups"]
+        )
+        stacks = tuple(map(_from_json, document["stacks"]))
+        return Bank(alone, groups, stacks, dict(document["tried"]), dict(document["fallen"]))
+
+
+def _as_json(stance: Stance) -> list[Any]:
+    members = [[member.name, member.source, member.form, member.pose.tolist()] for member in stance.members]
+    return [members, stance.outline.tolist(), stance.height_m, stance.tilt_deg]
+
+
+def _from_json(row: Sequence[Any]) -> Stance:
+    members, corners, height_m, tilt_deg = row
+    found = tuple(
+        Member(str(name), str(source), int(form), np.array(pose, dtype=np.float64).reshape(4, 4))
+        for name, source, form, pose in members
+    )
+    return Stance(found, np.array(corners, dtype=np.float64).reshape(-1, 2), float(height_m), float(tilt_deg))
+
 
 @dataclass(frozen=True)
 class Wardrobe:
@@ -75,6 +119,7 @@ class Wardrobe:
     seed: int
     strengths: Mapping[str, float]
     forms: int = FORMS
+    _made: dict[tuple[str, int], SceneObject] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def sources(self) -> dict[str, SceneObject]:
         """Everything that forms are made of, by name: the scene's own objects first."""
@@ -100,11 +145,16 @@ class Wardrobe:
         return RELATIVE_FORMS if "~" in source or source.startswith("+") else self.forms
 
     def form(self, source: str, number: int) -> SceneObject:
-        """Form `number` of a source; the same bits on every machine.
+        """Form `number` of a source; the same bits on every machine, and the same object whenever it is asked for.
 
         Raises:
             KeyError: no such source.
         """
+        if (source, number) not in self._made:
+            self._made[source, number] = self._form(source, number)
+        return self._made[source, number]
+
+    def _form(self, source: str, number: int) -> SceneObject:
         item = self.sources()[source]
         if number == AS_SCANNED:
             return item
@@ -192,7 +242,7 @@ def _near(first: FloatArray, second: FloatArray) -> bool:
 def _tried(job: tuple[Any, ...]) -> Any:
     kind, wardrobe, what = job
     lean = VARIATIONS["support"].ranges["tilt_deg"].high * wardrobe.strengths["support"]
-    with Rig(wardrobe.scene.supports[0], tilts_deg=(lean, lean / 3) if lean else ()) as rig:
+    with Rig(wardrobe.scene.supports[0], lean_deg=lean) as rig:
         if kind == "alone":
             ups = sides(wardrobe.sources()[what])
             count = wardrobe.forms_of(what)

@@ -48,6 +48,8 @@ class StanceSettings:
     """Tried with this share of its friction, so that it also stands where friction is varied down to that."""
     bouncy: float = 0.1
     """… and with this much more restitution, for the same reason."""
+    level_deg: float = 0.5
+    """What does not hold at this tilt is not trusted on a level support either: it is about to tip or to roll."""
     margin: float = 1.5
     """The tilt at which something holds, divided by this is what it is trusted with …"""
     stack_margin: float = 4.0
@@ -115,15 +117,15 @@ class Rig:
         self,
         support: Support,
         settings: StanceSettings = StanceSettings(),  # noqa: B008 - frozen
-        tilts_deg: Sequence[float] = (),
+        lean_deg: float = 0.0,
     ) -> None:
-        """Start a world with `support` alone; stances are tried so that they hold at each of `tilts_deg`.
+        """Start a world with `support` alone; it is tried which stances hold on it when it leans by `lean_deg`.
 
         It is the scene's own support, not just any floor: how PyBullet finds the points of contact depends on the whole
         shape of both bodies.
         """
         self.settings = settings
-        self.tilts_deg = (*sorted((settings.margin * tilt for tilt in tilts_deg), reverse=True), 0.0)
+        self.tilts_deg = sorted({max(settings.margin * lean_deg, settings.level_deg), settings.level_deg}, reverse=True)
         self._world = World()
         self._world.add_fixed("floor", support_slab(support, HULL_MARGIN_M))
         corners = support.polygon[:, :2]

@@ -183,12 +183,7 @@ class World:
                 self._p.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=self._client)
         if self._client < 0:
             raise InputError("PyBullet cannot open its window.", remedy="Run without the window.", code="no_display")
-        # A file read twice under one name may have changed in between: never use PyBullet's cache.
-        self._call("setPhysicsEngineParameter", enableFileCaching=0, fixedTimeStep=settings.time_step_s)
-        self._call("setGravity", 0.0, 0.0, -settings.gravity_m_s2)
-        if settings.ground:
-            self._bodies["ground"] = int(self._load("loadURDF", "plane.urdf"))
-            self._fixed.add("ground")
+        self._set_up()
 
     @classmethod
     def open(cls, scene_folder: Path, settings: WorldSettings = WorldSettings()) -> World:  # noqa: B008 - frozen
@@ -234,6 +229,24 @@ class World:
                 self._p.disconnect(physicsClientId=self._client)
             self._client = -1
 
+    def clear(self) -> None:
+        """Empty the world, as if it were new but far quicker: nothing of what was in it shows in what comes after."""
+        with quiet_stdout():
+            self._call("resetSimulation")
+        self._bodies.clear()
+        self._fixed.clear()
+        self._grabs.clear()
+        self._unseen = -1
+        self._set_up()
+
+    def _set_up(self) -> None:
+        # A file read twice under one name may have changed in between: never use PyBullet's cache.
+        self._call("setPhysicsEngineParameter", enableFileCaching=0, fixedTimeStep=self.settings.time_step_s)
+        self._call("setGravity", 0.0, 0.0, -self.settings.gravity_m_s2)
+        if self.settings.ground:
+            self._bodies["ground"] = int(self._load("loadURDF", "plane.urdf"))
+            self._fixed.add("ground")
+
     @property
     def connected(self) -> bool:
         """False once closed, or when the user has closed PyBullet's window."""
@@ -274,14 +287,18 @@ class World:
             self._fixed.add(name)
 
     def add_shape(self, parts: Sequence[Mesh]) -> int:
-        """Convex parts as one shape for `add_solid`, shared by any number of bodies of this world.
+        """Convex parts as one shape for `add_solid`, shared by any number of bodies of this world."""
+        with tempfile.TemporaryDirectory(prefix="pocketworld-shape-") as folder:
+            path = Path(folder) / "parts.obj"
+            write_shape(path, parts)
+            return self.add_shape_file(path)
+
+    def add_shape_file(self, path: Path) -> int:
+        """The shape in a file of `write_shape`.
 
         PyBullet makes a convex hull of every group of an OBJ file, with the margin that it gives to those of a URDF.
         """
-        with tempfile.TemporaryDirectory(prefix="pocketworld-shape-") as folder:
-            path = Path(folder) / "parts.obj"
-            path.write_text("".join(_groups(parts)), encoding="ascii")
-            return int(self._load("createCollisionShape", self._p.GEOM_MESH, fileName=str(path)))
+        return int(self._load("createCollisionShape", self._p.GEOM_MESH, fileName=str(path)))
 
     def add_fixed(self, name: str, part: Mesh, friction: float = SUPPORT_FRICTION) -> None:
         """Add a convex mesh that stays where it is, scene frame.
@@ -323,6 +340,7 @@ class World:
             rollingFriction=ROLLING_FRICTION_M,
             spinningFriction=SPINNING_FRICTION_M,
             restitution=restitution,
+            frictionAnchor=1,
         )
         self._bodies[name] = body
         return body
@@ -487,6 +505,11 @@ class World:
 def _contact(row: tuple[Any, ...], known: dict[int, str]) -> Contact:
     names = (known.get(row[1], ""), known.get(row[2], ""))
     return Contact(names, np.array(row[6]), np.array(row[7]), float(row[8]), float(row[9]))
+
+
+def write_shape(path: Path, parts: Sequence[Mesh]) -> None:
+    """Convex parts as one OBJ file, a group each, for `World.add_shape_file`."""
+    path.write_text("".join(_groups(parts)), encoding="ascii")
 
 
 def _groups(parts: Sequence[Mesh]) -> Iterator[str]:

@@ -66,6 +66,7 @@ def _link(body: Body, visual: str, parts: list[str], meshes: str) -> ET.Element:
         values |= {"rolling_friction": ROLLING_FRICTION_M, "spinning_friction": SPINNING_FRICTION_M}
     for tag, value in values.items():
         ET.SubElement(contact, tag, value=f"{value:.6g}")
+    ET.SubElement(contact, "friction_anchor")
     inertial = ET.SubElement(link, "inertial")
     center, mass, inertia = np.zeros(3), 0.0, np.zeros((3, 3))
     if body.source is not None:

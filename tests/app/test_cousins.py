@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -60,6 +61,27 @@ def test_recipes_sheet_and_result(project: Path, shell: Shell) -> None:
     back = shell("cousins", project, "--count", 30, "--jobs", 2, "--json", *QUICK)
     assert back.result["status"] == "done"
     assert _lines(project) == lines
+
+
+def test_how_things_stand_is_found_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import simulation.bank
+    from app.cousin_stage import make_cousins
+    from app.project import Project
+    from simulation.cousins import CousinSettings
+
+    settings = CousinSettings(count=5, vary=("pose", "light"))
+    make_cousins(Project.open(project), settings)
+    first, build = _lines(project), simulation.bank.build
+    monkeypatch.setattr(simulation.bank, "build", None)
+    make_cousins(Project.open(project), dataclasses.replace(settings, count=9))
+    assert _lines(project)[:5] == first
+    with pytest.raises(TypeError):  # another family stands otherwise
+        make_cousins(Project.open(project), dataclasses.replace(settings, seed=1))
+    kept = project / "cousins" / "bank.json"
+    kept.write_text(kept.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    monkeypatch.setattr(simulation.bank, "build", build)
+    make_cousins(Project.open(project), dataclasses.replace(settings, count=7))
+    assert _lines(project)[:5] == first
 
 
 def test_one_cousin_becomes_a_scene_of_its_own(project: Path, shell: Shell, tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from scipy import stats
 
 from reconstruction.errors import InputError, ReconstructionError, UsageError
 from reconstruction.scene import Scene, Support
-from simulation.bank import Wardrobe, build, scanned_groups
+from simulation.bank import Bank, Wardrobe, build, scanned_groups
 from simulation.check import check_scene
 from simulation.cousin_pictures import contact_sheet, picture
 from simulation.cousins import (
@@ -29,10 +30,13 @@ from simulation.cousins import (
     scene_key,
     wardrobe_of,
 )
+from simulation.family import Family
 from simulation.forms import in_scene, outline, recolored, reshaped
 from simulation.layout import Camera, Ground, gaps, looking_at, seen_shares, support_function
 from simulation.pool import worker_pool
+from simulation.stances import Rig, upright
 from simulation.variations import VARIATIONS, spread, strengths_of, unit
+from simulation.world import World
 from tests.conftest import ROOT, environment
 from tests.small_scenes import TABLE, ball, bowl, box, cylinder, scene_of, textured, thing
 
@@ -73,6 +77,62 @@ def test_every_cousin_stands_still_in_a_world_of_its_own(draw: Draw, family: lis
         dress(cousin, draw.wardrobe).save(folder)
         report = check_scene(folder, 5.0)
         assert report.passed, (cousin.index, report.summary())
+
+
+def test_one_cousin_after_another_moves_as_in_a_world_of_its_own(draw: Draw, family: list[Cousin]) -> None:
+    def stirred(world: World) -> np.ndarray:
+        for number, name in enumerate(world.names):
+            world.throw(name, (0.3, 0.2 * number, 0.6), (1.0, 2.0, 3.0))
+        world.step(240)
+        return np.array(list(world.poses().values()))
+
+    alone = []
+    for cousin in family[:6]:
+        with Family(draw.wardrobe) as one:
+            one.load(cousin)
+            alone.append(stirred(one.world))
+    with Family(draw.wardrobe) as many:
+        parts: dict[tuple[str, int], object] = {}
+        for cousin, moved in [*zip(family, alone, strict=False)] * 2:
+            scene = many.load(cousin)
+            assert np.array_equal(stirred(many.world), moved), cousin.index
+            for item in scene.objects:
+                placed = cousin.objects[item.name]
+                first = parts.setdefault((placed.source, placed.form), item.convex_parts)
+                assert item.convex_parts is first, (cousin.index, item.name)
+
+
+def test_a_hundred_cousins_leave_nothing_behind(draw: Draw, family: list[Cousin]) -> None:
+    process = psutil.Process()
+    with Family(draw.wardrobe) as many:
+        for cousin in family:
+            many.load(cousin)
+        before = process.memory_info().rss
+        for _ in range(4):
+            for cousin in family:
+                many.load(cousin)
+        # Bodies that are removed one by one cost 8 kB each: 6 MB here.
+        assert process.memory_info().rss - before < 3e6
+        assert len(list(Path(many._folder.name).iterdir())) == len(many._shapes)
+        folder = Path(many._folder.name)
+    assert not folder.exists()
+
+
+def test_what_is_about_to_tip_is_not_trusted_to_stand() -> None:
+    post = thing("post", box(0.2, 0.2, 0.8), (0.0, 0.0, 0.0))
+    with Rig(TABLE) as rig:
+        for inside_mm, stands in ((1.0, False), (10.0, True)):
+            center = np.array([0.1 - inside_mm * 1e-3, 0.0, 0.4 - post.scene_from_object[2, 3]])
+            heavy = replace(post, center_of_mass=center)
+            posed = upright(heavy, np.array([0.0, 0.0, 1.0]))
+            assert (rig.stands([posed], [("post", 0)]) is not None) == stands, inside_mm
+
+
+def test_a_bank_comes_back_from_json_the_same(draw: Draw) -> None:
+    text = json.dumps(draw.bank.as_json())
+    again = replace(draw, bank=Bank.from_json(json.loads(text)))
+    assert json.dumps(again.bank.as_json()) == text
+    assert draw_some(again, 0, 10) == draw_some(draw, 0, 10)
 
 
 def test_cousins_differ_in_what_they_hold_and_where_it_stands(family: list[Cousin]) -> None:
