@@ -52,13 +52,18 @@ class Family:
             InputError: the recipe belongs to another scene, or to another pool.
         """
         scene = dress(cousin, self.wardrobe)
-        self.world.clear()
+        self.fill(self.world, cousin, scene)
+        return scene
+
+    def fill(self, world: World, cousin: Cousin, scene: Scene) -> None:
+        """Put a cousin, which is `scene`, into some world in place of all that is there."""
+        world.clear()
         for support in scene.supports:
-            self.world.add_fixed(support.name, support_slab(support, HULL_MARGIN_M))
+            world.add_fixed(support.name, support_slab(support, HULL_MARGIN_M))
         for item in scene.objects:
             placed = cousin.objects[item.name]
-            self.world.add_solid(item.name, self.world.add_shape_file(self._shape(placed.source, placed.form)), item)
-        return scene
+            shape = world.add_shape_file(self._shape(placed.source, placed.form))
+            world.add_solid(item.name, shape, item)
 
     def _shape(self, source: str, form: int) -> Path:
         if (source, form) not in self._shapes:

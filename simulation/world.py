@@ -232,7 +232,7 @@ class World:
     def clear(self) -> None:
         """Empty the world, as if it were new but far quicker: nothing of what was in it shows in what comes after."""
         with quiet_stdout():
-            self._call("resetSimulation")
+            self.call("resetSimulation")
         self._bodies.clear()
         self._fixed.clear()
         self._grabs.clear()
@@ -241,11 +241,16 @@ class World:
 
     def _set_up(self) -> None:
         # A file read twice under one name may have changed in between: never use PyBullet's cache.
-        self._call("setPhysicsEngineParameter", enableFileCaching=0, fixedTimeStep=self.settings.time_step_s)
-        self._call("setGravity", 0.0, 0.0, -self.settings.gravity_m_s2)
+        self.call("setPhysicsEngineParameter", enableFileCaching=0, fixedTimeStep=self.settings.time_step_s)
+        self.call("setGravity", 0.0, 0.0, -self.settings.gravity_m_s2)
         if self.settings.ground:
             self._bodies["ground"] = int(self._load("loadURDF", "plane.urdf"))
             self._fixed.add("ground")
+
+    @property
+    def pybullet(self) -> Any:
+        """The module, for its constants and its error."""
+        return self._p
 
     @property
     def connected(self) -> bool:
@@ -320,7 +325,7 @@ class World:
         center, quat_xyzw = item.center_of_mass.tolist(), quaternion_from_pose(axes).tolist()
         frame = {"baseInertialFramePosition": center, "baseInertialFrameOrientation": quat_xyzw}
         body = self._make_body(name, shape, item.mass_kg, item.friction, item.restitution, **frame)
-        self._call("changeDynamics", body, -1, localInertiaDiagonal=moments.tolist())
+        self.call("changeDynamics", body, -1, localInertiaDiagonal=moments.tolist())
         self.set_pose(name, item.scene_from_object)
 
     def _make_body(
@@ -329,10 +334,10 @@ class World:
         if name in self._bodies:
             raise InputError(f"Two bodies are named {name!r}.", remedy="Give each its own name.", code="bad_scene")
         if self._unseen < 0:  # without a visual shape PyBullet would look for the parts' file
-            self._unseen = int(self._call("createVisualShape", self._p.GEOM_SPHERE, radius=1e-6))
+            self._unseen = int(self.call("createVisualShape", self._p.GEOM_SPHERE, radius=1e-6))
         shapes = {"baseCollisionShapeIndex": shape, "baseVisualShapeIndex": self._unseen}
-        body = int(self._call("createMultiBody", baseMass=mass_kg, **shapes, **frame))
-        self._call(
+        body = int(self.call("createMultiBody", baseMass=mass_kg, **shapes, **frame))
+        self.call(
             "changeDynamics",
             body,
             -1,
@@ -347,15 +352,15 @@ class World:
 
     def set_layer(self, name: str, layer: int) -> None:
         """Let a body meet only what is fixed and what is in the same layer, 0 … 13."""
-        self._call("setCollisionFilterGroupMask", self._body(name), -1, 2 << layer, (2 << layer) | 1)
+        self.call("setCollisionFilterGroupMask", self.body(name), -1, 2 << layer, (2 << layer) | 1)
         for fixed in self.fixed_names:
-            self._call("setCollisionFilterGroupMask", self._body(fixed), -1, 1, -1)
+            self.call("setCollisionFilterGroupMask", self.body(fixed), -1, 1, -1)
 
     def remove(self, name: str) -> None:
         """Take a body out of the world."""
-        body = self._body(name)
+        body = self.body(name)
         self.release(name)
-        self._call("removeBody", body)
+        self.call("removeBody", body)
         del self._bodies[name]
         self._fixed.discard(name)
 
@@ -366,8 +371,8 @@ class World:
 
     def pose(self, name: str) -> FloatArray:
         """``scene_from_object`` of one body, ``(4, 4)``."""
-        body = self._body(name)
-        position, quat_xyzw = self._call("getBasePositionAndOrientation", body)
+        body = self.body(name)
+        position, quat_xyzw = self.call("getBasePositionAndOrientation", body)
         return pose_from_quaternion(position, quat_xyzw) @ np.linalg.inv(self._object_from_inertial(body))
 
     def poses(self) -> dict[str, FloatArray]:
@@ -376,26 +381,26 @@ class World:
 
     def set_pose(self, name: str, scene_from_object: FloatArray) -> None:
         """Put a body somewhere, at rest."""
-        body = self._body(name)
+        body = self.body(name)
         inertial = scene_from_object @ self._object_from_inertial(body)
         quat_xyzw = quaternion_from_pose(inertial).tolist()
-        self._call("resetBasePositionAndOrientation", body, inertial[:3, 3].tolist(), quat_xyzw)
-        self._call("resetBaseVelocity", body, [0.0] * 3, [0.0] * 3)
+        self.call("resetBasePositionAndOrientation", body, inertial[:3, 3].tolist(), quat_xyzw)
+        self.call("resetBaseVelocity", body, [0.0] * 3, [0.0] * 3)
 
     def velocity(self, name: str) -> tuple[FloatArray, FloatArray]:
         """Linear (m/s, of the centre of mass) and angular (rad/s) velocity, each ``(3,)``, scene frame."""
-        linear, angular = self._call("getBaseVelocity", self._body(name))
+        linear, angular = self.call("getBaseVelocity", self.body(name))
         return np.array(linear), np.array(angular)
 
     def tilt(self, degrees: float, azimuth_deg: float = 0.0) -> None:
         """Lean gravity, as if all that is level leaned down towards an azimuth (about z, 0 = +x)."""
         lean, turn = np.radians([degrees, azimuth_deg])
         down = np.array([np.sin(lean) * np.cos(turn), np.sin(lean) * np.sin(turn), -np.cos(lean)])
-        self._call("setGravity", *(self.settings.gravity_m_s2 * down).tolist())
+        self.call("setGravity", *(self.settings.gravity_m_s2 * down).tolist())
 
     def set_damping(self, name: str, linear: float, angular: float) -> None:
         """Share of the velocity lost a second, 0 … 1 (PyBullet's default is 0.04)."""
-        self._call("changeDynamics", self._body(name), -1, linearDamping=linear, angularDamping=angular)
+        self.call("changeDynamics", self.body(name), -1, linearDamping=linear, angularDamping=angular)
 
     def grab(self, name: str, point: npt.ArrayLike, max_force_n: float = 50.0) -> None:
         """Hold a body at `point` ``(3,)`` of the scene, as with two fingertips: it hangs and swings there.
@@ -408,43 +413,43 @@ class World:
         if name in self._fixed:
             raise InputError(f"{name!r} is fixed.", remedy=f"Grab one of: {', '.join(self.names)}.", code="bad_name")
         self.release(name)
-        body = self._body(name)
-        position, quat_xyzw = self._call("getBasePositionAndOrientation", body)
+        body = self.body(name)
+        position, quat_xyzw = self.call("getBasePositionAndOrientation", body)
         at = np.asarray(point, dtype=np.float64)
         local = np.linalg.inv(pose_from_quaternion(position, quat_xyzw)) @ np.append(at, 1.0)
         joint = self._p.JOINT_POINT2POINT
-        grab = self._call("createConstraint", body, -1, -1, -1, joint, [0, 0, 0], local[:3].tolist(), at.tolist())
-        self._call("changeConstraint", grab, maxForce=max_force_n)
+        grab = self.call("createConstraint", body, -1, -1, -1, joint, [0, 0, 0], local[:3].tolist(), at.tolist())
+        self.call("changeConstraint", grab, maxForce=max_force_n)
         self._grabs[name] = int(grab)
 
     def drag(self, name: str, point: npt.ArrayLike) -> None:
         """Move the fingers that hold `name` to `point` ``(3,)``."""
         if name not in self._grabs:
             raise InputError(f"{name!r} is not held.", remedy="Call grab first.", code="not_held")
-        self._call("changeConstraint", self._grabs[name], np.asarray(point, dtype=np.float64).tolist())
+        self.call("changeConstraint", self._grabs[name], np.asarray(point, dtype=np.float64).tolist())
 
     def release(self, name: str) -> None:
         """Let go; harmless when not held."""
         grab = self._grabs.pop(name, None)
         if grab is not None:
-            self._call("removeConstraint", grab)
+            self.call("removeConstraint", grab)
 
     def throw(self, name: str, velocity: npt.ArrayLike, spin: npt.ArrayLike = (0.0, 0.0, 0.0)) -> None:
         """Let go with a linear velocity ``(3,)`` m/s and a spin ``(3,)`` rad/s."""
         self.release(name)
         linear, angular = np.asarray(velocity, dtype=np.float64), np.asarray(spin, dtype=np.float64)
-        self._call("resetBaseVelocity", self._body(name), linear.tolist(), angular.tolist())
+        self.call("resetBaseVelocity", self.body(name), linear.tolist(), angular.tolist())
 
     def contacts(self, name: str | None = None) -> list[Contact]:
         """What touches (or what touches `name`) after the last step."""
         known = {body: key for key, body in self._bodies.items()}
-        found = self._call("getContactPoints") if name is None else self._call("getContactPoints", self._body(name))
+        found = self.call("getContactPoints") if name is None else self.call("getContactPoints", self.body(name))
         return [_contact(row, known) for row in found or ()]
 
     def gaps(self, first: str, second: str, within_m: float = FINEST_DISTANCE_M) -> list[Contact]:
         """Closest points between two bodies nearer than `within_m`, without stepping (forces are zero)."""
         known = {body: key for key, body in self._bodies.items()}
-        rows = self._call("getClosestPoints", self._body(first), self._body(second), within_m)
+        rows = self.call("getClosestPoints", self.body(first), self.body(second), within_m)
         return [_contact(row, known) for row in rows or ()]
 
     def gap(self, first: str, second: str) -> float:
@@ -455,10 +460,10 @@ class World:
         """Kinetic and potential energy of the bodies that can move."""
         kinetic = potential = 0.0
         for name in self.names:
-            body = self._body(name)
-            info = self._call("getDynamicsInfo", body, -1)
+            body = self.body(name)
+            info = self.call("getDynamicsInfo", body, -1)
             mass, moments = float(info[0]), np.array(info[2])
-            position, quat_xyzw = self._call("getBasePositionAndOrientation", body)
+            position, quat_xyzw = self.call("getBasePositionAndOrientation", body)
             linear, angular = self.velocity(name)
             turned = pose_from_quaternion(position, quat_xyzw)[:3, :3].T @ angular
             kinetic += 0.5 * mass * float(linear @ linear) + 0.5 * float(turned @ (moments * turned))
@@ -467,39 +472,45 @@ class World:
 
     def snapshot(self) -> int:
         """Keep the state of the world (poses, velocities, contacts); give it back to `restore`."""
-        return int(self._call("saveState"))
+        return int(self.call("saveState"))
 
     def restore(self, snapshot: int) -> None:
         """Go back to a snapshot; everything held is let go."""
         for name in list(self._grabs):
             self.release(name)
-        self._call("restoreState", stateId=snapshot)
+        self.call("restoreState", stateId=snapshot)
 
     def forget(self, snapshot: int) -> None:
         """Free a snapshot."""
-        self._call("removeState", snapshot)
+        self.call("removeState", snapshot)
 
     def _show(self, obj: Path) -> None:
         shape = self._load("createVisualShape", self._p.GEOM_MESH, fileName=str(obj))
-        self._call("createMultiBody", baseMass=0.0, baseVisualShapeIndex=shape)
+        self.call("createMultiBody", baseMass=0.0, baseVisualShapeIndex=shape)
 
     def _object_from_inertial(self, body: int) -> FloatArray:
-        info = self._call("getDynamicsInfo", body, -1)
+        info = self.call("getDynamicsInfo", body, -1)
         return pose_from_quaternion(info[3], info[4])
 
-    def _body(self, name: str) -> int:
+    def body(self, name: str) -> int:
+        """PyBullet's number of a body.
+
+        Raises:
+            InputError: there is no such body.
+        """
         if name not in self._bodies:
             raise InputError(
                 f"There is no body {name!r}.", remedy=f"There are: {', '.join(self._bodies)}.", code="bad_name"
             )
         return self._bodies[name]
 
-    def _call(self, function: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
+        """A function of PyBullet, for this world, by its name there."""
         return getattr(self._p, function)(*args, physicsClientId=self._client, **kwargs)
 
     def _load(self, function: str, *args: Any, **kwargs: Any) -> Any:
         with quiet_stdout():  # reading files is where PyBullet talks
-            return self._call(function, *args, **kwargs)
+            return self.call(function, *args, **kwargs)
 
 
 def _contact(row: tuple[Any, ...], known: dict[int, str]) -> Contact:

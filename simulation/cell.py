@@ -1,0 +1,163 @@
+"""A robot in a scene: it is told where to move ten times a second, and says what it measures.
+
+Everything that acts in simulation (the expert, a person, a policy, a replay) does so through `Cell.act`. From the same
+cousin the same actions lead to the same end, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.scene import Scene
+from simulation.bank import Wardrobe
+from simulation.cousins import Cousin
+from simulation.family import Family
+from simulation.layout import usual_mount
+from simulation.robots import Arm, Robot
+
+FloatArray = npt.NDArray[np.float64]
+RATE_HZ = 10.0
+SETTLE_S = 0.25
+"""What was put down by rule comes to lie as it will before the robot is asked for anything."""
+SLACK_RAD = 0.01
+"""A joint this far beyond its limit has broken it (the motors overshoot by a part of that)."""
+
+
+@dataclass
+class Faults:
+    """What a robot must not do, as counted over an episode's physics steps.
+
+    Attributes:
+        limit: joints beyond their limits.
+        speed: joints faster than their limits.
+    """
+
+    limit: int = 0
+    speed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.limit or self.speed)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a cell looks like at one time.
+
+    Attributes:
+        state: ``(J + 1,)`` measured joint positions and opening.
+        objects: `scene_from_object` ``(4, 4)`` by name.
+        links: `scene_from_link` ``(4, 4)`` by name.
+    """
+
+    state: FloatArray
+    objects: Mapping[str, FloatArray]
+    links: Mapping[str, FloatArray]
+
+
+@dataclass
+class Cell:
+    """Cousin after cousin with a robot; use it as a context manager.
+
+    Attributes:
+        wardrobe: what stands in the cousins.
+        robot: who acts.
+        rate_hz: how often it is told what to do.
+        scene: the cousin that is loaded.
+        goal: ``(J + 1,)`` what the robot was told last.
+        faults: since the cousin was loaded.
+    """
+
+    wardrobe: Wardrobe
+    robot: Robot
+    rate_hz: float = RATE_HZ
+    scene: Scene = field(init=False)
+    cousin: Cousin = field(init=False)
+    arm: Arm = field(init=False)
+    goal: FloatArray = field(init=False)
+    faults: Faults = field(init=False)
+    ticks: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.family = Family(self.wardrobe)
+        self.world = self.family.world
+        self.steps = round(1.0 / (self.rate_hz * self.world.settings.time_step_s))
+        chain, count = self.robot.chain, len(self.robot.arm)
+        self._low, self._high = chain.low - SLACK_RAD, chain.high + SLACK_RAD
+        self._speed = np.array(self.robot.speed)
+        self._free = np.ones(count, dtype=bool)
+
+    def __enter__(self) -> Cell:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the world; harmless when repeated."""
+        self.family.close()
+
+    @property
+    def seconds(self) -> float:
+        """Since the cousin was loaded."""
+        return self.ticks / self.rate_hz
+
+    def reset(self, cousin: Cousin) -> None:
+        """Load a cousin with the robot at home.
+
+        Raises:
+            InputError: the recipe belongs to another scene, or to another pool.
+        """
+        self.cousin, self.scene = cousin, self.family.load(cousin)
+        mount = self.scene.robot_mount
+        self.mount = usual_mount(self.scene) if mount is None else mount
+        awake = self.world.pybullet.ACTIVATION_STATE_ENABLE_SLEEPING
+        for name in self.world.names:
+            self.world.call("changeDynamics", self.world.body(name), -1, activationState=awake)
+        grip = cousin.values("gripper")["friction"]
+        self.arm = Arm(self.world, self.robot, self.mount, grip)
+        self.goal = np.array([*self.robot.home, 1.0])
+        self.arm.drive(self.goal)
+        self.world.step(round(SETTLE_S / self.world.settings.time_step_s))
+        self.faults, self.ticks = Faults(), 0
+        self.start = self.world.poses()
+
+    def act(self, action: FloatArray) -> None:
+        """Move the goal to `action` ``(J + 1,)`` in a straight line during one tick.
+
+        Goals beyond the joints' limits are clipped to them.
+        """
+        action = np.append(
+            np.clip(action[:-1], self._low + SLACK_RAD, self._high - SLACK_RAD), np.clip(action[-1], 0, 1)
+        )
+        before, start = self.arm.positions()[:-1], self.goal
+        for k in range(1, self.steps + 1):
+            self.arm.drive(start + (action - start) * (k / self.steps))
+            self.world.step()
+            if k % 6 == 0:
+                self._judge()
+        del before
+        self.goal = action
+        self.ticks += 1
+
+    def _judge(self) -> None:
+        q, speed = self.arm.positions()[:-1], np.abs(self.arm.speeds())
+        self.faults.limit += int(((q < self._low) | (q > self._high)).any())
+        self.faults.speed += int((speed > self._speed * 1.001).any())
+
+    def moment(self) -> Moment:
+        """How things stand now."""
+        return Moment(self.arm.positions(), self.world.poses(), self.arm.link_poses())
+
+    def still(self, name: str) -> bool:
+        """Whether a thing is at rest, or as good as."""
+        linear, angular = self.world.velocity(name)
+        return float(np.linalg.norm(linear)) < 0.02 and float(np.linalg.norm(angular)) < 0.3
+
+    def touched(self, name: str) -> bool:
+        """Whether the robot touches a thing."""
+        rows = self.world.call("getContactPoints", self.arm.body, self.world.body(name)) or ()
+        return any(row[8] < 0.0005 for row in rows)

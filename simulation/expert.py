@@ -1,0 +1,419 @@
+"""Does the tasks in simulation, knowing where everything is: what a policy later learns to do from pictures.
+
+It plans with `planner.Planner`: where to take hold (`grasps`), how to get there without touching anything, what is
+held included, and looks again after every step; what slipped is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.scene import HULL_MARGIN_M, SceneObject
+from simulation.cell import Cell
+from simulation.forms import in_scene
+from simulation.grasps import Grasps, antipodal, tool_poses
+from simulation.motion import dense, rounded, timed
+from simulation.planner import Held, Planner
+from simulation.tasks import TASKS, Task, hollow_of
+
+FloatArray = npt.NDArray[np.float64]
+Actions = Iterator[FloatArray]
+SHARE_OF_SPEED = 0.7
+ACCELERATION = 5.0
+"""1/s: times its highest speed, a joint's acceleration in rad/s²."""
+GENTLE = 0.35
+"""Share of the usual speed near things."""
+BACK_M = 0.08
+"""The gripper comes in a straight line over this distance."""
+LIFT_M = 0.12
+CANDIDATES = 48
+"""Grasps of a thing that are tried, each from several sides …"""
+BATCH = 96
+"""… so many at a time."""
+NEAR_M = 0.001
+"""The gripper may come this near to things where it grasps or lets go."""
+TRIES = 3
+RESTS_S = 0.6
+
+
+class CannotError(Exception):
+    """The task cannot be done; says why in a few words, always the same for the same cause."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A way to take hold of a thing.
+
+    Attributes:
+        approach: ``(K, J)`` joint positions from before to at the thing.
+        opening: of the gripper before.
+        width_m: of what is between the fingers.
+        base_from_tool: ``(4, 4)`` at the thing.
+    """
+
+    approach: FloatArray
+    opening: float
+    width_m: float
+    base_from_tool: FloatArray
+
+
+class Expert:
+    """Plans and acts in one cell."""
+
+    def __init__(self, cell: Cell, planner: Planner) -> None:
+        """Take over a cell and its planner; call `ready` after each reset."""
+        self.cell, self.planner, self.robot = cell, planner, cell.robot
+        self._speed = SHARE_OF_SPEED * np.array(cell.robot.speed)
+        self._grasps: dict[tuple[str, int], Grasps] = {}
+        self._home = np.array(cell.robot.home)
+
+    def perform(self, task: Task) -> Actions:
+        """The actions that do a task, one a tick; each is worked out when the one before it was done.
+
+        Raises:
+            CannotError: it cannot be done, or was not.
+        """
+        cell = self.cell
+        self.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
+        self._base_from_scene = np.linalg.inv(cell.mount)
+        self._seed = cell.cousin.index
+        self._opening = 1.0
+        problem = "not done"
+        for _ in range(TRIES):
+            try:
+                yield from self._once(task)
+            except CannotError as error:
+                problem = str(error)
+                self.planner.carry(None)
+                if not self._worth_another(problem):
+                    break
+                yield from self._stand_back()
+            yield from self._wait(RESTS_S)
+            if TASKS[task.kind].done(cell, task):
+                return
+        raise CannotError(problem)
+
+    def _worth_another(self, problem: str) -> bool:
+        return problem in ("it slipped", "nothing was grasped", "not done", "no free way")
+
+    def _once(self, task: Task) -> Actions:
+        name = task.what[0]
+        if task.kind == "pick":
+            yield from self._pick(name, None)
+        elif task.kind == "place-in":
+            yield from self._bring(name, lambda item, pose: self._into(item, pose, task.where))
+        elif task.kind in ("place-on", "stack"):
+            yield from self._bring(name, lambda item, pose: self._onto(item, pose, task.where))
+        else:
+            raise CannotError(f"no plan for {task.kind}")
+
+    # Taking hold ---------------------------------------------------------------------------------------------------
+
+    def _bring(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]]) -> Actions:
+        yield from self._pick(name, goals)
+        yield from self._put(name, goals)
+
+    def _pick(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]] | None) -> Actions:
+        cell = self.cell
+        self._look()
+        hold = self._hold(name, goals)
+        yield from self._go(hold.approach[0], hold.opening)
+        yield from self._follow(hold.approach, hold.opening, GENTLE)
+        yield from self._grip(0.0)
+        if not cell.arm.holds(cell.world.body(name)):
+            yield from self._grip(1.0)
+            raise CannotError("nothing was grasped")
+        self._look()
+        tool = cell.arm.tool()
+        self.planner.carry(Held(name, np.linalg.inv(tool) @ cell.world.pose(name)))
+        before = cell.world.pose(name)[2, 3]
+        yield from self._straight([0.0, 0.0, LIFT_M], 0.6, ignore=self._under(name))
+        if cell.world.pose(name)[2, 3] < before + LIFT_M / 2 or not cell.arm.holds(cell.world.body(name)):
+            self.planner.carry(None)
+            yield from self._grip(1.0)
+            raise CannotError("it slipped")
+
+    def _hold(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]] | None) -> Hold:
+        cell, planner = self.cell, self.planner
+        placed = cell.cousin.objects[name]
+        item = self._item(name)
+        key = (placed.source, placed.form)
+        if key not in self._grasps:
+            self._grasps[key] = antipodal(item, self.robot.opening_m)
+        grasps = self._grasps[key]
+        if not len(grasps):
+            raise CannotError("too wide for the gripper")
+        pose = self._base_from_scene @ cell.world.pose(name)
+        tools, scores, widths = self._ranked(grasps, pose)
+        if not len(tools):
+            raise CannotError("no grasp from above")
+        why = "out of reach"
+        for start in range(0, len(tools), BATCH):
+            some = slice(start, start + BATCH)
+            q, exact = self._reach(tools[some], 2)
+            ease = scores[some] - 0.08 * np.abs(q - self._home).max(axis=1)
+            for k in np.argsort(np.where(exact, -ease, np.inf), kind="stable")[: int(exact.sum())]:
+                hold = self._approach(tools[some][k], q[k], float(widths[some][k]))
+                if hold is None:
+                    why = "no room for the gripper"
+                    continue
+                if goals is not None:
+                    tool_from_object = np.linalg.inv(hold.base_from_tool) @ pose
+                    if self._where_to(name, item, tool_from_object, goals, quick=True) is None:
+                        why = "no room to put it"
+                        continue
+                return hold
+        raise CannotError(why)
+
+    def _approach(self, base_from_tool: FloatArray, q: FloatArray, width_m: float) -> Hold | None:
+        """The way to a grasp, as far open as there is room for; None where there is none."""
+        for spare_m in (0.03, 0.01):
+            opening = min(1.0, (width_m + spare_m) / self.robot.opening_m)
+            if self.planner.clearance(q, opening) < NEAR_M:
+                continue
+            line = self._line(base_from_tool, q, -BACK_M * base_from_tool[:3, 2], opening, frozenset(), NEAR_M)
+            if line is not None:
+                return Hold(line[::-1], opening, width_m, base_from_tool)
+        return None
+
+    def _ranked(self, grasps: Grasps, pose: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Tool poses ``(N, 4, 4)`` in the base frame for the best grasps of an object at `pose`, scores and widths."""
+        center = grasps.center @ pose[:3, :3].T + pose[:3, 3]
+        axis = grasps.axis @ pose[:3, :3].T
+        level = np.abs(axis[:, 2])
+        score = grasps.score - 0.8 * level
+        picked: list[int] = []
+        for k in np.argsort(-score, kind="stable"):
+            # Another grasp just beside one that was taken adds nothing.
+            near = [
+                j for j in picked if np.linalg.norm(center[j] - center[k]) < 0.012 and abs(axis[j] @ axis[k]) > 0.95
+            ]
+            if not near and level[k] < 0.95:
+                picked.append(int(k))
+            if len(picked) == CANDIDATES:
+                break
+        tools = [tool_poses(center[k], axis[k]) for k in picked]
+        if not tools:
+            return np.zeros((0, 4, 4)), np.zeros(0), np.zeros(0)
+        poses = np.concatenate(tools)
+        scores = np.repeat(score[picked], len(tools[0])) - 0.4 * (1.0 + poses[:, 2, 2])
+        widths = np.repeat(grasps.width[picked], len(tools[0]))
+        order = np.argsort(-scores, kind="stable")
+        order = order[poses[order, 2, 2] < 0.1]
+        return poses[order], scores[order], widths[order]
+
+    # Putting down --------------------------------------------------------------------------------------------------
+
+    def _put(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]]) -> Actions:
+        cell = self.cell
+        self._look()
+        tool_from_object = np.linalg.inv(cell.arm.tool()) @ cell.world.pose(name)
+        self.planner.carry(Held(name, tool_from_object))
+        found = self._where_to(name, self._item(name), tool_from_object, goals)
+        if found is None:
+            raise CannotError("no room to put it")
+        above, down = found
+        yield from self._go(above, self._opening)
+        if not cell.arm.holds(cell.world.body(name)):
+            self.planner.carry(None)
+            yield from self._grip(1.0)
+            raise CannotError("it slipped")
+        yield from self._follow(down, self._opening, GENTLE)
+        self.planner.carry(None)
+        yield from self._grip(self._wide(name))
+        self._look()
+        yield from self._straight([0.0, 0.0, 0.1], 0.6, along_tool=True, ignore=frozenset([name]))
+
+    def _where_to(
+        self,
+        name: str,
+        item: SceneObject,
+        tool_from_object: FloatArray,
+        goals: Callable[[SceneObject, FloatArray], list[FloatArray]],
+        quick: bool = False,
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """Joint positions over a place and the line ``(K, J)`` down to it, for a thing so held; None where there is none."""
+        cell, planner = self.cell, self.planner
+        tool_now = self._base_from_scene @ cell.arm.tool() if not quick else None
+        object_now = cell.world.pose(name) if quick else cell.mount @ tool_now @ tool_from_object
+        wanted = goals(item, object_now)
+        if not wanted:
+            raise CannotError("no place for it")
+        tools = np.array([self._base_from_scene @ pose @ np.linalg.inv(tool_from_object) for pose in wanted])
+        q, exact = self._reach(tools, 1 if quick else 2)
+        order = np.flatnonzero(exact)
+        if quick:
+            return (q[order[0]], q[order[:1]]) if len(order) else None
+        held = planner.held
+        for k in order:
+            if planner.clearance(q[k], self._opening) < 0.0005:
+                continue
+            line = self._line(tools[k], q[k], np.array([0.0, 0.0, 0.08]), self._opening, frozenset(), 0.0005)
+            if line is not None:
+                return line[-1], line[::-1]
+        del held
+        return None
+
+    def _into(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
+        """Poses of a thing in a vessel: in the middle, as low as it goes, turned in steps."""
+        cell = self.cell
+        vessel = self._item(where)
+        rim, rim_m, floor_m = hollow_of(vessel, cell.world.pose(where))
+        if len(rim) < 3:
+            raise CannotError(f"{where} is not hollow")
+        middle = (rim.min(axis=0) + rim.max(axis=0)) / 2
+        found = []
+        levels = np.unique(np.round(np.clip(np.array([0.012, 0.03, 0.05, 0.08]) + floor_m, None, rim_m + 0.02), 4))
+        for bottom in (*levels, rim_m + 0.02):
+            for turn in (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0):
+                found.append(_standing(item, pose, turn * np.pi / 2, middle, float(bottom)))
+        return found
+
+    def _onto(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
+        """Poses of a thing on another: over its middle, just not touching."""
+        cell = self.cell
+        under = replace(self._item(where), scene_from_object=cell.world.pose(where))
+        points = in_scene(under)
+        top = float(points[:, 2].max()) + 2 * HULL_MARGIN_M
+        high = points[points[:, 2] > points[:, 2].max() - 0.004, :2]
+        middle = (high.min(axis=0) + high.max(axis=0)) / 2
+        return [
+            _standing(item, pose, turn * np.pi / 2, middle, top + 0.003)
+            for turn in (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
+        ]
+
+    # Moving --------------------------------------------------------------------------------------------------------
+
+    def _item(self, name: str) -> SceneObject:
+        return next(item for item in self.cell.scene.objects if item.name == name)
+
+    def _look(self) -> None:
+        self.planner.look(self.cell.world.poses())
+
+    def _under(self, name: str) -> frozenset[str]:
+        """What a thing touches: it may slide along that while it is lifted."""
+        found: set[str] = set()
+        for contact in self.cell.world.contacts(name):
+            found.update(contact.names)
+        return frozenset(found - {name, ""})
+
+    def _wide(self, name: str) -> float:
+        """How far to open so that a held thing is free: not farther, there may be a wall."""
+        return min(1.0, self.cell.arm.positions()[-1] + 0.025 / self.robot.opening_m)
+
+    def _reach(self, tools: FloatArray, seeds: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Joint positions ``(N, J)`` for tool poses, those nearest to home of several, and which are exact."""
+        chain = self.planner.chain
+        rng = np.random.default_rng(1)
+        starts = [self._home, self.cell.goal[:-1]][: max(seeds, 1)]
+        starts += [self._home + rng.normal(0.0, 0.5, len(self._home)) for _ in range(2)]
+        count = len(tools)
+        turned = []
+        for start in starts:
+            q = np.tile(start, (count, 1))
+            # The first joint turns the arm towards the place: half of the way is done by that.
+            q[:, 0] = np.clip(np.arctan2(tools[:, 1, 3], tools[:, 0, 3]), chain.low[0], chain.high[0])
+            turned.append(q)
+        q, exact = chain.solve(np.tile(tools, (len(starts), 1, 1)), np.vstack(turned), 30)
+        q, exact = q.reshape(len(starts), count, -1), exact.reshape(len(starts), count)
+        cost = np.where(exact, np.abs(q - self._home).max(axis=2), np.inf)
+        best = cost.argmin(axis=0)
+        rows = np.arange(count)
+        return q[best, rows], exact[best, rows]
+
+    def _line(
+        self,
+        base_from_tool: FloatArray,
+        q: FloatArray,
+        offset: FloatArray,
+        opening: float,
+        ignore: frozenset[str],
+        margin_m: float = 0.001,
+        points: int = 8,
+    ) -> FloatArray | None:
+        """Joint positions ``(K, J)`` along a straight line from a tool pose by `offset` ``(3,)``; None where not free."""
+        chain = self.planner.chain
+        tools = np.tile(base_from_tool, (points, 1, 1))
+        tools[:, :3, 3] += np.linspace(0.0, 1.0, points)[:, None] * offset
+        path = [q]
+        for tool in tools[1:]:
+            found, exact = chain.solve(tool[None], path[-1][None], 15)
+            if not exact[0] or np.abs(found[0] - path[-1]).max() > 0.35:
+                return None
+            path.append(found[0])
+        line = np.array(path)
+        return line if self.planner.free(line, opening, margin_m, ignore) else None
+
+    def _straight(
+        self,
+        offset: Sequence[float],
+        pace: float,
+        ignore: frozenset[str] = frozenset(),
+        along_tool: bool = False,
+    ) -> Actions:
+        """Move the tool by `offset` (m, scene frame; or back along its own z), as far as it goes."""
+        cell = self.cell
+        q = cell.goal[:-1]
+        tool = self.planner.chain.tool(q)
+        way = self._base_from_scene[:3, :3] @ np.array(offset)
+        if along_tool:
+            way = -tool[:3, 2] * float(np.linalg.norm(offset))
+        for share in (1.0, 0.6, 0.3):
+            line = self._line(tool, q, share * way, self._opening, ignore, -0.002)
+            if line is not None:
+                yield from self._follow(line, self._opening, pace)
+                return
+        raise CannotError("no free way")
+
+    def _go(self, goal: FloatArray, opening: float) -> Actions:
+        """Move freely to joint positions ``(J,)``."""
+        corners = self.planner.way(self.cell.goal[:-1], goal, max(opening, self._opening), self._seed)
+        if corners is None:
+            raise CannotError("no free way")
+        yield from self._follow(corners, opening, 1.0)
+
+    def _follow(self, corners: FloatArray, opening: float, pace: float) -> Actions:
+        path = rounded(dense(corners))
+        points = timed(path, pace * self._speed, pace * ACCELERATION * self._speed, self.cell.rate_hz)
+        before = self._opening
+        self._opening = opening
+        for k, q in enumerate(points, 1):
+            yield np.append(q, before + (opening - before) * min(1.0, k / 4))
+
+    def _grip(self, opening: float) -> Actions:
+        """Open or close where it stands."""
+        before, q = self._opening, self.cell.goal[:-1]
+        ticks = max(2, round(0.25 * self.cell.rate_hz))
+        for k in range(1, ticks + 1):
+            yield np.append(q, before + (opening - before) * k / ticks)
+        self._opening = opening
+        yield from self._wait(0.2)
+
+    def _wait(self, seconds: float) -> Actions:
+        for _ in range(round(seconds * self.cell.rate_hz)):
+            yield self.cell.goal
+
+    def _stand_back(self) -> Actions:
+        """Away from whatever was tried, up and open."""
+        self._look()
+        yield from self._grip(1.0)
+        try:
+            yield from self._straight([0.0, 0.0, 0.1], 0.6, ignore=frozenset(self.cell.world.names))
+        except CannotError:
+            return
+
+
+def _standing(item: SceneObject, pose: FloatArray, turn: float, middle: FloatArray, bottom_m: float) -> FloatArray:
+    """`scene_from_object` of a thing turned about z from `pose`, its middle in plan and its lowest point where wanted."""
+    c, s = np.cos(turn), np.sin(turn)
+    moved = np.eye(4)
+    moved[:2, :2] = [[c, -s], [s, c]]
+    moved = moved @ pose
+    points = in_scene(replace(item, scene_from_object=moved))
+    moved[:2, 3] += middle - (points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2
+    moved[2, 3] += bottom_m - float(points[:, 2].min())
+    return moved

@@ -1,0 +1,268 @@
+"""Where a robot's links are for given joint positions, and which joint positions bring its tool somewhere.
+
+Everything works on many configurations at once, because a planner asks about many.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.errors import InputError
+
+FloatArray = npt.NDArray[np.float64]
+MOVING = ("revolute", "continuous", "prismatic")
+UNLIMITED_RAD = 2.0 * np.pi
+POSITION_M = 5e-4
+"""Inverse kinematics is exact to this …"""
+ROTATION_RAD = 3e-3
+"""… and this."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One joint of a URDF.
+
+    Attributes:
+        name: as in the file; `parent` and `child` are the links it joins.
+        kind: ``fixed``, ``revolute``, ``continuous`` or ``prismatic``.
+        origin: ``(4, 4)`` `parent_from_joint`.
+        axis: ``(3,)`` unit, joint frame.
+        low: rad or m; `high` likewise, ±2π where the file sets no limit.
+        speed: rad/s or m/s at most; 0 where the file gives none.
+        effort: N·m or N at most; 0 where the file gives none.
+    """
+
+    name: str
+    parent: str
+    child: str
+    kind: str
+    origin: FloatArray
+    axis: FloatArray
+    low: float
+    high: float
+    speed: float
+    effort: float
+
+
+def read_joints(urdf: Path) -> dict[str, Joint]:
+    """All joints of a URDF by name.
+
+    Raises:
+        InputError: it is missing or no URDF.
+    """
+    try:
+        root = ET.fromstring(urdf.read_bytes())  # noqa: S314 - expat guards against expanding entities
+        found = {joint.name: joint for joint in map(_joint, root.findall("joint"))}
+        if root.tag != "robot" or not found:
+            raise ValueError("it describes no robot with joints")
+    except (OSError, ET.ParseError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{urdf} is no readable URDF: {error}.", remedy="Name the robot's own description file.", code="bad_urdf"
+        ) from None
+    return found
+
+
+def _joint(element: ET.Element) -> Joint:
+    origin = element.find("origin")
+    xyz, rpy = (_numbers(None if origin is None else origin.get(key), "0 0 0") for key in ("xyz", "rpy"))
+    axis_of = element.find("axis")
+    axis = _numbers(None if axis_of is None else axis_of.get("xyz"), "1 0 0")
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation_rpy(rpy), xyz
+    limit = element.find("limit")
+    values = {key: float("nan" if limit is None else limit.get(key, "nan")) for key in ("lower", "upper")}
+    most = {key: float("0" if limit is None else limit.get(key, "0")) for key in ("velocity", "effort")}
+    kind = element.attrib["type"]
+    free = kind == "continuous" or not values["lower"] < values["upper"]
+    parent, child = element.find("parent"), element.find("child")
+    if parent is None or child is None:
+        raise ValueError(f"joint {element.get('name')!r} joins nothing")
+    return Joint(
+        element.attrib["name"],
+        parent.attrib["link"],
+        child.attrib["link"],
+        kind,
+        pose,
+        axis / max(float(np.linalg.norm(axis)), 1e-12),
+        -UNLIMITED_RAD if free else values["lower"],
+        UNLIMITED_RAD if free else values["upper"],
+        most["velocity"],
+        most["effort"],
+    )
+
+
+def _numbers(text: str | None, default: str) -> FloatArray:
+    values = np.array((text or default).split(), dtype=np.float64)
+    if values.shape != (3,) or not np.isfinite(values).all():
+        raise ValueError(f"{text!r} is not three numbers")
+    return values
+
+
+def rotation_rpy(rpy: npt.ArrayLike) -> FloatArray:
+    """``(3, 3)`` of roll, pitch and yaw as a URDF means them: about fixed x, then y, then z."""
+    roll, pitch, yaw = np.asarray(rpy, dtype=np.float64)
+    cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The joints from a robot's base to its tool.
+
+    Attributes:
+        fixed: J + 1 rigid ``(4, 4)``: before each moving joint, and from the last one to the tool.
+        axes: ``(J, 3)`` in each joint's frame; `sliding`: ``(J,)`` bool, prismatic.
+        low: ``(J,)`` limits; `high` likewise.
+    """
+
+    fixed: tuple[FloatArray, ...]
+    axes: FloatArray
+    sliding: npt.NDArray[np.bool_]
+    low: FloatArray
+    high: FloatArray
+
+    @staticmethod
+    def of(joints: dict[str, Joint], moving: Sequence[str], tool_link: str, link_from_tool: FloatArray) -> Chain:
+        """The chain that ends at `tool_link`; joints that are not in `moving` stay at zero.
+
+        Raises:
+            InputError: there is no such link or joint, or `moving` are not those of the chain, base first.
+        """
+        above = {joint.child: joint for joint in joints.values()}
+        path: list[Joint] = []
+        link = tool_link
+        while link in above:
+            path.append(above[link])
+            link = above[link].parent
+            if len(path) > len(above):
+                raise InputError(
+                    "The robot's links form a ring.", remedy="Name a robot that is a tree.", code="bad_urdf"
+                )
+        path.reverse()
+        on_path = [joint.name for joint in path if joint.name in set(moving)]
+        if on_path != list(moving):
+            raise InputError(
+                f"The joints {', '.join(moving)} are not those on the way to link {tool_link!r}, base first.",
+                remedy=f"On the way are: {', '.join(j.name for j in path if j.kind in MOVING) or 'none'}.",
+                code="bad_robot",
+            )
+        fixed, frame = [], np.eye(4)
+        for joint in path:
+            frame = frame @ joint.origin
+            if joint.name in moving:
+                fixed.append(frame)
+                frame = np.eye(4)
+        fixed.append(frame @ link_from_tool)
+        own = [joint for joint in path if joint.name in moving]
+        return Chain(
+            tuple(fixed),
+            np.array([joint.axis for joint in own]),
+            np.array([joint.kind == "prismatic" for joint in own]),
+            np.array([joint.low for joint in own]),
+            np.array([joint.high for joint in own]),
+        )
+
+    def tool(self, q: FloatArray) -> FloatArray:
+        """`base_from_tool` ``(..., 4, 4)`` for joint positions ``(..., J)``."""
+        flat = q.reshape(-1, q.shape[-1])
+        rotation, position, _, _ = self._frames(flat)
+        pose = np.tile(np.eye(4), (len(flat), 1, 1))
+        pose[:, :3, :3], pose[:, :3, 3] = rotation, position
+        return pose.reshape(*q.shape[:-1], 4, 4)
+
+    def _frames(self, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Tool rotation ``(N, 3, 3)`` and position ``(N, 3)``, axes and origins ``(N, J, 3)`` of the joints, base."""
+        count = len(q)
+        rotation, position = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
+        axes, origins = np.empty((count, len(self.axes), 3)), np.empty((count, len(self.axes), 3))
+        for number, axis in enumerate(self.axes):
+            before = self.fixed[number]
+            position = position + rotation @ before[:3, 3]
+            rotation = rotation @ before[:3, :3]
+            axes[:, number], origins[:, number] = rotation @ axis, position
+            if self.sliding[number]:
+                position = position + axes[:, number] * q[:, number, None]
+            else:
+                rotation = rotation @ _about(axis, q[:, number])
+        last = self.fixed[-1]
+        return rotation @ last[:3, :3], position + rotation @ last[:3, 3], axes, origins
+
+    def solve(
+        self, base_from_tool: FloatArray, seeds: FloatArray, rounds: int = 40
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Joint positions that bring the tool to a pose, from each of several seeds: damped least squares.
+
+        Steps are damped (Wampler, "Manipulator inverse kinematic solutions based on vector formulations and damped
+        least-squares methods", 1986) and clipped to the joints' limits.
+
+        Args:
+            base_from_tool: ``(N, 4, 4)`` wanted poses.
+            seeds: ``(N, J)`` where to start.
+            rounds: steps at most.
+
+        Returns:
+            ``(N, J)`` joint positions within limits, and ``(N,)`` whether they are exact.
+        """
+        q = np.clip(seeds, self.low, self.high)
+        done = np.zeros(len(q), dtype=bool)
+        goal_rotation, goal_position = base_from_tool[:, :3, :3], base_from_tool[:, :3, 3]
+        for turn in range(rounds + 1):
+            live = np.flatnonzero(~done)
+            if not len(live):
+                break
+            rotation, position, axes, origins = self._frames(q[live])
+            offset = goal_position[live] - position
+            spin = _rotation_vector(goal_rotation[live] @ rotation.transpose(0, 2, 1))
+            near = (np.linalg.norm(offset, axis=1) < POSITION_M) & (np.linalg.norm(spin, axis=1) < ROTATION_RAD)
+            done[live[near]] = True
+            if turn == rounds:
+                break
+            far = ~near
+            error = np.concatenate([offset, spin], axis=1)[far]
+            sweep = np.cross(axes, position[:, None] - origins)
+            jacobian = np.concatenate(
+                [np.where(self.sliding[:, None], axes, sweep), np.where(self.sliding[:, None], 0.0, axes)], axis=2
+            )[far]
+            damping = 1e-4 + 0.02 * np.minimum(np.linalg.norm(error, axis=1), 1.0) ** 2
+            square = jacobian.transpose(0, 2, 1) @ jacobian + damping[:, None, None] * np.eye(6)
+            step = (jacobian @ np.linalg.solve(square, error[:, :, None]))[:, :, 0]
+            step *= np.minimum(1.0, 0.5 / np.maximum(np.abs(step).max(axis=1), 1e-12))[:, None]
+            q[live[far]] = np.clip(q[live[far]] + step, self.low, self.high)
+        return q, done
+
+
+def _about(axis: FloatArray, angle: FloatArray) -> FloatArray:
+    """``(N, 3, 3)`` rotations about a unit axis ``(3,)`` (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    square = cross @ cross
+    return np.asarray(np.eye(3) + np.sin(angle)[:, None, None] * cross + (1 - np.cos(angle))[:, None, None] * square)
+
+
+def _rotation_vector(rotation: FloatArray) -> FloatArray:
+    """``(N, 3)`` axis times angle of rotations ``(N, 3, 3)``; near half a turn some axis of about that."""
+    vee = np.stack(
+        [
+            rotation[:, 2, 1] - rotation[:, 1, 2],
+            rotation[:, 0, 2] - rotation[:, 2, 0],
+            rotation[:, 1, 0] - rotation[:, 0, 1],
+        ],
+        axis=1,
+    )
+    sine = np.linalg.norm(vee, axis=1) / 2
+    angle = np.arctan2(sine, (np.trace(rotation, axis1=1, axis2=2) - 1) / 2)
+    fallback = (angle > 3.0) & (sine < 1e-3)
+    vee[fallback] = [2e-3, 0.0, 0.0]
+    return np.asarray(vee * (angle / np.maximum(np.linalg.norm(vee, axis=1), 1e-12))[:, None])

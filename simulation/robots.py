@@ -1,0 +1,352 @@
+"""Robot arms: which there are, how one is described, and one standing in a physics world.
+
+The tool frame of every arm lies between its fingertips: z points out of the hand, y from one finger to the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.errors import InputError, UsageError
+from simulation.kinematics import Chain, Joint, read_joints, rotation_rpy
+from simulation.world import World, pose_from_quaternion, quaternion_from_pose, quiet_stdout
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FloatArray = npt.NDArray[np.float64]
+USUAL_SPEED = 1.5
+"""rad/s, for joints to which neither the URDF nor the description sets a limit."""
+POSITION_GAIN = 0.3
+"""Share of the position error that PyBullet's motors try to undo in one step."""
+
+
+@dataclass(frozen=True)
+class Robot:
+    """An arm with a gripper.
+
+    Attributes:
+        name: for people and for file names.
+        urdf: its description file.
+        arm: names of the joints that move the tool, base first.
+        tool_link: the link that the tool frame is fixed to.
+        link_from_tool: ``(4, 4)``.
+        home: ``(J,)`` rad, where it starts.
+        opened: position of each gripper joint when open; `closed`: when closed on nothing.
+        opening_m: between the pads when open.
+        fingers: links that touch what is held, one for each side.
+        finger_reach_m: the fingers go on beyond the tool frame by this.
+        grip_n: with which force (N, or N·m of a turning joint) the gripper's joints close.
+        speed: ``(J,)`` rad/s at most.
+    """
+
+    name: str
+    urdf: Path
+    arm: tuple[str, ...]
+    tool_link: str
+    link_from_tool: FloatArray
+    home: tuple[float, ...]
+    opened: Mapping[str, float]
+    closed: Mapping[str, float]
+    opening_m: float
+    fingers: tuple[str, ...]
+    finger_reach_m: float
+    grip_n: float
+    speed: tuple[float, ...]
+
+    @property
+    def joints(self) -> dict[str, Joint]:
+        """All joints of the URDF."""
+        return _joints(self.urdf)
+
+    @property
+    def chain(self) -> Chain:
+        """From the base to the tool."""
+        return Chain.of(self.joints, self.arm, self.tool_link, self.link_from_tool)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What the numbers of an action (and of a state) are: joint positions in rad, the gripper 0 closed … 1 open."""
+        return (*(f"{name}.pos" for name in self.arm), "gripper.pos")
+
+
+@cache
+def _joints(urdf: Path) -> dict[str, Joint]:
+    return read_joints(urdf)
+
+
+def described(path: Path) -> Robot:
+    """A robot from its TOML description, see docs/robots.md.
+
+    Raises:
+        InputError: it, or the URDF that it names, is missing or wrong.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is no readable TOML file: {error}.", remedy="See docs/robots.md.", code="bad_robot"
+        ) from None
+    try:
+        urdf = path.parent / str(document["urdf"])
+        return _robot(str(document.get("name", path.stem)), urdf, document)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: {what}.", remedy="See docs/robots.md.", code="bad_robot") from None
+
+
+def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
+    gripper = document["gripper"]
+    arm = tuple(map(str, document["arm"]))
+    joints = read_joints(urdf)
+    opened, closed = ({str(key): float(value) for key, value in gripper[state].items()} for state in ("open", "closed"))
+    for joint in (*arm, *opened):
+        if joint not in joints:
+            raise ValueError(f"{urdf} has no joint {joint!r}")
+    links = {joint.child for joint in joints.values()}
+    fingers = tuple(map(str, gripper["fingers"]))
+    for link in (str(document["tool_link"]), *fingers):
+        if link not in links:
+            raise ValueError(f"{urdf} has no link {link!r}")
+    if opened.keys() != closed.keys() or not opened:
+        raise ValueError("the gripper's open and closed values are not of the same joints")
+    speed = [joints[joint].speed or USUAL_SPEED for joint in arm]
+    if "speed" in document:
+        speed = [min(float(given), own) for given, own in zip(document["speed"], speed, strict=True)]
+    home = tuple(map(float, document["home"]))
+    if len(home) != len(arm):
+        raise ValueError(f"home has {len(home)} values for {len(arm)} joints")
+    for joint, value in zip(arm, home, strict=True):
+        if not joints[joint].low <= value <= joints[joint].high:
+            raise ValueError(f"home is beyond the limits of {joint!r}")
+    link_from_tool = np.eye(4)
+    link_from_tool[:3, :3] = rotation_rpy(document.get("tool_rpy", (0.0, 0.0, 0.0)))
+    link_from_tool[:3, 3] = document.get("tool_xyz", (0.0, 0.0, 0.0))
+    robot = Robot(
+        name=name,
+        urdf=urdf,
+        arm=arm,
+        tool_link=str(document["tool_link"]),
+        link_from_tool=link_from_tool,
+        home=home,
+        opened=opened,
+        closed=closed,
+        opening_m=float(gripper["opening_m"]),
+        fingers=fingers,
+        finger_reach_m=float(gripper.get("reach_m", 0.01)),
+        grip_n=float(gripper["force"]),
+        speed=tuple(speed),
+    )
+    _ = robot.chain  # says what is wrong with the arm's joints
+    return robot
+
+
+def _bundled(folder: str) -> Path:
+    with quiet_stdout(), quiet_stdout(2):
+        import pybullet_data
+    return Path(pybullet_data.getDataPath()) / folder
+
+
+def panda() -> Robot:
+    """Franka Emika Panda with its hand, as PyBullet brings it."""
+    turn = np.pi / 4
+    return _robot(
+        "panda",
+        _bundled("franka_panda/panda.urdf"),
+        {
+            "arm": [f"panda_joint{number}" for number in range(1, 8)],
+            "tool_link": "panda_hand",
+            "tool_xyz": (0.0, 0.0, 0.105),
+            "home": (0.0, -turn, 0.0, -3 * turn, 0.0, 2 * turn, turn),
+            "gripper": {
+                "open": {"panda_finger_joint1": 0.04, "panda_finger_joint2": 0.04},
+                "closed": {"panda_finger_joint1": 0.0, "panda_finger_joint2": 0.0},
+                "opening_m": 0.08,
+                "fingers": ["panda_leftfinger", "panda_rightfinger"],
+                "reach_m": 0.007,
+                "force": 20.0,
+            },
+        },
+    )
+
+
+def xarm6() -> Robot:
+    """UFACTORY xArm6 with its gripper, as PyBullet brings it."""
+    sides = ("left", "right")
+    moving = ["drive_joint", "right_outer_knuckle_joint"]
+    moving += [f"{side}_{part}_joint" for side in sides for part in ("finger", "inner_knuckle")]
+    return _robot(
+        "xarm6",
+        _bundled("xarm/xarm6_with_gripper.urdf"),
+        {
+            "arm": [f"joint{number}" for number in range(1, 7)],
+            "tool_link": "xarm_gripper_base_link",
+            "tool_xyz": (0.0, 0.0, 0.165),
+            "home": (0.0, -0.6, -1.0, 0.0, 1.6, 0.0),
+            "gripper": {
+                "open": dict.fromkeys(moving, 0.0),
+                "closed": dict.fromkeys(moving, 0.85),
+                "opening_m": 0.084,
+                "fingers": [f"{side}_finger" for side in sides],
+                "reach_m": 0.008,
+                "force": 10.0,
+            },
+        },
+    )
+
+
+ROBOTS: dict[str, Callable[[], Robot]] = {"panda": panda, "xarm6": xarm6}
+
+
+def robot_of(word: str) -> Robot:
+    """The robot that a word on the command line means: a name in `ROBOTS`, or a TOML file.
+
+    Raises:
+        UsageError: there is no such robot.
+        InputError: its description is wrong.
+    """
+    if word in ROBOTS:
+        return ROBOTS[word]()
+    if word.endswith(".toml"):
+        return described(Path(word))
+    raise UsageError(
+        f"There is no robot {word!r}.",
+        remedy=f"Use one of {', '.join(ROBOTS)}, or the path of a TOML file that describes yours (docs/robots.md).",
+        code="bad_value",
+    )
+
+
+class Arm:
+    """A robot in a world. Positions of its joints are those of `Robot.arm`, then the gripper's opening, 0 … 1."""
+
+    def __init__(
+        self,
+        world: World,
+        robot: Robot,
+        scene_from_robot: FloatArray,
+        grip: float = 1.0,
+        *,
+        self_collision: bool = False,
+    ) -> None:
+        """Put it at its mount, at home, open.
+
+        Args:
+            world: in which it stands.
+            robot: which.
+            scene_from_robot: ``(4, 4)`` its mount.
+            grip: times the usual friction of its fingers.
+            self_collision: whether its links can touch each other; planned motion keeps them apart anyway.
+
+        Raises:
+            InputError: PyBullet cannot load it.
+        """
+        self.world, self.robot = world, robot
+        self.scene_from_robot = scene_from_robot
+        pybullet = world.pybullet
+        try:
+            with quiet_stdout():
+                self.body = int(
+                    world.call(
+                        "loadURDF",
+                        str(robot.urdf),
+                        basePosition=scene_from_robot[:3, 3].tolist(),
+                        baseOrientation=quaternion_from_pose(scene_from_robot).tolist(),
+                        useFixedBase=True,
+                        flags=pybullet.URDF_IGNORE_VISUAL_SHAPES
+                        | (pybullet.URDF_USE_SELF_COLLISION if self_collision else 0),
+                    )
+                )
+        except pybullet.error:
+            raise InputError(
+                f"PyBullet cannot load {robot.urdf}.",
+                remedy="Check that the meshes it names lie where it says.",
+                code="bad_urdf",
+            ) from None
+        count = int(world.call("getNumJoints", self.body))
+        rows = [world.call("getJointInfo", self.body, number) for number in range(count)]
+        self._number = {row[1].decode(): row[0] for row in rows}
+        self.links = {row[12].decode(): row[0] for row in rows}
+        self._arm = [self._number[name] for name in robot.arm]
+        self._grip = [self._number[name] for name in robot.opened]
+        self._closed = np.array([robot.closed[name] for name in robot.opened])
+        self._span = np.array([robot.opened[name] for name in robot.opened]) - self._closed
+        joints = robot.joints
+        self._forces = [joints[name].effort or 50.0 for name in robot.arm] + [robot.grip_n] * len(self._grip)
+        for row in rows:  # the motors that PyBullet adds would brake what is not commanded
+            if row[2] != pybullet.JOINT_FIXED:
+                world.call("setJointMotorControl2", self.body, row[0], pybullet.VELOCITY_CONTROL, force=0.0)
+        for link in robot.fingers:
+            friction = float(world.call("getDynamicsInfo", self.body, self.links[link])[1])
+            world.call("changeDynamics", self.body, self.links[link], lateralFriction=max(friction, 0.8) * grip)
+        self._couple()
+        self.reset(np.array([*robot.home, 1.0]))
+
+    def _couple(self) -> None:
+        """Gears between the gripper's joints, so that it closes evenly whatever resists on one side."""
+        pybullet, robot, first = self.world.pybullet, self.robot, self._grip[0]
+        names = list(robot.opened)
+        for name, joint, span in zip(names[1:], self._grip[1:], self._span[1:], strict=True):
+            axis = robot.joints[name].axis.tolist()
+            kind = pybullet.JOINT_GEAR
+            gear = self.world.call("createConstraint", self.body, first, self.body, joint, kind, axis, [0] * 3, [0] * 3)
+            ratio = -float(self._span[0] / span) if span else -1.0
+            self.world.call("changeConstraint", gear, gearRatio=ratio, maxForce=100.0, erp=0.1)
+
+    def reset(self, positions: FloatArray) -> None:
+        """Put all joints somewhere at once, at rest."""
+        joints = self._arm + self._grip
+        self.world.call("resetJointStatesMultiDof", self.body, joints, [[v] for v in self._joint_values(positions)])
+
+    def _joint_values(self, positions: FloatArray) -> list[float]:
+        return [*positions[:-1].tolist(), *(self._closed + positions[-1] * self._span).tolist()]
+
+    def drive(self, positions: FloatArray) -> None:
+        """Give the motors new goals ``(J + 1,)``; they hold for every step until the next."""
+        joints = self._arm + self._grip
+        self.world.call(
+            "setJointMotorControlArray",
+            self.body,
+            joints,
+            self.world.pybullet.POSITION_CONTROL,
+            self._joint_values(positions),
+            forces=self._forces,
+            positionGains=[POSITION_GAIN] * len(joints),
+        )
+
+    def positions(self) -> FloatArray:
+        """``(J + 1,)`` as measured."""
+        rows = self.world.call("getJointStates", self.body, self._arm + self._grip)
+        values = np.array([row[0] for row in rows])
+        count = len(self._arm)
+        opening = float(np.mean((values[count:] - self._closed) / self._span))
+        return np.append(values[:count], opening)
+
+    def speeds(self) -> FloatArray:
+        """``(J,)`` rad/s of the arm's joints, as measured."""
+        return np.array([row[1] for row in self.world.call("getJointStates", self.body, self._arm)])
+
+    def link_poses(self, links: Sequence[str] | None = None) -> dict[str, FloatArray]:
+        """`scene_from_link` ``(4, 4)`` of all links but the base (or of `links`)."""
+        names = list(self.links) if links is None else list(links)
+        rows = self.world.call("getLinkStates", self.body, [self.links[name] for name in names], 0, 1)
+        return {name: pose_from_quaternion(row[4], row[5]) for name, row in zip(names, rows, strict=True)}
+
+    def tool(self) -> FloatArray:
+        """`scene_from_tool` ``(4, 4)`` as it is."""
+        return np.asarray(self.link_poses([self.robot.tool_link])[self.robot.tool_link] @ self.robot.link_from_tool)
+
+    def holds(self, body: int) -> bool:
+        """Whether every finger presses on a body of the world."""
+        rows = self.world.call("getContactPoints", self.body, body) or ()
+        pressing = {row[3] for row in rows if row[9] > 0.05}
+        return all(self.links[name] in pressing for name in self.robot.fingers)

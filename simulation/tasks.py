@@ -1,0 +1,363 @@
+"""What a robot can be asked for in a scene, and whether it has done it.
+
+A task is named by words like ``place block_1 in container_1``; lengths are metres, times seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.errors import UsageError
+from reconstruction.scene import HULL_MARGIN_M, Scene, SceneObject
+from simulation.cell import Cell
+from simulation.forms import in_scene, outline
+from simulation.layout import Ground
+
+FloatArray = npt.NDArray[np.float64]
+LIFT_M = 0.06
+BESIDE_M = (0.005, 0.12)
+ZONE_M = 0.06
+PUSH_M = (0.1, 0.22)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job.
+
+    Attributes:
+        kind: a key of `TASKS`.
+        what: the thing that is moved; several for ``clear``.
+        where: the thing that it is brought to, "" where there is none.
+    """
+
+    kind: str
+    what: tuple[str, ...]
+    where: str = ""
+
+    @property
+    def words(self) -> str:
+        """How the task is written on a command line, with the scene's own names."""
+        if self.kind == "clear":
+            return f"clear table into {self.where}"
+        kind, relation, *_ = TASKS[self.kind].words
+        return f"{kind} {self.what[0]} {relation} {self.where}".strip()
+
+    @property
+    def sentence(self) -> str:
+        """What a person would say: ``put the block in the container``."""
+        what, where = (re.sub(r"_?\d+$", "", name).replace("_", " ") for name in (self.what[0], self.where))
+        return TASKS[self.kind].sentence.format(what=what, where=where)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The things that must be there."""
+        return (*self.what, *((self.where,) if self.where else ()))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of task is said and judged.
+
+    Attributes:
+        words: the verb and the preposition on the command line.
+        sentence: what a person would say.
+        done: whether it is done now: (cell, task) -> bool.
+        help: one line.
+    """
+
+    words: tuple[str, str]
+    sentence: str
+    done: Callable[[Cell, Task], bool]
+    help: str
+
+
+def picked(cell: Cell, task: Task) -> bool:
+    """X hangs in the gripper, 6 cm over where it was."""
+    name = task.what[0]
+    lifted = cell.world.pose(name)[2, 3] - cell.start[name][2, 3]
+    return bool(lifted > LIFT_M and cell.arm.holds(cell.world.body(name)))
+
+
+def placed_in(cell: Cell, task: Task) -> bool:
+    """X lies in Y by itself: its centre within Y's rim, lower than that, carried by nothing else than Y's inside."""
+    if not _left_alone(cell, task.what[0]):
+        return False
+    hollow = Hollow.of(cell, task.where)
+    return hollow.upright and hollow.contains(_center(cell, task.what[0]))
+
+
+def placed_on(cell: Cell, task: Task) -> bool:
+    """X lies on Y by itself and on nothing else."""
+    name, under = task.what[0], task.where
+    if not _left_alone(cell, name):
+        return False
+    over = _center(cell, name)[2] > _center(cell, under)[2]
+    return bool(over and _carriers(cell, name) == {under})
+
+
+def placed_beside(cell: Cell, task: Task) -> bool:
+    """X stands by itself, on what Y stands on, within 12 cm of Y and not touching it."""
+    name, other = task.what[0], task.where
+    if not _left_alone(cell, name) or not _carriers(cell, name) <= set(cell.world.fixed_names):
+        return False
+    gap = min((contact.distance_m for contact in cell.world.gaps(name, other, BESIDE_M[1])), default=np.inf)
+    return bool(BESIDE_M[0] < gap < BESIDE_M[1] and _moved(cell, name) > 0.03)
+
+
+def pushed(cell: Cell, task: Task) -> bool:
+    """X lies in its zone by itself, and was never lifted."""
+    name = task.what[0]
+    if not _left_alone(cell, name):
+        return False
+    offset = _center(cell, name)[:2] - zone_of(cell)[:2]
+    return bool(np.linalg.norm(offset) < ZONE_M)
+
+
+def cleared(cell: Cell, task: Task) -> bool:
+    """All things lie in Y."""
+    return all(placed_in(cell, Task("place-in", (name,), task.where)) for name in task.what if name in cell.start)
+
+
+TASKS: dict[str, Kind] = {
+    "pick": Kind(("pick", ""), "pick up the {what}", picked, "Lift a thing off what it stands on."),
+    "place-in": Kind(("place", "in"), "put the {what} in the {where}", placed_in, "Put a thing into a vessel."),
+    "place-on": Kind(("place", "on"), "put the {what} on the {where}", placed_on, "Put a thing onto another."),
+    "place-beside": Kind(
+        ("place", "next to"), "put the {what} next to the {where}", placed_beside, "Put a thing beside another."
+    ),
+    "push": Kind(("push", ""), "push the {what} into the zone", pushed, "Push a thing into a zone on the table."),
+    "stack": Kind(("stack", "on"), "stack the {what} on the {where}", placed_on, "Put a thing onto one like it."),
+    "clear": Kind(("clear", "into"), "clear the table into the {where}", cleared, "Put all things into a vessel."),
+}
+
+
+def task_of(words: str, scene: Scene) -> Task:
+    """The task that a person means: ``pick mug``, ``put the block_1 in container_1``, ``clear the table into bowl``.
+
+    Things go by their names in the scene; the number may be left out where there is only one.
+
+    Raises:
+        UsageError: it is none of the kinds, or names what is not there.
+    """
+    text = " ".join(words.lower().replace("-", " ").split())
+    text = re.sub(r"\b(the|a|an|up)\b ?", "", text)
+    patterns = (
+        ("clear", r"clear (?:table )?(?:into|in|to) (?P<where>.+)"),
+        ("pick", r"(?:pick|lift|grasp) (?P<what>.+)"),
+        ("stack", r"stack (?P<what>.+?) (?:on|onto) (?:top of )?(?P<where>.+)"),
+        ("place-in", r"(?:place|put|drop) (?P<what>.+?) (?:in|into|inside) (?P<where>.+)"),
+        ("place-on", r"(?:place|put) (?P<what>.+?) (?:on|onto) (?:top of )?(?P<where>.+)"),
+        ("place-beside", r"(?:place|put) (?P<what>.+?) (?:next to|beside|by) (?P<where>.+)"),
+        ("push", r"push (?P<what>.+?)(?: (?:in|into|to) zone)?"),
+    )
+    for kind, pattern in patterns:
+        found = re.fullmatch(pattern, text)
+        if found is None:
+            continue
+        parts = found.groupdict()
+        where = _name_of(parts["where"], scene) if parts.get("where") else ""
+        if kind == "clear":
+            return Task(kind, tuple(item.name for item in scene.objects if item.name != where), where)
+        what = _name_of(parts["what"], scene)
+        if what == where:
+            raise UsageError(f"{what} cannot go to itself.", remedy="Name two things.", code="bad_task")
+        return Task(kind, (what,), where)
+    forms = ", ".join(f"{verb} X {relation} Y".strip() if relation else f"{verb} X" for verb, relation in _forms())
+    raise UsageError(
+        f"--task {words!r} is no task.",
+        remedy=f"Use one of: {forms}; X and Y are things of the scene.",
+        code="bad_task",
+    )
+
+
+def _forms() -> list[tuple[str, str]]:
+    return [kind.words if name != "clear" else ("clear", "into") for name, kind in TASKS.items()]
+
+
+def _name_of(word: str, scene: Scene) -> str:
+    names = [item.name for item in scene.objects]
+    wanted = word.replace(" ", "_")
+    exact = [name for name in names if name.lower() == wanted]
+    alike = exact or [name for name in names if re.sub(r"_?\d+$", "", name.lower()) == wanted]
+    if len(alike) == 1:
+        return alike[0]
+    what = f"has {' and '.join(alike)}" if alike else f"has no {word!r}"
+    raise UsageError(f"The scene {what}.", remedy=f"Name one of: {', '.join(names)}.", code="bad_task")
+
+
+@dataclass(frozen=True)
+class Hollow:
+    """The inside of a vessel as it stands, as a height map of what can be seen from above.
+
+    Attributes:
+        rim: ``(K, 2)`` convex outline of the opening, scene frame.
+        rim_m: height of the rim.
+        floor_m: lowest height inside.
+        upright: whether the vessel stands as it stood at the start.
+    """
+
+    rim: FloatArray
+    rim_m: float
+    floor_m: float
+    upright: bool
+
+    @staticmethod
+    def of(cell: Cell, name: str) -> Hollow:
+        """The hollow of a thing in the cell."""
+        item = _item(cell, name)
+        pose = cell.world.pose(name)
+        lean = float(pose[2, :3] @ cell.start[name][2, :3])
+        rim, rim_m, floor_m = hollow_of(item, pose)
+        return Hollow(rim, rim_m, floor_m, lean > np.cos(np.deg2rad(25.0)))
+
+    def contains(self, point: FloatArray) -> bool:
+        """Whether a point ``(3,)`` lies inside."""
+        if len(self.rim) < 3 or not self.floor_m - 0.005 < point[2] < self.rim_m + 0.015:
+            return False
+        return _within(self.rim, point[None, :2])[0] > 0.0
+
+
+def hollow_of(item: SceneObject, pose: FloatArray, cells: int = 40) -> tuple[FloatArray, float, float]:
+    """Rim ``(K, 2)``, its height, and the lowest height inside of an object at a pose; no rim where nothing is hollow.
+
+    Looked at from above on a grid: inside is what lies lower than the rim and is walled in all round.
+    """
+    from scipy.ndimage import binary_fill_holes, label
+
+    heights, low, step = height_map(item, pose, cells)
+    solid = np.isfinite(heights)
+    if not solid.any():
+        return np.zeros((0, 2)), 0.0, 0.0
+    top = float(heights[solid].max())
+    best: tuple[FloatArray, float, float] = (np.zeros((0, 2)), top, top)
+    bottom = float(in_scene(_at(item, pose))[:, 2].min())
+    # The rim is the highest level at which something is walled in.
+    for level in np.linspace(top, bottom, 25)[1:]:
+        wall = solid & (heights >= level)
+        inside = binary_fill_holes(wall) & ~wall
+        regions, count = label(inside)
+        if not count:
+            continue
+        sizes = np.bincount(regions.ravel())[1:]
+        largest = regions == 1 + int(np.argmax(sizes))
+        if sizes.max() < max(9, 0.08 * solid.sum()):
+            continue
+        depth = heights[largest]
+        floor_m = float(np.percentile(depth[np.isfinite(depth)], 20)) if np.isfinite(depth).any() else bottom
+        if level - floor_m < 0.008:
+            continue
+        cells_in = np.argwhere(largest)
+        corners = np.vstack([low + (cells_in + offset) * step for offset in ((0, 0), (0, 1), (1, 0), (1, 1))])
+        best = (outline(corners), float(level), floor_m)
+        break
+    return best
+
+
+def height_map(item: SceneObject, pose: FloatArray, cells: int) -> tuple[FloatArray, FloatArray, float]:
+    """Heights ``(X, Y)`` of an object's convex parts from above, -inf beside it; the lower corner, and the cell's size."""
+    points = in_scene(_at(item, pose))
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    step = float((high - low).max()) / cells
+    shape = np.maximum(np.ceil((high - low) / step).astype(int), 1)
+    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in shape), indexing="ij"), axis=-1) * step + low
+    flat = grid.reshape(-1, 2)
+    heights = np.full(len(flat), -np.inf)
+    start = 0
+    for part in item.convex_parts:
+        own = points[start : start + len(part.vertices)]
+        start += len(part.vertices)
+        corners = own[part.faces]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals *= np.where((normals * (corners[:, 0] - own.mean(axis=0))).sum(axis=1) < 0, -1.0, 1.0)[:, None]
+        size = np.linalg.norm(normals, axis=1)
+        normals, corners = normals[size > 1e-14] / size[size > 1e-14][:, None], corners[size > 1e-14]
+        room = (normals * corners[:, 0]).sum(axis=1) - flat @ normals[:, :2].T
+        up = normals[:, 2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = room / up
+        top = np.where(up > 1e-9, at, np.inf).min(axis=1)
+        under = np.where(up < -1e-9, at, -np.inf).max(axis=1)
+        beside = ((np.abs(up) <= 1e-9) & (room < 0)).any(axis=1)
+        hit = (top >= under) & ~beside
+        heights = np.where(hit, np.maximum(heights, top), heights)
+    return heights.reshape(*shape), low, step
+
+
+def zone_of(cell: Cell) -> FloatArray:
+    """``(3,)`` middle of the zone that the first thing of a push is to come to: drawn for the cousin."""
+    return cell.zone
+
+
+def draw_zone(cell: Cell, name: str) -> FloatArray | None:
+    """A free place on the support, 10 … 22 cm from a thing, that the arm reaches; None where there is none."""
+    from simulation.variations import unit
+
+    cousin, pose = cell.cousin, cell.start[name]
+    support = min(
+        cell.scene.supports,
+        key=lambda s: abs(float(s.polygon[:, 2].mean()) - float(in_scene(_item(cell, name))[:, 2].min())),
+    )
+    ground = Ground.of(support, 1.0)
+    others = [in_scene(_at(item, cell.start[item.name]))[:, :2] for item in cell.scene.objects if item.name != name]
+    mount = cell.mount[:2, 3]
+    for n in range(60):
+        u, v = (unit(cousin.seed, cousin.index, "zone", name, n, axis) for axis in "uv")
+        far, turn = PUSH_M[0] + u * (PUSH_M[1] - PUSH_M[0]), 2 * np.pi * v
+        at = pose[:2, 3] + far * np.array([np.cos(turn), np.sin(turn)])
+        if not 0.35 < np.linalg.norm(at - mount) < 0.62:
+            continue
+        way = pose[:2, 3] + np.linspace(-0.35, 1.0, 12)[:, None] * (at - pose[:2, 3])
+        if any(np.linalg.norm(way[:, None] - points[None], axis=2).min() < 0.07 for points in others):
+            continue
+        inside = ground.holds(at[None], np.full((1, 1), 0.0) if False else np.zeros((1, 16)), 0.08)
+        if inside[0]:
+            return np.array([*at, ground.height_m])
+    return None
+
+
+def _item(cell: Cell, name: str) -> SceneObject:
+    return next(item for item in cell.scene.objects if item.name == name)
+
+
+def _at(item: SceneObject, pose: FloatArray) -> SceneObject:
+    from dataclasses import replace
+
+    return replace(item, scene_from_object=pose)
+
+
+def _center(cell: Cell, name: str) -> FloatArray:
+    """Centre of mass ``(3,)`` of a thing in the scene."""
+    pose = cell.world.pose(name)
+    return np.asarray(pose[:3, :3] @ _item(cell, name).center_of_mass + pose[:3, 3])
+
+
+def _moved(cell: Cell, name: str) -> float:
+    return float(np.linalg.norm(cell.world.pose(name)[:2, 3] - cell.start[name][:2, 3]))
+
+
+def _left_alone(cell: Cell, name: str) -> bool:
+    return cell.still(name) and not cell.touched(name)
+
+
+def _carriers(cell: Cell, name: str) -> set[str]:
+    """What a thing rests on."""
+    found = set()
+    for contact in cell.world.contacts(name):
+        if contact.force_n > 0.01:
+            found.update(set(contact.names) - {name})
+    return found
+
+
+def _within(polygon: FloatArray, points: FloatArray) -> FloatArray:
+    """How far ``(N,)`` points are inside a convex counter-clockwise polygon; negative outside."""
+    edge = np.roll(polygon, -1, axis=0) - polygon
+    normal = np.stack([-edge[:, 1], edge[:, 0]], axis=1) / np.maximum(np.hypot(edge[:, 0], edge[:, 1]), 1e-12)[:, None]
+    return np.asarray(((points[:, None] - polygon[None]) * normal[None]).sum(axis=2).min(axis=1))
+
+
+_ = (HULL_MARGIN_M, Mapping, Sequence)
