@@ -16,6 +16,8 @@ from reconstruction.scene import Scene
 from simulation.bank import Wardrobe
 from simulation.cousins import Cousin
 from simulation.family import Family
+from simulation.grasps import Grasps, antipodal
+from simulation.kinematics import rotation_rpy
 from simulation.layout import usual_mount
 from simulation.robots import Arm, Robot
 
@@ -68,6 +70,8 @@ class Cell:
         rate_hz: how often it is told what to do.
         scene: the cousin that is loaded.
         goal: ``(J + 1,)`` what the robot was told last.
+        start: `scene_from_object` of everything when the cousin was loaded.
+        notes: what tasks have found out about the cousin.
         faults: since the cousin was loaded.
     """
 
@@ -78,17 +82,20 @@ class Cell:
     cousin: Cousin = field(init=False)
     arm: Arm = field(init=False)
     goal: FloatArray = field(init=False)
+    start: dict[str, FloatArray] = field(init=False)
+    mount: FloatArray = field(init=False)
     faults: Faults = field(init=False)
     ticks: int = field(init=False, default=0)
+    notes: dict[tuple[str, str], object] = field(init=False, default_factory=dict)
+    _grasps: dict[tuple[str, int], Grasps] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.family = Family(self.wardrobe)
         self.world = self.family.world
         self.steps = round(1.0 / (self.rate_hz * self.world.settings.time_step_s))
-        chain, count = self.robot.chain, len(self.robot.arm)
-        self._low, self._high = chain.low - SLACK_RAD, chain.high + SLACK_RAD
+        self._chain = self.robot.chain
+        self._low, self._high = self._chain.low - SLACK_RAD, self._chain.high + SLACK_RAD
         self._speed = np.array(self.robot.speed)
-        self._free = np.ones(count, dtype=bool)
 
     def __enter__(self) -> Cell:
         return self
@@ -122,7 +129,7 @@ class Cell:
         self.goal = np.array([*self.robot.home, 1.0])
         self.arm.drive(self.goal)
         self.world.step(round(SETTLE_S / self.world.settings.time_step_s))
-        self.faults, self.ticks = Faults(), 0
+        self.faults, self.ticks, self.notes = Faults(), 0, {}
         self.start = self.world.poses()
 
     def act(self, action: FloatArray) -> None:
@@ -133,13 +140,12 @@ class Cell:
         action = np.append(
             np.clip(action[:-1], self._low + SLACK_RAD, self._high - SLACK_RAD), np.clip(action[-1], 0, 1)
         )
-        before, start = self.arm.positions()[:-1], self.goal
+        start = self.goal
         for k in range(1, self.steps + 1):
             self.arm.drive(start + (action - start) * (k / self.steps))
             self.world.step()
             if k % 6 == 0:
                 self._judge()
-        del before
         self.goal = action
         self.ticks += 1
 
@@ -151,6 +157,30 @@ class Cell:
     def moment(self) -> Moment:
         """How things stand now."""
         return Moment(self.arm.positions(), self.world.poses(), self.arm.link_poses())
+
+    def grasps(self, name: str) -> Grasps:
+        """How the gripper could take hold of a thing if nothing else were there; none where it is too wide."""
+        placed = self.cousin.objects[name]
+        key = (placed.source, placed.form)
+        if key not in self._grasps:
+            item = next(item for item in self.scene.objects if item.name == name)
+            self._grasps[key] = antipodal(item, self.robot.opening_m)
+        return self._grasps[key]
+
+    def reaches(self, point: FloatArray) -> bool:
+        """Whether the tool gets to a point ``(3,)`` of the scene, and 12 cm over it, pointing down."""
+        home = np.array(self.robot.home)
+        base = np.linalg.inv(self.mount) @ np.append(point, 1.0)
+        turn = np.arctan2(base[1], base[0])
+        tools = np.tile(np.diag([1.0, -1.0, -1.0, 1.0]), (8, 1, 1))
+        tools[:, :3, 3] = base[:3]
+        tools[4:, 2, 3] += 0.12
+        for number in range(8):
+            tools[number, :3, :3] = rotation_rpy([0.0, 0.0, turn + number % 4 * np.pi / 4]) @ tools[number, :3, :3]
+        seeds = np.tile(home, (8, 1))
+        seeds[:, 0] = np.clip(turn, self._chain.low[0], self._chain.high[0])
+        _, exact = self._chain.solve(tools, seeds, 30)
+        return bool(exact[:4].any() and exact[4:].any())
 
     def still(self, name: str) -> bool:
         """Whether a thing is at rest, or as good as."""

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from reconstruction.scene import HULL_MARGIN_M, SceneObject
 from simulation.cell import Cell
 from simulation.forms import in_scene
-from simulation.grasps import Grasps, antipodal, tool_poses
-from simulation.motion import dense, rounded, timed
+from simulation.grasps import Grasps, tool_poses
+from simulation.motion import dense, even, rounded, timed
 from simulation.planner import Held, Planner
-from simulation.tasks import TASKS, Task, hollow_of
+from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, to_clear, zone_of
 
 FloatArray = npt.NDArray[np.float64]
 Actions = Iterator[FloatArray]
@@ -37,7 +37,15 @@ BATCH = 96
 NEAR_M = 0.001
 """The gripper may come this near to things where it grasps or lets go."""
 TRIES = 3
+ROUNDED = 8
 RESTS_S = 0.6
+STROKES = 8
+"""Times that a thing is pushed on at most …"""
+STROKE_M = 0.12
+"""… by this at most …"""
+PUSH_PACE = 0.3
+FINGER_M = 0.012
+"""… by fingers that are so thick, seen from the tool's frame."""
 
 
 class CannotError(Exception):
@@ -68,7 +76,6 @@ class Expert:
         """Take over a cell and its planner; call `ready` after each reset."""
         self.cell, self.planner, self.robot = cell, planner, cell.robot
         self._speed = SHARE_OF_SPEED * np.array(cell.robot.speed)
-        self._grasps: dict[tuple[str, int], Grasps] = {}
         self._home = np.array(cell.robot.home)
 
     def perform(self, task: Task) -> Actions:
@@ -108,8 +115,12 @@ class Expert:
             yield from self._bring(name, lambda item, pose: self._into(item, pose, task.where))
         elif task.kind in ("place-on", "stack"):
             yield from self._bring(name, lambda item, pose: self._onto(item, pose, task.where))
+        elif task.kind == "place-beside":
+            yield from self._bring(name, lambda item, pose: self._beside(item, pose, task.where))
+        elif task.kind == "push":
+            yield from self._push(name)
         else:
-            raise CannotError(f"no plan for {task.kind}")
+            yield from self._clear(task)
 
     # Taking hold ---------------------------------------------------------------------------------------------------
 
@@ -138,13 +149,8 @@ class Expert:
             raise CannotError("it slipped")
 
     def _hold(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]] | None) -> Hold:
-        cell, planner = self.cell, self.planner
-        placed = cell.cousin.objects[name]
-        item = self._item(name)
-        key = (placed.source, placed.form)
-        if key not in self._grasps:
-            self._grasps[key] = antipodal(item, self.robot.opening_m)
-        grasps = self._grasps[key]
+        cell = self.cell
+        item, grasps = self._item(name), cell.grasps(name)
         if not len(grasps):
             raise CannotError("too wide for the gripper")
         pose = self._base_from_scene @ cell.world.pose(name)
@@ -236,11 +242,9 @@ class Expert:
         goals: Callable[[SceneObject, FloatArray], list[FloatArray]],
         quick: bool = False,
     ) -> tuple[FloatArray, FloatArray] | None:
-        """Joint positions over a place and the line ``(K, J)`` down to it, for a thing so held; None where there is none."""
+        """Joint positions over a place and the line ``(K, J)`` down to it, for a thing so held; None: no place."""
         cell, planner = self.cell, self.planner
-        tool_now = self._base_from_scene @ cell.arm.tool() if not quick else None
-        object_now = cell.world.pose(name) if quick else cell.mount @ tool_now @ tool_from_object
-        wanted = goals(item, object_now)
+        wanted = goals(item, cell.world.pose(name))
         if not wanted:
             raise CannotError("no place for it")
         tools = np.array([self._base_from_scene @ pose @ np.linalg.inv(tool_from_object) for pose in wanted])
@@ -248,24 +252,24 @@ class Expert:
         order = np.flatnonzero(exact)
         if quick:
             return (q[order[0]], q[order[:1]]) if len(order) else None
-        held = planner.held
         for k in order:
             if planner.clearance(q[k], self._opening) < 0.0005:
                 continue
             line = self._line(tools[k], q[k], np.array([0.0, 0.0, 0.08]), self._opening, frozenset(), 0.0005)
             if line is not None:
                 return line[-1], line[::-1]
-        del held
         return None
 
     def _into(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
         """Poses of a thing in a vessel: in the middle, as low as it goes, turned in steps."""
         cell = self.cell
-        vessel = self._item(where)
-        rim, rim_m, floor_m = hollow_of(vessel, cell.world.pose(where))
-        if len(rim) < 3:
+        hollow = Hollow.of(cell, where)
+        if len(hollow.rim) < 3:
             raise CannotError(f"{where} is not hollow")
-        middle = (rim.min(axis=0) + rim.max(axis=0)) / 2
+        moved = cell.world.pose(where) @ np.linalg.inv(hollow.pose)
+        center = (hollow.rim.min(axis=0) + hollow.rim.max(axis=0)) / 2
+        middle = (moved @ np.array([*center, hollow.rim_m, 1.0]))[:2]
+        rim_m, floor_m = hollow.rim_m + moved[2, 3], hollow.floor_m + moved[2, 3]
         found = []
         levels = np.unique(np.round(np.clip(np.array([0.012, 0.03, 0.05, 0.08]) + floor_m, None, rim_m + 0.02), 4))
         for bottom in (*levels, rim_m + 0.02):
@@ -286,6 +290,94 @@ class Expert:
             for turn in (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
         ]
 
+    def _beside(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
+        """Poses of a thing round another, 4 cm from it, those nearest to where it is first."""
+        cell = self.cell
+        other = in_scene(replace(self._item(where), scene_from_object=cell.world.pose(where)))
+        middle = (other[:, :2].min(axis=0) + other[:, :2].max(axis=0)) / 2
+        floor_m = float(other[:, 2].min()) - HULL_MARGIN_M + 0.004
+        found = []
+        for turn in (0.0, np.pi / 2):
+            for way in np.arange(16) * np.pi / 8:
+                ahead = np.array([np.cos(way), np.sin(way)])
+                posed = _standing(item, pose, turn, middle, floor_m)
+                own = in_scene(replace(item, scene_from_object=posed))[:, :2] - middle
+                far = float(((other[:, :2] - middle) @ ahead).max() - (own @ ahead).min()) + 0.04
+                posed[:2, 3] += far * ahead
+                if np.linalg.norm(posed[:2, 3] - cell.start[item.name][:2, 3]) > 1.5 * MOVED_M:
+                    found.append(posed)
+        found.sort(key=lambda goal: round(float(np.linalg.norm(goal[:2, 3] - pose[:2, 3])), 6))
+        return found
+
+    # Pushing -------------------------------------------------------------------------------------------------------
+
+    def _push(self, name: str) -> Actions:
+        """Stroke by stroke: behind the thing, on towards the zone, away, and look again."""
+        cell, item = self.cell, self._item(name)
+        zone = zone_of(cell, name)
+        if zone is None:
+            raise CannotError("no free way to push")
+        for _ in range(STROKES):
+            self._look()
+            pose = cell.world.pose(name)
+            center = pose[:3, :3] @ item.center_of_mass + pose[:3, 3]
+            offset = zone[:2] - center[:2]
+            far = float(np.linalg.norm(offset))
+            if far < 0.4 * ZONE_M:
+                return
+            yield from self._stroke(name, center, offset / far, far)
+
+    def _stroke(self, name: str, center: FloatArray, ahead: FloatArray, far: float) -> Actions:
+        cell, planner, robot = self.cell, self.planner, self.robot
+        points = in_scene(replace(self._item(name), scene_from_object=cell.world.pose(name)))
+        side = np.array([-ahead[1], ahead[0]])
+        behind = float(((points[:, :2] - center[:2]) @ ahead).min()) - HULL_MARGIN_M
+        wide = float(np.ptp(points[:, :2] @ side))
+        low, high = float(points[:, 2].min()), float(points[:, 2].max())
+        height = low + robot.finger_reach_m + float(np.clip(0.3 * (high - low), 0.006, 0.03))
+        beside = float(np.clip(0.5 * wide / robot.opening_m, 0.01, 1.0))
+        for back_m in (0.03, 0.02, 0.045):
+            # Both fingers push side by side where there is room for the hand, else one behind the other.
+            for turn in (0.0, np.pi, np.pi / 2, -np.pi / 2):
+                across = np.cos(turn) * side + np.sin(turn) * ahead
+                tool = np.eye(4)
+                tool[:3, 1], tool[:3, 2] = [*across, 0.0], [0.0, 0.0, -1.0]
+                tool[:3, 0] = np.cross(tool[:3, 1], tool[:3, 2])
+                opening = beside if abs(np.sin(turn)) < 0.5 else 0.0
+                start = center[:2] + ahead * (behind - back_m - (0.0 if opening else 0.012))
+                stop = start + ahead * (min(far, STROKE_M) + back_m - (FINGER_M if opening else 0.0))
+                tool[:3, 3] = [*start, height]
+                tool = self._base_from_scene @ tool
+                q, exact = self._reach(tool[None], 2)
+                if not exact[0] or planner.clearance(q[0], opening) < NEAR_M:
+                    continue
+                onward = self._base_from_scene[:3, :3] @ np.array([*(stop - start), 0.0])
+                stroke = self._line(tool, q[0], onward, opening, frozenset([name]), NEAR_M, 16)
+                down = self._line(tool, q[0], np.array([0.0, 0.0, 0.1]), opening, frozenset(), NEAR_M)
+                if stroke is None or down is None:
+                    continue
+                yield from self._go(down[-1], opening)
+                yield from self._follow(down[::-1], opening, GENTLE)
+                yield from self._follow(stroke, opening, PUSH_PACE)
+                self._look()
+                yield from self._straight([*(-0.02 * ahead), 0.0], GENTLE, ignore=frozenset([name]))
+                yield from self._straight([0.0, 0.0, 0.1], 0.6, ignore=frozenset([name]))
+                return
+        raise CannotError("no room to push")
+
+    # Clearing ------------------------------------------------------------------------------------------------------
+
+    def _clear(self, task: Task) -> Actions:
+        """One thing after the other, those nearest to the vessel first."""
+        cell = self.cell
+        goal = cell.start[task.where][:2, 3]
+        near = sorted(to_clear(cell, task), key=lambda name: float(np.linalg.norm(cell.start[name][:2, 3] - goal)))
+        for name in near:
+            single = Task("place-in", (name,), task.where)
+            if not TASKS["place-in"].done(cell, single):
+                yield from self._bring(name, lambda item, pose: self._into(item, pose, task.where))
+                yield from self._wait(0.3)
+
     # Moving --------------------------------------------------------------------------------------------------------
 
     def _item(self, name: str) -> SceneObject:
@@ -303,7 +395,7 @@ class Expert:
 
     def _wide(self, name: str) -> float:
         """How far to open so that a held thing is free: not farther, there may be a wall."""
-        return min(1.0, self.cell.arm.positions()[-1] + 0.025 / self.robot.opening_m)
+        return min(1.0, float(self.cell.arm.positions()[-1]) + 0.025 / self.robot.opening_m)
 
     def _reach(self, tools: FloatArray, seeds: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Joint positions ``(N, J)`` for tool poses, those nearest to home of several, and which are exact."""
@@ -335,7 +427,7 @@ class Expert:
         margin_m: float = 0.001,
         points: int = 8,
     ) -> FloatArray | None:
-        """Joint positions ``(K, J)`` along a straight line from a tool pose by `offset` ``(3,)``; None where not free."""
+        """Joint positions ``(K, J)`` along a line from a tool pose by `offset` ``(3,)``; None where not free."""
         chain = self.planner.chain
         tools = np.tile(base_from_tool, (points, 1, 1))
         tools[:, :3, 3] += np.linspace(0.0, 1.0, points)[:, None] * offset
@@ -377,7 +469,7 @@ class Expert:
         yield from self._follow(corners, opening, 1.0)
 
     def _follow(self, corners: FloatArray, opening: float, pace: float) -> Actions:
-        path = rounded(dense(corners))
+        path = rounded(even(dense(corners)), ROUNDED)
         points = timed(path, pace * self._speed, pace * ACCELERATION * self._speed, self.cell.rate_hz)
         before = self._opening
         self._opening = opening
@@ -408,7 +500,7 @@ class Expert:
 
 
 def _standing(item: SceneObject, pose: FloatArray, turn: float, middle: FloatArray, bottom_m: float) -> FloatArray:
-    """`scene_from_object` of a thing turned about z from `pose`, its middle in plan and its lowest point where wanted."""
+    """`scene_from_object` of a thing turned about z from `pose`, its middle and its lowest point where wanted."""
     c, s = np.cos(turn), np.sin(turn)
     moved = np.eye(4)
     moved[:2, :2] = [[c, -s], [s, c]]

@@ -103,7 +103,7 @@ def _planes(part: Mesh) -> tuple[FloatArray, FloatArray]:
 def _spans(
     points: FloatArray, directions: FloatArray, planes: Sequence[tuple[FloatArray, FloatArray]]
 ) -> tuple[FloatArray, FloatArray]:
-    """Where lines enter and leave each part ``(S, P, 2)``, NaN where they miss it, and its normal there ``(S, P, 3)``."""
+    """Where lines enter and leave each part ``(S, P, 2)``, NaN where they miss it; its normals ``(S, P, 3)``."""
     spans = np.full((len(points), len(planes), 2), np.nan)
     outward = np.zeros((len(points), len(planes), 3))
     for number, (normals, offsets) in enumerate(planes):
@@ -139,7 +139,7 @@ def _solid_ahead(
             break
         exit_at = np.where(grows, reach[rows, best], exit_at)
         exit_normal = np.where(grows[:, None], outward[rows, best], exit_normal)
-    return exit_at, exit_normal, covered
+    return exit_at, exit_normal, np.asarray(covered)
 
 
 def tool_poses(

@@ -19,6 +19,18 @@ def dense(corners: FloatArray, step: float = STEP_RAD) -> FloatArray:
     return np.vstack(pieces)
 
 
+def even(path: FloatArray, step: float = STEP_RAD) -> FloatArray:
+    """Points ``(K, J)`` evenly along a path, about `step` apart; its first and last point stay, one if it goes nowhere.
+
+    Points that all but coincide, as solvers of inverse kinematics return them, would bend a path without end.
+    """
+    length = np.append(0.0, np.cumsum(np.abs(np.diff(path, axis=0)).max(axis=1)))
+    if length[-1] < 1e-6:
+        return path[-1:]
+    at = np.linspace(0.0, length[-1], max(3, int(np.ceil(length[-1] / step)) + 1))
+    return np.stack([np.interp(at, length, path[:, joint]) for joint in range(path.shape[1])], axis=1)
+
+
 def rounded(path: FloatArray, reach: int = 12) -> FloatArray:
     """A dense path with its corners rounded: each point is the mean of up to `reach` on either side; ends stay."""
     if len(path) < 3:
@@ -41,9 +53,10 @@ def timed(path: FloatArray, speed: FloatArray, acceleration: FloatArray, rate_hz
         acceleration: ``(J,)`` rad/s².
         rate_hz: of the result. Its first point is one tick after the start, its last the end of the path.
     """
-    length = np.append(0.0, np.cumsum(np.maximum(np.abs(np.diff(path, axis=0)).max(axis=1), 1e-9)))
-    if len(path) < 2 or length[-1] < 1e-6:
+    path = even(path)
+    if len(path) < 2:
         return path[-1:]
+    length = np.append(0.0, np.cumsum(np.abs(np.diff(path, axis=0)).max(axis=1)))
     slope = np.gradient(path, length, axis=0)
     bend = np.gradient(slope, length, axis=0)
     with np.errstate(divide="ignore"):

@@ -143,6 +143,14 @@ class Planner:
                     nearest = min(nearest, row[8])
         return float(nearest)
 
+    def touches_itself(self, positions: FloatArray) -> bool:
+        """Whether links that can be apart overlap, at ``(J + 1,)`` positions of the arm and opening of the gripper."""
+        self.arm.reset(positions)
+        self.world.call("performCollisionDetection")
+        rows = self.world.call("getContactPoints", self.arm.body, self.arm.body) or ()
+        never = self._never or frozenset()
+        return any(row[8] < 0.0 and (min(row[3], row[4]), max(row[3], row[4])) not in never for row in rows)
+
     def free(
         self, path: FloatArray, opening: float, margin_m: float = MARGIN_M, ignore: frozenset[str] = frozenset()
     ) -> bool:

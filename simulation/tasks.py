@@ -6,23 +6,28 @@ A task is named by words like ``place block_1 in container_1``; lengths are metr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from reconstruction.errors import UsageError
-from reconstruction.scene import HULL_MARGIN_M, Scene, SceneObject
+from reconstruction.scene import Scene, SceneObject, Support
 from simulation.cell import Cell
 from simulation.forms import in_scene, outline
-from simulation.layout import Ground
+from simulation.layout import NORMALS, Ground
+from simulation.variations import unit
 
 FloatArray = npt.NDArray[np.float64]
 LIFT_M = 0.06
 BESIDE_M = (0.005, 0.12)
+MOVED_M = 0.03
+"""What is brought beside another thing must have come from at least this far away."""
 ZONE_M = 0.06
 PUSH_M = (0.1, 0.22)
+ROOM_M = 0.008
+"""A thing goes into a vessel whose inside is wider by this."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,8 @@ def placed_in(cell: Cell, task: Task) -> bool:
     """X lies in Y by itself: its centre within Y's rim, lower than that, carried by nothing else than Y's inside."""
     if not _left_alone(cell, task.what[0]):
         return False
-    hollow = Hollow.of(cell, task.where)
-    return hollow.upright and hollow.contains(_center(cell, task.what[0]))
+    vessel = cell.world.pose(task.where)
+    return Hollow.of(cell, task.where).contains(_center(cell, task.what[0]), vessel)
 
 
 def placed_on(cell: Cell, task: Task) -> bool:
@@ -106,7 +111,7 @@ def placed_beside(cell: Cell, task: Task) -> bool:
     if not _left_alone(cell, name) or not _carriers(cell, name) <= set(cell.world.fixed_names):
         return False
     gap = min((contact.distance_m for contact in cell.world.gaps(name, other, BESIDE_M[1])), default=np.inf)
-    return bool(BESIDE_M[0] < gap < BESIDE_M[1] and _moved(cell, name) > 0.03)
+    return bool(BESIDE_M[0] < gap < BESIDE_M[1] and _moved(cell, name) > MOVED_M)
 
 
 def pushed(cell: Cell, task: Task) -> bool:
@@ -114,13 +119,25 @@ def pushed(cell: Cell, task: Task) -> bool:
     name = task.what[0]
     if not _left_alone(cell, name):
         return False
-    offset = _center(cell, name)[:2] - zone_of(cell)[:2]
-    return bool(np.linalg.norm(offset) < ZONE_M)
+    zone = zone_of(cell, name)
+    return bool(zone is not None and np.linalg.norm(_center(cell, name)[:2] - zone[:2]) < ZONE_M)
 
 
 def cleared(cell: Cell, task: Task) -> bool:
-    """All things lie in Y."""
-    return all(placed_in(cell, Task("place-in", (name,), task.where)) for name in task.what if name in cell.start)
+    """All things that the gripper can hold and that fit lie in Y."""
+    names = to_clear(cell, task)
+    return bool(names) and all(placed_in(cell, Task("place-in", (name,), task.where)) for name in names)
+
+
+def to_clear(cell: Cell, task: Task) -> list[str]:
+    """The things that can be brought into Y, found out once a cousin."""
+    key = ("clear", task.where)
+    if key not in cell.notes:
+        single = [Task("place-in", (name,), task.where) for name in task.what if name in cell.start]
+        cell.notes[key] = [each.what[0] for each in single if not unsuitable(cell, each)]
+    found = cell.notes[key]
+    assert isinstance(found, list)
+    return found
 
 
 TASKS: dict[str, Kind] = {
@@ -192,34 +209,57 @@ def _name_of(word: str, scene: Scene) -> str:
 
 @dataclass(frozen=True)
 class Hollow:
-    """The inside of a vessel as it stands, as a height map of what can be seen from above.
+    """The inside of a vessel as it stood at the start.
 
     Attributes:
-        rim: ``(K, 2)`` convex outline of the opening, scene frame.
+        rim: ``(K, 2)`` convex outline of the opening, scene frame; no corners where nothing is hollow.
         rim_m: height of the rim.
         floor_m: lowest height inside.
-        upright: whether the vessel stands as it stood at the start.
+        pose: `scene_from_object` of the vessel then.
     """
 
     rim: FloatArray
     rim_m: float
     floor_m: float
-    upright: bool
+    pose: FloatArray
 
     @staticmethod
     def of(cell: Cell, name: str) -> Hollow:
-        """The hollow of a thing in the cell."""
-        item = _item(cell, name)
-        pose = cell.world.pose(name)
-        lean = float(pose[2, :3] @ cell.start[name][2, :3])
-        rim, rim_m, floor_m = hollow_of(item, pose)
-        return Hollow(rim, rim_m, floor_m, lean > np.cos(np.deg2rad(25.0)))
+        """The hollow of a thing in the cell; looked at once a cousin."""
+        key = ("hollow", name)
+        if key not in cell.notes:
+            cell.notes[key] = Hollow(*hollow_of(_item(cell, name), cell.start[name]), cell.start[name])
+        found = cell.notes[key]
+        assert isinstance(found, Hollow)
+        return found
 
-    def contains(self, point: FloatArray) -> bool:
-        """Whether a point ``(3,)`` lies inside."""
-        if len(self.rim) < 3 or not self.floor_m - 0.005 < point[2] < self.rim_m + 0.015:
+    def contains(self, point: FloatArray, pose: FloatArray) -> bool:
+        """Whether a point ``(3,)`` of the scene lies inside, the vessel being at `pose` now: upright, as at first."""
+        if len(self.rim) < 3 or pose[2, :3] @ self.pose[2, :3] < np.cos(np.deg2rad(25.0)):
             return False
-        return _within(self.rim, point[None, :2])[0] > 0.0
+        then = (self.pose @ np.linalg.inv(pose) @ np.append(point, 1.0))[:3]
+        return bool(self.floor_m - 0.005 < then[2] < self.rim_m + 0.015 and _within(self.rim, then[None, :2])[0] > 0.0)
+
+    def room(self, contents: Sequence[FloatArray]) -> float:
+        """Diameter (m) of the largest circle inside that is free of `contents`, points ``(N, 3)`` of each."""
+        from scipy.ndimage import distance_transform_edt
+
+        if len(self.rim) < 3:
+            return 0.0
+        low, high = self.rim.min(axis=0), self.rim.max(axis=0)
+        step = 0.002
+        grid = np.stack(
+            np.meshgrid(
+                *(np.arange(a - step, b + 2 * step, step) for a, b in zip(low, high, strict=True)), indexing="ij"
+            ),
+            axis=-1,
+        )
+        free = _within(self.rim, grid.reshape(-1, 2)) > 0
+        for points in contents:
+            corners = outline(points[:, :2])
+            if len(corners) > 2 and points[:, 2].max() > self.floor_m + 0.01:
+                free &= _within(corners, grid.reshape(-1, 2)) < 0
+        return float(2 * step * distance_transform_edt(free.reshape(grid.shape[:2])).max())
 
 
 def hollow_of(item: SceneObject, pose: FloatArray, cells: int = 40) -> tuple[FloatArray, float, float]:
@@ -259,7 +299,7 @@ def hollow_of(item: SceneObject, pose: FloatArray, cells: int = 40) -> tuple[Flo
 
 
 def height_map(item: SceneObject, pose: FloatArray, cells: int) -> tuple[FloatArray, FloatArray, float]:
-    """Heights ``(X, Y)`` of an object's convex parts from above, -inf beside it; the lower corner, and the cell's size."""
+    """Heights ``(X, Y)`` of the convex parts from above, -inf beside them; the lower corner; a cell's size."""
     points = in_scene(_at(item, pose))
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     step = float((high - low).max()) / cells
@@ -288,36 +328,94 @@ def height_map(item: SceneObject, pose: FloatArray, cells: int) -> tuple[FloatAr
     return heights.reshape(*shape), low, step
 
 
-def zone_of(cell: Cell) -> FloatArray:
-    """``(3,)`` middle of the zone that the first thing of a push is to come to: drawn for the cousin."""
-    return cell.zone
+def zone_of(cell: Cell, name: str) -> FloatArray | None:
+    """Middle ``(3,)`` of the zone that a thing is to be pushed to, drawn for each cousin; None where there is none.
+
+    It is a free place on the support, 10 … 22 cm from the thing, that the arm reaches and with nothing on the way.
+    """
+    key = ("zone", name)
+    if key not in cell.notes:
+        cell.notes[key] = _draw_zone(cell, name)
+    found = cell.notes[key]
+    return None if found is None else np.asarray(found)
 
 
-def draw_zone(cell: Cell, name: str) -> FloatArray | None:
-    """A free place on the support, 10 … 22 cm from a thing, that the arm reaches; None where there is none."""
-    from simulation.variations import unit
-
+def _draw_zone(cell: Cell, name: str) -> FloatArray | None:
     cousin, pose = cell.cousin, cell.start[name]
-    support = min(
-        cell.scene.supports,
-        key=lambda s: abs(float(s.polygon[:, 2].mean()) - float(in_scene(_item(cell, name))[:, 2].min())),
-    )
-    ground = Ground.of(support, 1.0)
+    ground = Ground.of(_support(cell, name), 1.0)
     others = [in_scene(_at(item, cell.start[item.name]))[:, :2] for item in cell.scene.objects if item.name != name]
-    mount = cell.mount[:2, 3]
     for n in range(60):
         u, v = (unit(cousin.seed, cousin.index, "zone", name, n, axis) for axis in "uv")
         far, turn = PUSH_M[0] + u * (PUSH_M[1] - PUSH_M[0]), 2 * np.pi * v
         at = pose[:2, 3] + far * np.array([np.cos(turn), np.sin(turn)])
-        if not 0.35 < np.linalg.norm(at - mount) < 0.62:
+        # The hand stands behind the thing first, and over the zone at last.
+        way = pose[:2, 3] + np.linspace(-0.12 / far, 1.0 + 0.06 / far, 12)[:, None] * (at - pose[:2, 3])
+        if any(np.linalg.norm(way[:, None] - points[None], axis=2).min() < 0.08 for points in others):
             continue
-        way = pose[:2, 3] + np.linspace(-0.35, 1.0, 12)[:, None] * (at - pose[:2, 3])
-        if any(np.linalg.norm(way[:, None] - points[None], axis=2).min() < 0.07 for points in others):
-            continue
-        inside = ground.holds(at[None], np.full((1, 1), 0.0) if False else np.zeros((1, 16)), 0.08)
-        if inside[0]:
+        ends = [cell.reaches(np.array([*way[end], ground.height_m + 0.02])) for end in (0, -1)]
+        if all(ends) and ground.holds(at[None], np.zeros((1, len(NORMALS))), ZONE_M)[0]:
             return np.array([*at, ground.height_m])
     return None
+
+
+def unsuitable(cell: Cell, task: Task) -> str:
+    """Why a cousin is none to try a task in, whoever tries; "" where it is one."""
+    if task.kind == "clear":
+        return "" if task.where in cell.start and to_clear(cell, task) else "nothing can be cleared"
+    for name in task.names:
+        if name not in cell.start:
+            return f"{name} is not there"
+        if not cell.reaches(cell.start[name][:3, 3]):
+            return f"{name} is out of reach"
+    if TASKS[task.kind].done(cell, task):
+        return "done already"
+    name, where = task.what[0], task.where
+    if any(name in _carriers(cell, other) for other in cell.start if other != name):
+        return f"something stands on {name}"
+    if task.kind == "push":
+        if not _carriers(cell, name) <= set(cell.world.fixed_names):
+            return f"{name} stands on something"
+        return "" if zone_of(cell, name) is not None else "no free way to push"
+    if not len(cell.grasps(name)):
+        return f"{name} is too wide for the gripper"
+    return _no_room(cell, task.kind, name, where)
+
+
+def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
+    points = in_scene(_at(_item(cell, name), cell.start[name]))
+    small, middle, _ = np.sort(np.ptp(points, axis=0))
+    if kind == "place-in":
+        hollow = Hollow.of(cell, where)
+        if len(hollow.rim) < 3:
+            return f"{where} is not open above"
+        inside = [
+            in_scene(_at(item, cell.start[item.name]))
+            for item in cell.scene.objects
+            if item.name not in (name, where) and hollow.contains(_center(cell, item.name), cell.start[where])
+        ]
+        if hollow.room(inside) < middle + ROOM_M:
+            return f"{name} does not fit into {where}"
+    if kind in ("place-on", "stack"):
+        if any(where in _carriers(cell, other) for other in cell.start if other != where):
+            return f"something stands on {where}"
+        if level_m(_item(cell, where), cell.start[where]) < max(0.5 * small, 0.02):
+            return f"{where} has no level top"
+    return ""
+
+
+def level_m(item: SceneObject, pose: FloatArray) -> float:
+    """Diameter (m) of the largest circle that fits into the level top of an object."""
+    from scipy.ndimage import distance_transform_edt
+
+    heights, _, step = height_map(item, pose, 40)
+    top = heights > heights.max() - 0.003
+    return float(2 * step * distance_transform_edt(np.pad(top, 1)).max())
+
+
+def _support(cell: Cell, name: str) -> Support:
+    """What a thing stands on, or nearly."""
+    low = float(in_scene(_at(_item(cell, name), cell.start[name]))[:, 2].min())
+    return min(cell.scene.supports, key=lambda support: abs(float(support.polygon[:, 2].mean()) - low))
 
 
 def _item(cell: Cell, name: str) -> SceneObject:
@@ -325,8 +423,6 @@ def _item(cell: Cell, name: str) -> SceneObject:
 
 
 def _at(item: SceneObject, pose: FloatArray) -> SceneObject:
-    from dataclasses import replace
-
     return replace(item, scene_from_object=pose)
 
 
@@ -358,6 +454,3 @@ def _within(polygon: FloatArray, points: FloatArray) -> FloatArray:
     edge = np.roll(polygon, -1, axis=0) - polygon
     normal = np.stack([-edge[:, 1], edge[:, 0]], axis=1) / np.maximum(np.hypot(edge[:, 0], edge[:, 1]), 1e-12)[:, None]
     return np.asarray(((points[:, None] - polygon[None]) * normal[None]).sum(axis=2).min(axis=1))
-
-
-_ = (HULL_MARGIN_M, Mapping, Sequence)

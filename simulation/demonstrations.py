@@ -1,0 +1,196 @@
+"""Tries of the expert, one in each cousin, recorded as episodes; and played again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.errors import ReconstructionError
+from simulation.bank import Bank, Wardrobe
+from simulation.cell import RATE_HZ, Cell, Moment
+from simulation.cousins import Cousin, CousinSettings, Draw
+from simulation.episode import Episode
+from simulation.expert import CannotError, Expert
+from simulation.planner import Planner
+from simulation.robots import Robot
+from simulation.tasks import Task, unsuitable, zone_of
+from simulation.world import quaternion_from_pose
+
+FloatArray = npt.NDArray[np.float64]
+LONGEST_S = 90.0
+"""An episode that takes longer has failed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is tried: everything that a process needs to know.
+
+    Attributes:
+        wardrobe: what stands in the cousins, with textures where they are filmed.
+        bank: how it stands.
+        cousins: what makes a cousin valid.
+        task: what to do.
+        robot: who does it.
+        rate_hz: actions a second.
+    """
+
+    wardrobe: Wardrobe
+    bank: Bank
+    cousins: CousinSettings
+    task: Task
+    robot: Robot
+    rate_hz: float = RATE_HZ
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of one cousin.
+
+    Attributes:
+        index: its number in the family.
+        skipped: why the task makes no sense in it; "" where it was tried.
+        episode: what was done, where it was tried.
+    """
+
+    index: int
+    skipped: str = ""
+    episode: Episode | None = None
+
+
+@dataclass
+class Recording:
+    """Frames of an episode as they come."""
+
+    moments: list[Moment] = field(default_factory=list)
+    actions: list[FloatArray] = field(default_factory=list)
+
+
+class Stage:
+    """A cell with its expert, kept from one cousin to the next; use it as a context manager."""
+
+    def __init__(self, job: Job) -> None:
+        """Open the worlds."""
+        self.job = job
+        self._open = ExitStack()
+        self.cell = self._open.enter_context(Cell(job.wardrobe, job.robot, job.rate_hz))
+        self.planner = self._open.enter_context(Planner(job.robot))
+        self.expert = Expert(self.cell, self.planner)
+        self.draw = Draw(job.wardrobe, job.bank, job.cousins)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def attempt(self, index: int) -> Attempt:
+        """Let the expert try cousin number `index`; the same whatever was tried before."""
+        try:
+            cousin, _ = self.draw.cousin(index)
+        except ReconstructionError:
+            return Attempt(index, "no valid cousin")
+        self.cell.reset(cousin)
+        why = unsuitable(self.cell, self.job.task)
+        if why:
+            return Attempt(index, why)
+        recording = Recording()
+        reason = record(self.cell, self.expert.perform(self.job.task), recording)
+        return Attempt(index, episode=self.episode(recording, reason))
+
+    def episode(self, recording: Recording, reason: str) -> Episode:
+        """What was recorded in the cousin that is loaded, as an episode."""
+        cell, task, cousin = self.cell, self.job.task, self.cell.cousin
+        reason = reason or broken_rules(cell, self.planner, recording.moments)
+        names = cell.robot.action_names
+        count = len(recording.actions)
+        extra = {"object_pose": poses_of(recording.moments[:count], task.what[0])}
+        if task.where:
+            extra["target_pose"] = poses_of(recording.moments[:count], task.where)
+        elif task.kind == "push":
+            zone = zone_of(cell, task.what[0])
+            assert zone is not None  # else the cousin would have been unsuitable
+            extra["target_pose"] = np.tile(np.array([*zone, 0, 0, 0, 1], dtype=np.float32), (count, 1))
+        return Episode(
+            task=task.sentence,
+            task_name=task.words,
+            rate_hz=cell.rate_hz,
+            state=np.array([moment.state for moment in recording.moments[:count]], dtype=np.float32),
+            state_names=names,
+            action=np.array(recording.actions, dtype=np.float32),
+            action_names=names,
+            extra=extra,
+            success=not reason,
+            reason=reason,
+            recipe=cousin.to_json(),
+            seed=cousin.seed,
+            index=cousin.index,
+            seconds=count / cell.rate_hz,
+        )
+
+
+def record(cell: Cell, actions: Iterator[FloatArray], recording: Recording) -> str:
+    """Act, and keep every frame; why it came to nothing, "" where it came to an end by itself.
+
+    Actions are rounded to float32 first, as they are stored, so that they can be played again bit for bit.
+    """
+    try:
+        for action in actions:
+            rounded = np.float64(np.float32(action))
+            recording.moments.append(cell.moment())
+            recording.actions.append(rounded)
+            cell.act(rounded)
+            if cell.seconds > LONGEST_S:
+                return "took too long"
+    except CannotError as error:
+        if not recording.actions:  # nothing was done: one frame says so
+            recording.moments.append(cell.moment())
+            recording.actions.append(cell.goal)
+        return str(error)
+    recording.moments.append(cell.moment())
+    return ""
+
+
+def broken_rules(cell: Cell, planner: Planner, moments: Iterable[Moment]) -> str:
+    """Which limit of the robot an episode has broken, "" for none; self-collision is looked for in every frame."""
+    if cell.faults.limit:
+        return "joint limit broken"
+    if cell.faults.speed:
+        return "speed limit broken"
+    return "self-collision" if any(planner.touches_itself(moment.state) for moment in moments) else ""
+
+
+def poses_of(moments: Iterable[Moment], name: str) -> npt.NDArray[np.float32]:
+    """``(T, 7)`` positions (m) and quaternions (x, y, z, w) of a thing."""
+    rows = [[*moment.objects[name][:3, 3], *quaternion_from_pose(moment.objects[name])] for moment in moments]
+    return np.array(rows, dtype=np.float32)
+
+
+def replay(cell: Cell, episode: Episode) -> tuple[Recording, bool]:
+    """Play the actions of an episode again in its cousin; what happened, and whether all states are the same bits.
+
+    Raises:
+        InputError: its cousin does not belong to the cell's scene.
+    """
+    cell.reset(Cousin.from_json(episode.recipe))
+    recording = Recording()
+    record(cell, iter(np.float64(episode.action)), recording)
+    states = np.array([moment.state for moment in recording.moments[: len(episode)]], dtype=np.float32)
+    return recording, bool(np.array_equal(states, episode.state))
+
+
+_stages: dict[str, Stage] = {}
+
+
+def attempt_some(job: Job, key: str, indices: tuple[int, ...]) -> list[Attempt]:
+    """Attempts in a worker process, which keeps its stage for the next call with the same `key`."""
+    if key not in _stages:
+        for stage in _stages.values():
+            stage.__exit__()
+        _stages.clear()
+        _stages[key] = Stage(job)
+    return [_stages[key].attempt(index) for index in indices]
+
