@@ -24,6 +24,7 @@ from policies.encoded import EncodedEpisode, encode
 from policies.episodes import Dataset
 from policies.features import Features, bad_dataset
 from policies.films import FilmSettings
+from policies.foreign import foreign_kind
 from policies.lerobot_v3_writer import Limits, as_text
 from reconstruction.disk import locked, write_whole, writing_to
 from reconstruction.errors import InputError, OutputError, UnsupportedFormatError, UsageError
@@ -282,8 +283,13 @@ READERS = {
 """Readers by LeRobot's ``codebase_version``."""
 
 
-def open_dataset(path: Path) -> Dataset:
-    """A dataset to read: LeRobot's v3.0, v2.1 or v2.0 (also GR00T's), UMI's zarr, robomimic's HDF5.
+def open_dataset(path: Path, *, task: str = "", rate_hz: float | None = None) -> Dataset:
+    """A dataset to read: LeRobot's v3.0, v2.1 or v2.0 (also GR00T's), UMI's Zarr, robomimic's HDF5.
+
+    Args:
+        path: a folder or file.
+        task: sentence for a dataset that holds none (UMI, robomimic).
+        rate_hz: frames a second, likewise.
 
     Raises:
         InputError: it is damaged, or not safe to read.
@@ -302,6 +308,9 @@ def open_dataset(path: Path) -> Dataset:
         module, name = READERS[version]
         dataset: Dataset = getattr(importlib.import_module(module), name)(path)
         return dataset
+    kind = foreign_kind(path)
+    if kind is not None:
+        return kind(path, task, rate_hz)
     waiting = sum(1 for _ in (path / JOURNAL).glob("*.zip"))
     if waiting:
         raise InputError(

@@ -43,9 +43,9 @@ class Limits:
     """When the next file, and the next folder of files, is begun."""
 
     data_mb: int = 100
-    """MiB in memory of a file of frames."""
+    """MiB in memory of a file of frames; 0 for one an episode."""
     film_mb: int = 200
-    """MiB of a film."""
+    """MiB of a film; 0 for one an episode."""
     files_a_chunk: int = 1000
     """Files in one folder."""
 
@@ -141,10 +141,12 @@ class _Addition:
 
     def __init__(self, folder: Path, first: EncodedEpisode, robot: str | None, limits: Limits) -> None:
         self.folder, self.features = folder, first.features
-        self.info = _info(folder, first, robot, limits)
-        self.limits = Limits(
-            self.info["data_files_size_in_mb"], self.info["video_files_size_in_mb"], self.info["chunks_size"]
-        )
+        self.limits = limits
+        if (folder / INFO).exists():
+            self.info = info = DatasetFolder(folder).json(INFO)
+            self.limits = Limits(info["data_files_size_in_mb"], info["video_files_size_in_mb"], info["chunks_size"])
+        else:
+            self.info = first_info(first, robot, limits)
         pictures = [f"stats/{key}/{name}" for key in _film_keys(self.info) for name in NAMES]
         before = episode_rows(DatasetFolder(folder), self.info, [*_places(self.info), *pictures])
         self.before, self.rows = before, list[dict[str, Any]]()
@@ -285,12 +287,6 @@ class _Addition:
                     partial.unlink(missing_ok=True)
 
 
-def _info(folder: Path, first: EncodedEpisode, robot: str | None, limits: Limits) -> dict[str, Any]:
-    if (folder / INFO).exists():
-        return DatasetFolder(folder).json(INFO)
-    return first_info(first, robot, limits)
-
-
 def first_info(first: EncodedEpisode, robot: str | None, limits: Limits) -> dict[str, Any]:
     """``info.json`` of a dataset without episodes, which `first` will be put into."""
     features = first.features.to_json()
@@ -304,8 +300,8 @@ def first_info(first: EncodedEpisode, robot: str | None, limits: Limits) -> dict
         "total_frames": 0,
         "total_tasks": 0,
         "chunks_size": limits.files_a_chunk,
-        "data_files_size_in_mb": limits.data_mb,
-        "video_files_size_in_mb": limits.film_mb,
+        "data_files_size_in_mb": max(1, limits.data_mb),  # LeRobot takes no 0
+        "video_files_size_in_mb": max(1, limits.film_mb),
         "fps": first.rate_hz,
         "splits": {"train": "0:0"},
         "data_path": DATA,
