@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from policies.features import ACTION, STATE, Features, bad_dataset
-from reconstruction.errors import InputError
+from reconstruction.errors import InputError, UsageError
 from simulation.episode import Episode, Pictures
 
 
@@ -32,12 +32,17 @@ class Dataset(ABC):
         """Episodes."""
 
     @abstractmethod
-    def read(self, number: int) -> Episode:
-        """Episode `number` (from 0) with all its pictures.
+    def read(self, number: int, cameras: Sequence[str] | None = None) -> Episode:
+        """Episode `number` (from 0).
+
+        Args:
+            number: which.
+            cameras: whose pictures are wanted; None for all of them, and ``()`` for a quick look at everything else.
 
         Raises:
             InputError: it is damaged; the message names the file.
             IndexError: there is none of that number.
+            UsageError: there is no such camera.
         """
 
     @abstractmethod
@@ -55,6 +60,21 @@ class Dataset(ABC):
 
     def __iter__(self) -> Iterator[Episode]:
         return (self.read(number) for number in range(len(self)))
+
+    def chosen(self, cameras: Sequence[str] | None) -> list[str]:
+        """The wanted cameras, or all.
+
+        Raises:
+            UsageError: there is no such camera.
+        """
+        unknown = set(cameras or ()) - set(self.features.cameras)
+        if unknown:
+            raise UsageError(
+                f"{self.folder} has no camera {', '.join(sorted(unknown))}.",
+                remedy=f"It has {', '.join(self.features.cameras) or 'none'}.",
+                code="no_camera",
+            )
+        return list(self.features.cameras if cameras is None else cameras)
 
     def _check(self, number: int, wanted: Sequence[int] = ()) -> None:
         if not 0 <= number < len(self):

@@ -120,7 +120,8 @@ class JoinedFilm:
         import av
 
         self._rate = rate_hz
-        self._container = av.open(str(path), "w", format="mp4")
+        self._file = path.open("wb")
+        self._container = av.open(self._file, "w", format="mp4")
         self._stream: Any = None
         self._kind: tuple[Any, ...] = ()
         self.frames = 0
@@ -155,7 +156,8 @@ class JoinedFilm:
 
     def close(self) -> None:
         """Write the film's table of contents."""
-        self._container.close()
+        with self._file:
+            self._container.close()
 
 
 def _kind(stream: Any) -> tuple[Any, ...]:

@@ -105,10 +105,10 @@ class Foreign(Dataset):
         """An episode's rows of an array, or some of them."""
         raise NotImplementedError
 
-    def read(self, number: int) -> Episode:
+    def read(self, number: int, cameras: Sequence[str] | None = None) -> Episode:
         """See `Dataset.read`."""
-        length = self.length(number)
-        if length * sum(h * w * 3 for h, w in self.features.cameras.values()) > MAX_DECODED_BYTES:
+        length, chosen = self.length(number), {name: self.found.cameras[name] for name in self.chosen(cameras)}
+        if length * sum(h * w * 3 for h, w in map(self.features.cameras.__getitem__, chosen)) > MAX_DECODED_BYTES:
             raise bad_dataset(self.where, f"the pictures of episode {number} do not fit into memory")
         parts = [self.rows(number, name, None).reshape(length, -1) for name in self.found.state]
         state = _as_float32(np.concatenate(parts, axis=1), self.where)
@@ -125,7 +125,7 @@ class Foreign(Dataset):
                 state_names=self.features.state_names,
                 action=action,
                 action_names=self.features.action_names,
-                images={camera: self.rows(number, name, None) for camera, name in self.found.cameras.items()},
+                images={camera: self.rows(number, name, None) for camera, name in chosen.items()},
                 extra={name: self.rows(number, name, None) for name in self.features.extra},
                 index=number,
                 seconds=length / self.rate_hz,

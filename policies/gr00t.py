@@ -232,7 +232,7 @@ class LeRobotV21(Dataset):
         place = {"episode_chunk": number // self._size, "episode_index": number}
         return self._files.filled(self.info.get(template), **place, **more)
 
-    def read(self, number: int) -> Episode:
+    def read(self, number: int, cameras: Sequence[str] | None = None) -> Episode:
         """See `Dataset.read`."""
         length, row = self.length(number), self._rows[number]
         name = self._name("data_path", number)
@@ -243,8 +243,9 @@ class LeRobotV21(Dataset):
         task = int(values.pop("task_index")[0]) if len(table) == length else -1
         if not 0 <= task < len(self._tasks):
             raise bad_dataset(where, f"it has {len(table)} frames of {length}, or a task that is not listed")
-        images = {camera: self.frames(number, camera, range(length)) for camera in self.features.cameras}
-        return episode_of(self.features, values, images, self._tasks[task], number, row, where)
+        images = {camera: self.frames(number, camera, range(length)) for camera in self.chosen(cameras)}
+        own = row if isinstance(self.info.get("pocketworld"), dict) else {}
+        return episode_of(self.features, values, images, self._tasks[task], number, own, where)
 
     def frames(self, number: int, camera: str, wanted: Sequence[int]) -> Pictures:
         """See `Dataset.frames`."""

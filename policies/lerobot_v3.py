@@ -101,7 +101,8 @@ class LeRobotV3(Dataset):
         for camera in self.features.cameras:
             key = f"videos/{self._keys[camera]}"
             needed += [f"{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
-        rows = episode_rows(self._files, self.info, [*needed, *OWN])
+        own = OWN if isinstance(self.info.get("pocketworld"), dict) else {}  # others may mean something else by a name
+        rows = episode_rows(self._files, self.info, [*needed, *own])
         for number, row in enumerate(rows):
             problem = _row_problem(row, needed)
             if problem:
@@ -119,7 +120,7 @@ class LeRobotV3(Dataset):
     def _data_name(self, row: Mapping[str, Any]) -> str:
         return self._files.filled(self.info.get("data_path"), **place_of(row, "data"))
 
-    def read(self, number: int) -> Episode:
+    def read(self, number: int, cameras: Sequence[str] | None = None) -> Episode:
         """See `Dataset.read`."""
         self._check(number)
         row, name = self._rows[number], self._data_name(self._rows[number])
@@ -133,7 +134,7 @@ class LeRobotV3(Dataset):
         task = int(values.pop("task_index")[0])
         if not 0 <= task < len(self._tasks):
             raise bad_dataset(where, f"episode {number} has the task {task}, of {len(self._tasks)}")
-        images = {camera: self.frames(number, camera, range(row["length"])) for camera in self.features.cameras}
+        images = {camera: self.frames(number, camera, range(row["length"])) for camera in self.chosen(cameras)}
         return episode_of(self.features, values, images, self._tasks[task], number, row, where)
 
     def frames(self, number: int, camera: str, wanted: Sequence[int]) -> Pictures:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EPISODES_A_FILE = 10_000
+EPISODES_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,69 @@ def next_place(place: tuple[int, int], files_a_chunk: int) -> tuple[int, int]:
     return (chunk + 1, 0) if file + 1 >= files_a_chunk else (chunk, file + 1)
 
 
+class _Table:
+    """A Parquet file being written; one call to `write` makes one row group."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = path.open("wb")
+        self._writer = pq.ParquetWriter(self._file, schema, compression="snappy")
+        self.bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows."""
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
+        self.bytes += table.nbytes
+
+    def close(self) -> None:
+        """Write the footer, without which the file cannot be read."""
+        with self._file:
+            self._writer.close()
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Index(_Files):
+    """Files of the table of episodes, written some rows at a time."""
+
+    def __init__(self, folder: Path, first: tuple[int, int], limits: Limits, features: Features) -> None:
+        super().__init__(folder, EPISODES, first, limits)
+        self.schema = _index_schema(features)
+        self.writer: _Table | None = None
+        self.waiting: list[dict[str, Any]] = []
+        self.rows = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Put an episode's row into the table; it is told which file that is."""
+        if self.rows % EPISODES_A_FILE == 0:
+            self.close()
+            self.writer = _Table(self.begin(), self.schema)
+        row["meta/episodes/chunk_index"], row["meta/episodes/file_index"] = self.place
+        self.waiting.append(row)
+        self.rows += 1
+        if len(self.waiting) == EPISODES_AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        if self.waiting and self.writer is not None:
+            self.writer.write(pa.Table.from_pylist(self.waiting, self.schema))
+        self.waiting = []
+
+    def close(self) -> None:
+        """Complete the file at hand."""
+        if self.writer is not None:
+            with self.writer:
+                self._write()
+        self.writer = None
+
+
 class _Addition:
     """Episodes being added to a dataset."""
 
@@ -148,14 +212,14 @@ class _Addition:
         else:
             self.info = first_info(first, robot, limits)
         pictures = [f"stats/{key}/{name}" for key in _film_keys(self.info) for name in NAMES]
-        before = episode_rows(DatasetFolder(folder), self.info, [*_places(self.info), *pictures])
-        self.before, self.rows = before, list[dict[str, Any]]()
+        self.kept = [*_places(self.info), *pictures]
+        before = episode_rows(DatasetFolder(folder), self.info, self.kept)
+        self.rows, self.added = before, 0
         self.tasks = read_tasks(DatasetFolder(folder)) if before else []
-        self.first_frame = self.frames = int(self.info["total_frames"])
+        self.frames = int(self.info["total_frames"])
         self.data = _Files(folder, DATA, self._after(before, "data"), self.limits)
-        self.table: Any = None
-        self.table_bytes = 0
-        self.index = _Files(folder, EPISODES, self._after(before, "meta/episodes"), self.limits)
+        self.table: _Table | None = None
+        self.index = _Index(folder, self._after(before, "meta/episodes"), self.limits, self.features)
         self.films = {}
         self.joined: dict[str, JoinedFilm] = {}
         for camera in self.features.cameras:
@@ -172,7 +236,7 @@ class _Addition:
         if episode.task not in self.tasks:
             self.tasks.append(episode.task)
         row: dict[str, Any] = {
-            "episode_index": len(self.before) + len(self.rows),
+            "episode_index": len(self.rows),
             "tasks": [episode.task],
             "length": episode.length,
         }
@@ -189,25 +253,21 @@ class _Addition:
         row.update({f"stats/{key}/{name}": value[name] for key, value in found.items() for name in NAMES})
         row.update(success=episode.success, reason=episode.reason, task_name=episode.task_name, seed=episode.seed)
         row.update(run_index=episode.index, seconds=episode.seconds, recipe=episode.recipe)
-        self.rows.append(row)
+        self.index.add(row)
+        self.rows.append({name: row[name] for name in self.kept})  # the rest is on the disk
+        self.added += 1
 
     def _add_table(self, episode: EncodedEpisode, counters: Mapping[str, npt.NDArray[Any]]) -> None:
-        import pyarrow.parquet as pq
-
         table = episode.columns()
         for name, values in counters.items():
             table = table.append_column(name, arrow_column(values, Extra(COUNTERS[name])))
         table = table.replace_schema_metadata(huggingface(self.features))
-        if self.table is None or self.table_bytes + table.nbytes > self.limits.data_mb << 20:
-            self._close_table()
-            self.table = pq.ParquetWriter(self.data.begin(), table.schema, compression="snappy")
-        self.table.write_table(table)
-        self.table_bytes += table.nbytes
-
-    def _close_table(self) -> None:
-        if self.table is not None:
+        if self.table is not None and self.table.bytes + table.nbytes > self.limits.data_mb << 20:
             self.table.close()
-        self.table, self.table_bytes = None, 0
+            self.table = None
+        if self.table is None:
+            self.table = _Table(self.data.begin(), table.schema)
+        self.table.write(table)
 
     def _add_film(self, camera: str, episode: EncodedEpisode) -> int:
         film, joined = episode.films[camera], self.joined.get(camera)
@@ -224,17 +284,16 @@ class _Addition:
     def finish(self, block: object) -> int:
         """Give all files their names, the ones that make them count last."""
         self._close()
-        self._write_index()
         self._move([*self.data.made, *(pair for files in self.films.values() for pair in files.made)])
         self._move(self.index.made)
         write_tasks(self.folder, self.tasks)
         stats = self._statistics()
         write_whole(self.folder / STATS, as_text(stats))
-        count = len(self.before) + len(self.rows)
+        count = len(self.rows)
         totals = {"total_episodes": count, "total_frames": self.frames, "total_tasks": len(self.tasks)}
         splits = {"splits": {"train": f"0:{count}"}, "pocketworld": block}
         write_whole(self.folder / INFO, as_text({**self.info, **totals, **splits}))
-        return len(self.rows)
+        return self.added
 
     def _move(self, files: Sequence[tuple[Path, Path]]) -> None:
         for partial, final in files:
@@ -243,23 +302,10 @@ class _Addition:
         for parent in {final.parent for _, final in files}:
             sync(parent)
 
-    def _write_index(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        schema = _index_schema(self.features)
-        for start in range(0, len(self.rows), EPISODES_A_FILE):
-            path = self.index.begin()
-            chunk, file = self.index.place
-            rows = self.rows[start : start + EPISODES_A_FILE]
-            for row in rows:
-                row["meta/episodes/chunk_index"], row["meta/episodes/file_index"] = chunk, file
-            pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="snappy")
-
     def _statistics(self) -> dict[str, Statistics]:
         """Of the whole dataset: of the tables' columns exactly, of pictures from those of each episode."""
         reader = DatasetFolder(self.folder)
-        names = sorted({DATA.format(**place_of(row, "data")) for row in [*self.before, *self.rows]})
+        names = sorted({DATA.format(**place_of(row, "data")) for row in self.rows})
         columns = {**self.features.columns, **{name: Extra(dtype) for name, dtype in COUNTERS.items()}}
         found = {}
         for column, kind in columns.items():
@@ -267,15 +313,15 @@ class _Addition:
             found[column] = column_statistics(np.concatenate(parts))
         for camera in self.features.cameras:
             key = f"{IMAGES}{camera}"
-            rows = [*self.before, *self.rows]
-            found[key] = pooled([{name: row[f"stats/{key}/{name}"] for name in NAMES} for row in rows])
+            found[key] = pooled([{name: row[f"stats/{key}/{name}"] for name in NAMES} for row in self.rows])
         return found
 
     def _close(self) -> None:
-        self._close_table()
-        for joined in self.joined.values():
-            joined.close()
-        self.joined = {}
+        with contextlib.ExitStack() as stack:  # each of them, whatever becomes of the others
+            for file in (self.table, self.index, *self.joined.values()):
+                if file is not None:
+                    stack.callback(file.close)
+        self.table, self.joined = None, {}
 
     def clear(self) -> None:
         """Take away what was not finished."""

@@ -76,6 +76,10 @@ def test_single_frames_are_those_of_the_whole(tmp_path: Path, layout: str) -> No
         np.testing.assert_array_equal(dataset.frames(number, "wrist", wanted), whole[wanted])
         assert dataset.length(number) == len(whole)
     assert dataset.frames(0, "front", []).shape == (0, 32, 32, 3)
+    assert set(dataset.read(0, ["wrist"]).images) == {"wrist"}
+    assert dataset.read(0, ()).images == {}
+    with pytest.raises(UsageError, match="no camera top"):
+        dataset.read(0, ["top"])
     with pytest.raises(IndexError, match="has 8 frames"):
         dataset.frames(0, "front", [8])
     with pytest.raises(IndexError, match="none of number 99"):
