@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import stat
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ MAX_TABLE_BYTES = 1 << 30
 """Of a table, or a part of one, in memory."""
 MAX_ROWS = 1 << 28
 ROWS_AT_ONCE = 4096
+FOOTERS_KEPT = 32
 FIELD = re.compile(r"\{([a-z_]+)(?::0[0-9]d)?\}")
 """What may stand in braces in a path template."""
 
@@ -32,6 +35,7 @@ class DatasetFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._footers: dict[tuple[str, int, int], _Footer] = {}
 
     def has(self, name: str) -> bool:
         """Whether a file lies there."""
@@ -120,31 +124,57 @@ class DatasetFolder:
 
         path = self.path(name)
         try:
-            with pq.ParquetFile(path, arrow_extensions_enabled=False) as file:
-                return _checked_table(file, columns, rows, self.where(name))
+            status = path.stat()
+            key = (name, status.st_mtime_ns, status.st_size)
+            known = self._footers.get(key)
+            metadata = known.metadata if known else None
+            with pq.ParquetFile(path, metadata=metadata, arrow_extensions_enabled=False) as file:
+                footer = self._footers[key] = known or _Footer(file.metadata)
+                if len(self._footers) > FOOTERS_KEPT:
+                    del self._footers[next(iter(self._footers))]
+                return _checked_table(file, footer, columns, rows, self.where(name))
         except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise bad_dataset(path, _why(error)) from None
 
 
-def _checked_table(file: Any, columns: Sequence[str] | None, rows: tuple[int, int] | None, where: str) -> pa.Table:
+class _Footer:
+    """What a Parquet file says of itself, kept: with an episode a row group it takes longer to read than an episode."""
+
+    def __init__(self, metadata: Any) -> None:
+        self.metadata = metadata
+        sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        self.ends = list(itertools.accumulate(sizes))
+        """One past the last row of each row group."""
+
+    def groups(self, first: int, last: int) -> list[int]:
+        """Numbers of the row groups that hold some of these rows."""
+        start, stop = bisect_right(self.ends, first), bisect_left(self.ends, last)
+        return list(range(start, stop + 1)) if first < last else []
+
+    def uncompressed(self, number: int, names: Sequence[str]) -> int:
+        """Bytes that some columns of a row group take, as declared."""
+        group = self.metadata.row_group(number)
+        chunks = (group.column(number) for number in range(group.num_columns))
+        starts = tuple(f"{name}." for name in names)
+        return sum(chunk.total_uncompressed_size for chunk in chunks if f"{chunk.path_in_schema}.".startswith(starts))
+
+
+def _checked_table(
+    file: Any, footer: _Footer, columns: Sequence[str] | None, rows: tuple[int, int] | None, where: str
+) -> pa.Table:
     import pyarrow as pa
 
-    metadata = file.metadata
-    first, last = rows or (0, metadata.num_rows)
-    if not 0 <= first <= last <= metadata.num_rows <= MAX_ROWS:
-        raise bad_dataset(where, f"rows {first} to {last} are asked for, and it has {metadata.num_rows}")
+    total = footer.ends[-1] if footer.ends else 0
+    first, last = rows or (0, total)
+    if not 0 <= first <= last <= total <= MAX_ROWS:
+        raise bad_dataset(where, f"rows {first} to {last} are asked for, and it has {total}")
     names = [name for name in file.schema_arrow.names if columns is None or name in columns]
-    groups, start, skipped = [], 0, None
-    for number in range(metadata.num_row_groups):
-        end = start + metadata.row_group(number).num_rows
-        if start < last and end > first:
-            groups.append(number)
-            skipped = first - start if skipped is None else skipped
-        start = end
-    declared = sum(_uncompressed(metadata.row_group(number), set(names)) for number in groups)
+    groups = footer.groups(first, last)
+    declared = sum(footer.uncompressed(number, names) for number in groups)
     if declared > MAX_TABLE_BYTES:
         raise bad_dataset(where, f"it takes {declared >> 20} MiB of memory, more than {MAX_TABLE_BYTES >> 20}")
-    batches, size, left = [], 0, last - first + (skipped or 0)
+    skipped = first - (footer.ends[groups[0] - 1] if groups and groups[0] else 0) if groups else 0
+    batches, size, left = [], 0, last - first + skipped
     for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=names, use_threads=False):
         # Sizes are counted as they come: what a file says of itself may be wrong.
         size += batch.nbytes
@@ -156,12 +186,7 @@ def _checked_table(file: Any, columns: Sequence[str] | None, rows: tuple[int, in
             break
     schema = pa.schema([file.schema_arrow.field(name) for name in names])
     table = pa.Table.from_batches(batches, schema) if batches else schema.empty_table()
-    return table.slice(skipped or 0)
-
-
-def _uncompressed(group: Any, names: set[str]) -> int:
-    chunks = (group.column(number) for number in range(group.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)
+    return table.slice(skipped)
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

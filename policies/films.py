@@ -1,7 +1,7 @@
 """The pictures of episodes as films (H.264 in MP4): encoded one episode at a time, joined without encoding them again.
 
 Measured on 80 pictures of 96 × 96, moving camera, one core (``tests/bench/bench_dataset.py``), mean error of 255:
-ultrafast, quality 18 and colour at full resolution take 13 ms for 2.7; AV1 with LeRobot's settings 45 ms for 5.6.
+ultrafast, quality 18 and colour at full resolution take 18 ms for 2.6; AV1 with LeRobot's settings 46 ms for 5.6.
 Colour at half the resolution (yuv420p), as films mostly have it, costs 3.1 before anything is encoded: in pictures that
 small, what tells two things apart may be two pixels wide. LeRobot's readers take both.
 """

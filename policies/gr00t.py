@@ -118,7 +118,9 @@ class _Addition:
         for name, values in numbers.items():
             table = table.append_column(name, arrow_column(values, Extra(COUNTERS[name])))
         sink = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata(huggingface(self.features)), sink, compression="snappy")
+        # By the name that `datasets` had for vectors when v2.1 was new, and still knows.
+        table = table.replace_schema_metadata(huggingface(self.features, vector="Sequence"))
+        pq.write_table(table, sink, compression="snappy")
         self._write(DATA, sink.getvalue())
         for camera, film in episode.films.items():
             self._write(FILMS, film, video_key=f"{IMAGES}{camera}")
@@ -143,10 +145,11 @@ class _Addition:
         count, size = len(self.rows), int(self.info["chunks_size"])
         (self.folder / "meta").mkdir(exist_ok=True)
         tasks = [{"task_index": number, "task": task} for number, task in enumerate(self.tasks)]
-        for name, lines in ((EPISODES, self.rows), (TASKS, tasks), (EPISODES_STATS, self.stats)):
-            write_whole(self.folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         write_whole(self.folder / MODALITY, as_text(modality(self.features)))
         write_whole(self.folder / STATS, as_text(self._statistics()))
+        # GR00T's loader does not ask info.json, but takes every line of the last of these.
+        for name, lines in ((TASKS, tasks), (EPISODES_STATS, self.stats), (EPISODES, self.rows)):
+            write_whole(self.folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         totals = {
             "total_episodes": count,
             "total_frames": self.frames,

@@ -379,14 +379,14 @@ def _film_columns(camera: str, place: tuple[int, int], start: float, end: float)
     return {f"videos/{IMAGES}{camera}/{name}": value for name, value in values.items()}
 
 
-def huggingface(features: Features) -> dict[bytes, bytes]:
+def huggingface(features: Features, vector: str = "List") -> dict[bytes, bytes]:
     """Metadata of a table: what the `datasets` package reads the columns' types from."""
     columns = {**features.columns, **{name: Extra(dtype) for name, dtype in COUNTERS.items()}}
     described: dict[str, Any] = {}
     for name, column in columns.items():
         value = {"dtype": column.dtype, "_type": "Value"}
-        vector = {"feature": value, "length": column.length, "_type": "List"}
-        described[name] = value if column.length in (None, 1) else vector
+        values = {"feature": value, "length": column.length, "_type": vector}
+        described[name] = value if column.length in (None, 1) else values
     return {b"huggingface": json.dumps({"info": {"features": described}}).encode()}
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from policies.dataset import LAYOUTS, DatasetWriter, open_dataset
+from policies.dataset_folder import DatasetFolder
 from policies.encoded import EncodedEpisode, encode
 from policies.films import FilmSettings
 from policies.lerobot_v3_writer import Limits
@@ -266,6 +268,23 @@ def test_the_layout_of_groot(tmp_path: Path) -> None:
     assert set(stats[0]["stats"]["observation.images.front"]) == {"min", "max", "mean", "std", "count"}
     assert (folder / "data/chunk-000/episode_000004.parquet").is_file()
     assert (folder / "videos/chunk-000/observation.images.wrist/episode_000004.mp4").is_file()
+
+
+def test_rows_of_a_table_wherever_its_row_groups_end(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for sizes in ([20], [1] * 20, [0, 7, 0, 0, 3, 10, 0], [5000, 1, 5000]):
+        path, total = tmp_path / "x.parquet", sum(sizes)
+        schema = pa.schema([("a", pa.int64()), ("a.b", pa.int64())])
+        with pq.ParquetWriter(path, schema) as writer:
+            for end, size in zip(np.cumsum(sizes), sizes, strict=True):
+                numbers = pa.array(range(end - size, end), pa.int64())
+                writer.write_table(pa.table([numbers, numbers], schema), row_group_size=max(1, size))
+        folder = DatasetFolder(tmp_path)
+        for first, last in [(0, total), (0, 0), (total, total), *np.sort(rng.integers(0, total + 1, (20, 2))).tolist()]:
+            assert folder.table("x.parquet", ["a"], (first, last))["a"].to_pylist() == list(range(first, last))
+        assert folder.table("x.parquet").column_names == ["a", "a.b"]
+        with pytest.raises(InputError, match="rows"):
+            folder.table("x.parquet", None, (0, total + 1))
 
 
 # --- killed and gone on with -----------------------------------------------------------------------------------------

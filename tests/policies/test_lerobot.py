@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policies.dataset import DatasetWriter
+from policies.dataset import DatasetWriter, open_dataset
 from policies.lerobot_v3_writer import Limits
 from simulation.episode import Episode
 from tests.episodes import made_episode
@@ -42,6 +42,37 @@ found["action_mean"] = np.asarray(dataset.meta.stats["action"]["mean"])
 found["run_index"] = np.array(dataset.meta.episodes["run_index"])
 np.savez(out, **found)
 """
+WRITE = """
+import sys
+import numpy as np
+try:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+except ImportError:
+    from ledataset.datasets.lerobot_dataset import LeRobotDataset
+root, out = sys.argv[1:]
+features = {
+    "observation.state": {"dtype": "float32", "shape": (3,), "names": ["a", "b", "c"]},
+    "action": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},
+    "observation.images.front": {"dtype": "video", "shape": (64, 96, 3), "names": ["height", "width", "channels"]},
+    "next.reward": {"dtype": "float32", "shape": (1,), "names": None},
+}
+dataset = LeRobotDataset.create("pocketworld/made", fps=30, features=features, root=root, use_videos=True)
+rng, made = np.random.default_rng(0), {}
+for number in range(3):
+    frames = 20 + number
+    state, action = (rng.normal(size=(frames, size)).astype(np.float32) for size in (3, 2))
+    slope = np.linspace(40, 200, 96)[None, :, None] * np.linspace(0.5, 1, 64)[:, None, None] * rng.random(3)
+    front = np.stack([np.roll(slope, frame, axis=1) for frame in range(frames)]).astype(np.uint8)
+    for frame in range(frames):
+        dataset.add_frame({
+            "observation.state": state[frame], "action": action[frame], "observation.images.front": front[frame],
+            "next.reward": np.array([frame], np.float32), "task": "Lift the mug.",
+        })
+    dataset.save_episode()
+    made.update({f"state_{number}": state, f"action_{number}": action, f"front_{number}": front})
+dataset.finalize()
+np.savez(out, **made)
+"""
 
 
 def test_lerobot_reads_every_frame(tmp_path: Path) -> None:
@@ -64,13 +95,31 @@ def test_lerobot_reads_every_frame(tmp_path: Path) -> None:
         _compare(_read(folder, tmp_path / f"{folder.name}.npz"), good)
 
 
+def test_what_lerobot_writes_is_read(tmp_path: Path) -> None:
+    _run(WRITE, tmp_path / "set", tmp_path / "made.npz")
+    dataset = open_dataset(tmp_path / "set")
+    assert (len(dataset), dataset.left_out) == (3, ())
+    with np.load(tmp_path / "made.npz", allow_pickle=False) as made:
+        for number, episode in enumerate(dataset):
+            np.testing.assert_array_equal(episode.state, made[f"state_{number}"])
+            np.testing.assert_array_equal(episode.action, made[f"action_{number}"])
+            np.testing.assert_array_equal(episode.extra["next.reward"], np.arange(len(episode)))
+            assert (episode.task, episode.rate_hz, episode.success) == ("Lift the mug.", 30, True)
+            errors = np.abs(episode.images["front"].astype(int) - made[f"front_{number}"]).mean(axis=(1, 2, 3))
+            assert errors.max() < 6, errors  # AV1 of quality 30
+
+
 def _read(root: Path, out: Path) -> dict[str, np.ndarray]:
-    home = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(out.parent / "hf")}
-    words = [PYTHON, "-c", READ, str(root), str(out), BACKEND]
-    done = subprocess.run(words, env={**os.environ, **home}, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    _run(READ, root, out, BACKEND)
     with np.load(out, allow_pickle=False) as found:
         return dict(found)
+
+
+def _run(program: str, *words: object) -> None:
+    home = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(Path(str(words[0])).parent / "hf")}
+    command = [PYTHON, "-c", program, *map(str, words)]
+    done = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def _compare(found: dict[str, np.ndarray], good: list[Episode]) -> None:
