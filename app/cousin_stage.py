@@ -12,18 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.pictures import write_picture
-from app.project import (
-    Project,
-    StageKey,
-    StageNotes,
-    as_settings_json,
-    code_hash,
-    content_hash,
-    is_folder,
-    real_path,
-    writing_to,
-)
+from app.project import Project, StageKey, StageNotes, as_settings_json, code_hash, content_hash, is_folder, real_path
 from app.worker import from_json
+from reconstruction.disk import writing_to
 from reconstruction.errors import InputError, OutputError, UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene

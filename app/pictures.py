@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.project import write_whole
+from reconstruction.disk import write_whole
 from reconstruction.errors import UsageError
 
 ByteImage = npt.NDArray[np.uint8]

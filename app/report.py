@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.pictures import encoded
-from app.project import Project, code_hash, read_json, write_whole
+from app.project import Project, code_hash, read_json
 from app.render import Picture, Shape, view_of
+from reconstruction.disk import write_whole
 from reconstruction.mesh import Mesh, read_obj
 from reconstruction.progress import Progress, silent
 from reconstruction.quality import best_azimuth_deg

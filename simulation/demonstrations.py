@@ -139,7 +139,7 @@ def record(cell: Cell, actions: Iterator[FloatArray], recording: Recording) -> s
     """
     try:
         for action in actions:
-            rounded = np.float64(np.float32(action))
+            rounded = action.astype(np.float32).astype(np.float64)
             recording.moments.append(cell.moment())
             recording.actions.append(rounded)
             cell.act(rounded)
@@ -177,7 +177,7 @@ def replay(cell: Cell, episode: Episode) -> tuple[Recording, bool]:
     """
     cell.reset(Cousin.from_json(episode.recipe))
     recording = Recording()
-    record(cell, iter(np.float64(episode.action)), recording)
+    record(cell, iter(episode.action.astype(np.float64)), recording)
     states = np.array([moment.state for moment in recording.moments[: len(episode)]], dtype=np.float32)
     return recording, bool(np.array_equal(states, episode.state))
 
@@ -193,4 +193,3 @@ def attempt_some(job: Job, key: str, indices: tuple[int, ...]) -> list[Attempt]:
         _stages.clear()
         _stages[key] = Stage(job)
     return [_stages[key].attempt(index) for index in indices]
-

@@ -9,7 +9,8 @@ from typing import Literal
 import tyro
 
 from app.console import Console, Outcome
-from app.project import Project, writing_to
+from app.project import Project
+from reconstruction.disk import writing_to
 from reconstruction.errors import UsageError
 from reconstruction.scene import Scene
 

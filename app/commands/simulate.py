@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from app.console import Console, Outcome
-from app.project import Project, writing_to
+from app.project import Project
+from reconstruction.disk import writing_to
 from reconstruction.errors import MissingToolError, ReconstructionError, UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from app import project as module
-from app.project import Project, StageKey, StageNotes, content_hash, write_whole, writing_to
+from app.project import Project, StageKey, StageNotes, content_hash
+from reconstruction import disk
+from reconstruction.disk import write_whole, writing_to
 from reconstruction.errors import InputError, OutputError, PocketworldError, ReconstructionError, UsageError
 from tests.app.scans import half_written, tree
 
@@ -120,7 +122,7 @@ def test_a_native_writer_on_a_full_disk_is_a_full_disk(project: Project, monkeyp
 
     with pytest.raises(RuntimeError):
         project.run_stage("scene", KEY, work)
-    monkeypatch.setattr(module, "free_bytes", lambda folder: 4096)
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 4096)
     with pytest.raises(OutputError, match="no space left"):
         project.run_stage("scene", KEY, work)
 
