@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "reconstruct": "Turn phone scans into physics scenes, one project folder a scan.",
     "simulate": "Open a project's scene in PyBullet, check it, or film it.",
     "cousins": "Make a project's scene into thousands of digital cousins, or write one of them as a scene.",
+    "demonstrate": "Let a robot do a task in a project's cousins, and write a dataset of how it did.",
+    "replay": "Play an episode of a dataset again in physics, and film it.",
     "export-scene": "Write a project's scene for another tool.",
     "report": "Write a project's report.html anew.",
     "virtual-scan": "Make a scan without a phone: a virtual phone walks round a made-up desk.",

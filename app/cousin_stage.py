@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from app.pictures import write_picture
 from app.project import Project, StageKey, StageNotes, as_settings_json, code_hash, content_hash, is_folder, real_path
 from app.worker import from_json
-from reconstruction.disk import writing_to
+from reconstruction.disk import write_whole, writing_to
 from reconstruction.errors import InputError, OutputError, UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene
 from simulation.cousins import Cousin, CousinSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
 
     from reconstruction.scene import SceneObject
@@ -108,7 +108,9 @@ def make_cousins(
             project.run_stage(
                 "cousins",
                 key,
-                lambda target: _make(target, project.stage_folder("cousins"), scene, settings, key, progress, jobs),
+                lambda target: _make(
+                    target, project.stage_folder("cousins"), scene, settings, key.inputs, progress, jobs
+                ),
             )
     progress(1.0, "done")
     made, record = project.stage_folder("cousins"), project.record("cousins")
@@ -126,9 +128,7 @@ def make_cousins(
 def _key(folder: Path, settings: CousinSettings) -> StageKey:
     inputs = {"scene": content_hash(folder / "scene.json")}
     inputs.update({f"swap_from {path}": content_hash(path) for path in settings.swap_from})
-    modules = (PACKAGES / "simulation" / f"{name}.py" for name in SOURCES)
-    code = code_hash(*modules, PACKAGES / "resources" / "relatives.zip")
-    return StageKey(as_settings_json(settings), inputs, code)
+    return StageKey(as_settings_json(settings), inputs, _code())
 
 
 def _scene(folder: Path, settings: CousinSettings) -> Scene:
@@ -148,10 +148,11 @@ def _scene(folder: Path, settings: CousinSettings) -> Scene:
     return scene
 
 
-def _pool(settings: CousinSettings) -> Sequence[SceneObject] | None:
+def pool_of(swap_from: Sequence[Path]) -> Sequence[SceneObject] | None:
+    """The things of projects and folders of meshes; None where none are named: the bundled ones."""
     from simulation.relatives import from_paths
 
-    return from_paths(settings.swap_from) if settings.swap_from else None
+    return from_paths(swap_from) if swap_from else None
 
 
 def _make(
@@ -159,7 +160,7 @@ def _make(
     before: Path,
     scene: Scene,
     settings: CousinSettings,
-    key: StageKey,
+    inputs: Mapping[str, str],
     progress: Progress,
     jobs: int,
 ) -> StageNotes:
@@ -170,12 +171,13 @@ def _make(
 
     progress(0.0, "choosing what may stand in them")
     times = [time.perf_counter()]
-    wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), _pool(settings))
+    wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), pool_of(settings.swap_from))
     rejected: Counter[str] = Counter()
     shown: list[str] = []
     with worker_pool(jobs) as executor:
         bare = wardrobe.bare()
-        bank = _bank(folder, before, bare, key, executor, part(progress, 0.02, 0.4))
+        tried = part(progress, 0.02, 0.4)
+        bank = bank_of(folder / BANK, (before / BANK,), bare, inputs, executor, tried)
         times.append(time.perf_counter())
         done = 0
         with (folder / RECIPES).open("w", encoding="utf-8") as recipes:
@@ -201,24 +203,50 @@ def _make(
     return StageNotes((), timings, figures)
 
 
-def _bank(
-    folder: Path, before: Path, wardrobe: Wardrobe, key: StageKey, executor: Executor | None, progress: Progress
+def bank_of(
+    target: Path,
+    before: Sequence[Path],
+    wardrobe: Wardrobe,
+    inputs: Mapping[str, str],
+    executor: Executor | None = None,
+    progress: Progress = silent,
 ) -> Bank:
-    """How things stand: from the stage as it was made `before`, where that was of the same things; kept in `folder`."""
+    """How things stand, read from one of the files `before` where that was of the same things; kept in `target`.
+
+    Args:
+        target: the file to be written.
+        before: where it may have been kept; what is missing or damaged is passed over.
+        wardrobe: the things.
+        inputs: content hashes of what they are made of.
+        executor: tries them where they must be tried; None: this process.
+        progress: told about that.
+    """
     from simulation.bank import Bank, build
 
-    made_of = {"seed": wardrobe.seed, "strengths": dict(wardrobe.strengths), "inputs": key.inputs, "code": key.code}
+    made_of = {
+        "seed": wardrobe.seed,
+        "strengths": dict(wardrobe.strengths),
+        "inputs": dict(inputs),
+        "code": _code(),
+    }
     bank = None
-    try:
-        document = json.loads((before / BANK).read_text(encoding="utf-8"))
-        if document["made_of"] == made_of:
-            bank = Bank.from_json(document["bank"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # none there, or damaged: everything is tried again
+    for path in before:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["made_of"] == made_of:
+                bank = Bank.from_json(document["bank"])
+                break
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue  # none there, or damaged
     bank = bank or build(wardrobe, executor, progress)
     document = {"made_of": made_of, "bank": bank.as_json()}
-    (folder / BANK).write_text(json.dumps(document, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
+    write_whole(target, json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     return bank
+
+
+def _code() -> str:
+    modules = (PACKAGES / "simulation" / f"{name}.py" for name in SOURCES)
+    return code_hash(*modules, PACKAGES / "resources" / "relatives.zip")
 
 
 def recipes(project: Project) -> Iterator[Cousin]:
@@ -270,7 +298,7 @@ def materialize(project: Project, number: int, out: Path, progress: Progress = s
     out = out.absolute()
     if out.exists() and (not is_folder(out) or any(out.iterdir())):
         raise OutputError(f"{out} is there already and not empty.", remedy="Name a new folder.", code="path_in_the_way")
-    scene = cousin.apply(Scene.load(project.require("scene")), _pool(settings))
+    scene = cousin.apply(Scene.load(project.require("scene")), pool_of(settings.swap_from))
     partial = out.with_name(f".{out.name}.partial")
     with writing_to(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -153,6 +153,11 @@ class DatasetWriter:
         """Indices of the episodes that are there already, successes and failures."""
         return self._counted | set(self._waiting)
 
+    def succeeded(self) -> set[int]:
+        """Indices of the successes among them."""
+        waiting = {index for index, path in self._waiting.items() if path.name.endswith("-success.zip")}
+        return waiting | {row["run_index"] for row in self._layout.counted(self.folder)}
+
     def add(self, episode: Episode | EncodedEpisode) -> None:
         """Take an episode; when this returns, it is on the disk.
 

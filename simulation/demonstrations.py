@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -85,6 +85,10 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worlds; harmless when repeated."""
         self._open.close()
 
     def attempt(self, index: int) -> Attempt:
@@ -185,11 +189,11 @@ def replay(cell: Cell, episode: Episode) -> tuple[Recording, bool]:
 _stages: dict[str, Stage] = {}
 
 
-def attempt_some(job: Job, key: str, indices: tuple[int, ...]) -> list[Attempt]:
-    """Attempts in a worker process, which keeps its stage for the next call with the same `key`."""
+def attempt_some(job: Callable[[], Job], key: str, indices: tuple[int, ...]) -> list[Attempt]:
+    """Attempts in a worker process, which keeps its stage for the next call with the same `key`; `job` says of what."""
     if key not in _stages:
         for stage in _stages.values():
-            stage.__exit__()
+            stage.close()
         _stages.clear()
-        _stages[key] = Stage(job)
+        _stages[key] = Stage(job())
     return [_stages[key].attempt(index) for index in indices]

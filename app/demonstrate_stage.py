@@ -1,0 +1,317 @@
+"""The stage from a scene to demonstrations of a task: cousins, the expert's tries in them, a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.cousin_stage import bank_of, pool_of
+from app.project import Project, as_settings_json, content_hash, read_json, real_path
+from policies.dataset import DatasetWriter
+from reconstruction.disk import write_whole, writing_to
+from reconstruction.errors import ReconstructionError, UsageError
+from reconstruction.progress import Progress, part, silent
+from reconstruction.scene import Scene
+from simulation.cousins import CousinSettings
+
+if TYPE_CHECKING:
+    from policies.encoded import EncodedEpisode
+    from simulation.demonstrations import Job
+
+FORMAT, VERSION = "pocketworld.demonstrations", 1
+CHUNK = 2
+"""Cousins that a process tries at a time."""
+HOPELESS = 60
+"""Stop when so many cousins have brought nothing at first."""
+
+
+@dataclass(frozen=True)
+class DemonstrateSettings:
+    """Which demonstrations are made."""
+
+    task: str
+    """What to do, with the names of the scene's things: "pick X", "place X in Y", "place X on Y", "place X next to Y",
+    "push X", "stack X on Y", "clear table into Y"."""
+    robot: str = "panda"
+    """Who does it: panda, xarm6, or the path of a TOML file that describes an arm (docs/robots.md)."""
+    count: int = 100
+    """How many demonstrations that succeed; more than there are already: the dataset is added to."""
+    seed: int = 0
+    """Another seed gives another family of cousins."""
+    vary: tuple[str, ...] = ()
+    """What varies and how strongly, as for `pocketworld cousins`."""
+    swap_from: tuple[Path, ...] = ()
+    """Other projects, or folders of meshes, whose things are swapped in and added. Left out: the bundled ones."""
+    gap_mm: float = 15.0
+    """Things that do not stand on each other are at least this far apart: fingers need room."""
+    rate_hz: float = 10.0
+    """Actions, and pictures, a second; a whole number of physics steps (240 a second) must fit."""
+    layout: Literal["lerobot", "gr00t"] = "lerobot"
+    """Format of the dataset: LeRobotDataset v3.0, or v2.1 with modality.json as GR00T's fine-tuning reads it."""
+
+
+@dataclass(frozen=True)
+class DemonstrateResult:
+    """What has been demonstrated, as the command line reports it.
+
+    Attributes:
+        attempts: cousins that were tried, in all runs.
+        successes: demonstrations in the dataset.
+        failures: tries that failed, by reason.
+        skipped: cousins in which the task makes no sense, by reason; those looked at in this run.
+        seconds: of this run.
+        dataset: folder of the demonstrations.
+        failed: folder of the failures' episodes.
+    """
+
+    attempts: int
+    successes: int
+    failures: dict[str, int]
+    skipped: dict[str, int]
+    seconds: float
+    dataset: str
+    failed: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as a JSON-able dict."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker process needs to know to make the same attempts as any other.
+
+    Attributes:
+        scene: the scene's folder.
+        bank: the file in which it is written how things stand.
+        settings: of the demonstrations.
+        key: the same for the calls of one run.
+    """
+
+    scene: Path
+    bank: Path
+    settings: DemonstrateSettings
+    key: str
+
+    def job(self) -> Job:
+        """The same in terms of the simulation, read from the files.
+
+        Raises:
+            InputError: they are gone, or damaged.
+        """
+        from simulation.bank import Bank
+        from simulation.cousins import wardrobe_of
+        from simulation.demonstrations import Job
+        from simulation.robots import robot_of
+        from simulation.tasks import task_of
+        from simulation.variations import strengths_of
+
+        s = self.settings
+        scene = Scene.load(self.scene)
+        task = task_of(s.task, scene)
+        wardrobe = wardrobe_of(scene, s.seed, strengths_of(s.vary), pool_of(s.swap_from)).bare()
+        bank = Bank.from_json(json.loads(self.bank.read_text(encoding="utf-8"))["bank"])
+        keep = (task.where,) if task.kind == "clear" else task.names
+        cousins = CousinSettings(seed=s.seed, vary=s.vary, swap_from=s.swap_from, gap_mm=s.gap_mm, keep=keep)
+        return Job(wardrobe, bank, cousins, task, robot_of(s.robot), s.rate_hz)
+
+
+def demonstrate(
+    project: Project,
+    settings: DemonstrateSettings,
+    progress: Progress = silent,
+    *,
+    out: Path | None = None,
+    jobs: int = 1,
+) -> DemonstrateResult:
+    """Let the expert do a task in cousin after cousin until enough demonstrations have succeeded.
+
+    What is there already from the same settings is kept and added to.
+
+    Args:
+        project: with a finished scene.
+        settings: what to demonstrate.
+        progress: is told about all of it.
+        out: the dataset's folder; left out: ``episodes/<task>`` of the project.
+        jobs: processes; never changes the result.
+
+    Raises:
+        PocketworldError: no scene, no such task, a dataset of other settings in the way, or nothing ever succeeds.
+    """
+    from simulation.pool import worker_pool
+    from simulation.robots import robot_of
+    from simulation.tasks import task_of
+    from simulation.world import WorldSettings
+
+    for name, value in (("count", settings.count), ("jobs", jobs)):
+        if value < 1:
+            raise UsageError(f"--{name} is {value}.", remedy="Give 1 or more.", code="bad_value")
+    steps = 1.0 / (WorldSettings().time_step_s * settings.rate_hz) if settings.rate_hz > 0 else 0.0
+    if steps < 1 or abs(steps - round(steps)) > 1e-9:
+        raise UsageError(
+            f"--rate-hz is {settings.rate_hz}.", remedy="Give a divisor of 240, such as 10.", code="bad_value"
+        )
+    started = time.perf_counter()
+    settings = dataclasses.replace(settings, swap_from=tuple(map(real_path, settings.swap_from)))
+    scene_folder = project.require("scene")
+    task = task_of(settings.task, Scene.load(scene_folder))
+    robot_of(settings.robot)
+    folder = (out or project.folder / "episodes" / _slug(task.words, settings)).absolute()
+    progress(0.0, "looking at what is there")
+    with writing_to(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with DatasetWriter(folder, layout=settings.layout, robot=Path(settings.robot).stem) as writer:
+        _same_settings(folder, scene_folder, settings)
+        with worker_pool(jobs) as executor:
+            bank = _bank(folder, project, scene_folder, settings, executor, part(progress, 0.0, 0.2))
+            order = Order(scene_folder, bank, settings, uuid.uuid4().hex)
+            skipped = _collect(writer, order, executor, part(progress, 0.2, 0.95), jobs)
+        summary = writer.finish(part(progress, 0.95, 1.0))
+    progress(1.0, "done")
+    return DemonstrateResult(
+        attempts=summary.episodes + summary.failures,
+        successes=summary.episodes,
+        failures=dict(summary.reasons),
+        skipped=dict(skipped.most_common()),
+        seconds=round(time.perf_counter() - started, 3),
+        dataset=str(summary.folder),
+        failed=str(summary.failures_folder),
+    )
+
+
+def _slug(words: str, settings: DemonstrateSettings) -> str:
+    text = f"{words} {Path(settings.robot).stem} {settings.seed}"
+    return re.sub(r"[^\w]+", "_", text).strip("_")
+
+
+def run_file(folder: Path) -> Path:
+    """Where it is written how a dataset was made."""
+    return folder.with_name(folder.name + ".json")
+
+
+def _same_settings(folder: Path, scene: Path, settings: DemonstrateSettings) -> None:
+    """Write down how a dataset is made, or see that it is made as it was.
+
+    Raises:
+        UsageError: what is there was made otherwise.
+    """
+    asked = as_settings_json(dataclasses.replace(settings, count=0))
+    inputs = {"scene": content_hash(scene / "scene.json")}
+    inputs.update({f"swap_from {path}": content_hash(path) for path in settings.swap_from})
+    made = {"format": FORMAT, "version": VERSION, "settings": asked, "inputs": inputs, "scene": str(scene)}
+    path = run_file(folder)
+    before = read_json(path) if path.is_file() else None
+    if before is None:
+        write_whole(path, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+        return
+    if before.get("settings") != asked or before.get("inputs") != inputs:
+        changed = [key for key in asked if (before.get("settings") or {}).get(key) != asked[key]] or ["the scene"]
+        raise UsageError(
+            f"{folder} was made with other settings ({', '.join(changed)}).",
+            remedy="Name another folder with --out, or delete this one.",
+            code="other_settings",
+        )
+
+
+def _bank(
+    folder: Path,
+    project: Project,
+    scene_folder: Path,
+    settings: DemonstrateSettings,
+    executor: Executor | None,
+    progress: Progress,
+) -> Path:
+    """The file in which it is written how the things of the family stand."""
+    from simulation.cousins import wardrobe_of
+    from simulation.variations import strengths_of
+
+    strengths = strengths_of(settings.vary)
+    wardrobe = wardrobe_of(Scene.load(scene_folder), settings.seed, strengths, pool_of(settings.swap_from)).bare()
+    inputs = {"scene": content_hash(scene_folder / "scene.json")}
+    inputs.update({f"swap_from {path}": content_hash(path) for path in settings.swap_from})
+    name = hashlib.blake2b(json.dumps([settings.seed, strengths]).encode(), digest_size=6).hexdigest()
+    target = folder.parent / f".bank-{name}.json"
+    bank_of(target, (target, project.stage_folder("cousins") / "bank.json"), wardrobe, inputs, executor, progress)
+    return target
+
+
+def _collect(
+    writer: DatasetWriter, order: Order, executor: Executor | None, progress: Progress, jobs: int
+) -> Counter[str]:
+    """Try cousin after cousin, in the order of their numbers, and hand in what was done."""
+    wanted = order.settings.count
+    done, good = writer.done(), len(writer.succeeded())
+    skipped: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    fresh = 0
+    for index, why, episode in _attempts(order, executor, frozenset(done), 3 * jobs) if good < wanted else ():
+        if episode is None:
+            skipped[why] += 1
+        else:
+            writer.add(episode)
+            good += episode.success
+            fresh += episode.success
+            if not episode.success:
+                failed[episode.reason] += 1
+        progress(min(1.0, good / wanted), f"{good} of {wanted} demonstrations, {failed.total()} failed")
+        if good >= wanted:
+            break
+        if not fresh and index >= HOPELESS and skipped.total() + failed.total() >= HOPELESS:
+            worst = ", ".join(f"{name} {count}" for name, count in (skipped + failed).most_common(3))
+            raise ReconstructionError(
+                f"Nothing has succeeded in {skipped.total() + failed.total()} cousins ({worst}).",
+                remedy="Choose another task or thing, another place for the robot, or lower --vary.",
+                code="no_success",
+            )
+    return skipped
+
+
+Tried = tuple[int, str, "EncodedEpisode | None"]
+
+
+def _attempts(order: Order, executor: Executor | None, done: frozenset[int], ahead: int) -> Iterator[Tried]:
+    """Tries in the order of the cousins' numbers, those that are `done` left out."""
+    index = 0
+
+    def chunk() -> tuple[int, ...]:
+        nonlocal index
+        found: list[int] = []
+        while len(found) < CHUNK:
+            if index not in done:
+                found.append(index)
+            index += 1
+        return tuple(found)
+
+    if executor is None:
+        while True:
+            yield from try_some(order, chunk())
+    waiting: deque[Future[list[Tried]]] = deque()
+    try:
+        while True:
+            while len(waiting) < ahead:
+                waiting.append(executor.submit(try_some, order, chunk()))
+            yield from waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def try_some(order: Order, indices: tuple[int, ...]) -> list[Tried]:
+    """Attempts in some cousins, in a process that keeps its worlds for the next call."""
+    from policies.encoded import encode
+    from simulation.demonstrations import attempt_some
+
+    found: list[Tried] = []
+    for attempt in attempt_some(order.job, order.key, indices):
+        found.append((attempt.index, attempt.skipped, None if attempt.episode is None else encode(attempt.episode)))
+    return found
