@@ -41,7 +41,7 @@ def picture_boxes(corners: FloatArray, focal_px: float, size: tuple[int, int]) -
     shown = np.zeros((len(corners), height, width), dtype=np.bool_)
     # Outside where all corners are on the far side of one side of the view.
     half = np.array([width / 2 + 2, height / 2 + 2]) / focal_px * corners[..., 2:]
-    beside = (corners[..., :2] > half).all(axis=1) | (corners[..., :2] < -half).all(axis=1)
+    beside = np.asarray((corners[..., :2] > half).all(axis=1) | (corners[..., :2] < -half).all(axis=1))
     some = np.flatnonzero(before.any(axis=1) & ~beside[:, 0] & ~beside[:, 1])
     if not len(some):
         return shown.reshape(len(shown), -1)
@@ -65,12 +65,13 @@ class ShadowGrid:
         shadows: of each thing, cells ``(F or 1, cells)`` that it may shade; None: any.
     """
 
-    def __init__(self, toward: FloatArray, spread: float, boxes: list[FloatArray]) -> None:
+    def __init__(self, toward: FloatArray, spread: float, reach_m: float, boxes: list[FloatArray]) -> None:
         """Lay it out.
 
         Args:
             toward: ``(3,)`` unit, to the lamp.
             spread: radius of the lamp over its distance.
+            reach_m: shadows are no longer.
             boxes: ``(F or 1, 8, 3)`` corners of the box round each thing, scene frame, metres.
         """
         side = np.cross(toward, [0.0, 1.0, 0.0] if abs(toward[1]) < 0.9 else [1.0, 0.0, 0.0])
@@ -84,7 +85,10 @@ class ShadowGrid:
         # Light that passes a thing at its top goes so far at most before it is below a level, and spreads on the way.
         steep = max(float(toward[2]), 0.05)
         reaches = [
-            [spread * (box[..., 2].max(axis=1) - level) / steep * 1.1 for level in (self._floor, deepest)]
+            [
+                spread * 1.1 * np.minimum((box[..., 2].max(axis=1) - level) / steep, reach_m)
+                for level in (self._floor, deepest)
+            ]
             for box in boxes
         ]
         ends = [

@@ -69,11 +69,11 @@ class Drawable:
         length, face, bary, normal = (hits[name].numpy() for name in names)
         return length, face.astype(np.int64), bary, normal
 
-    def blocks(self, rays: Float32) -> npt.NDArray[np.bool_]:
-        """Whether each of ``(N, 6)`` rays hits it anywhere."""
+    def blocks(self, rays: Float32, reach: float) -> npt.NDArray[np.bool_]:
+        """Whether each of ``(N, 6)`` rays hits it within `reach` times its direction."""
         import open3d as o3d
 
-        hit = self._scene.test_occlusions(o3d.core.Tensor(rays), nthreads=1)
+        hit = self._scene.test_occlusions(o3d.core.Tensor(rays), tnear=0.0, tfar=reach, nthreads=1)
         return np.asarray(hit.numpy(), dtype=np.bool_)
 
     def surface(self, face: IntArray, bary: Float32, pixel_m: Float32) -> tuple[npt.NDArray[np.uint32], Float32]:

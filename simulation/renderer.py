@@ -58,6 +58,8 @@ class DistantLight:
         lamp: brightness that the lamp gives a white surface that faces it.
         sky: brightness that the sky gives a white surface that faces straight up.
         color: ``(3,)`` linear RGB by which both are multiplied.
+        reach_m: what is farther than this from a place throws no shadow on it: walls and a ceiling that were scanned
+            would leave the bench dark.
     """
 
     toward: tuple[float, float, float] = (0.25, 0.43, 0.87)
@@ -65,6 +67,7 @@ class DistantLight:
     lamp: float = 0.8
     sky: float = 0.45
     color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    reach_m: float = 2.0
 
     def directions(self) -> FloatArray:
         """``(10, 3)``, about unit: to the lamp's middle, and to nine points of it for neighbouring pixels."""
@@ -217,7 +220,7 @@ class _Shot:
         self._finer = np.array([optics.rays(u + right, v + down) for right, down in SUBPIXELS], dtype=np.float32)
         self._point = v % 3 * 3 + u % 3
         boxes = [moved(stack, drawn.corners) for stack, drawn in zip(poses, bodies, strict=True)]
-        self._grid = ShadowGrid(lamp[0], light.spread, boxes)
+        self._grid = ShadowGrid(lamp[0], light.spread, light.reach_m, boxes)
         # Boxes are drawn as a pinhole camera sees them, and looked up where it sees what the pixel shows.
         column = np.clip(np.rint(x * optics.focal_px + width / 2 - 0.5), 0, width - 1)
         row = np.clip(np.rint(y * optics.focal_px + height / 2 - 0.5), 0, height - 1)
@@ -326,7 +329,7 @@ class _Shot:
                 some = some[lit[some]]
             if len(some):
                 rays = self._bodies[k].lamp_rays(places[:, some], frame[some], point[some])
-                lit[some] = ~self._bodies[k].drawn.blocks(rays)
+                lit[some] = ~self._bodies[k].drawn.blocks(rays, self._light.reach_m)
         seen.lit[index] = lit
 
     def _colored(self, seen: Seen, share: Float32) -> Float32:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy.typing as npt
 import pytest
 import trimesh
 
+from reconstruction.errors import InputError
 from reconstruction.mesh import Mesh
 from simulation import culling, renderer
 from simulation.drawable import Drawable
 from simulation.layout import looking_at
 from simulation.renderer import NOTHING, DistantLight, Optics, Pictures, Renderer
-from simulation.robot_meshes import link_meshes, link_poses
+from simulation.robot_meshes import link_meshes
+from simulation.world import World, pose_from_quaternion, quaternion_from_pose
 from tests.small_scenes import as_mesh, textured
 
 FloatArray = npt.NDArray[np.float64]
@@ -97,7 +99,7 @@ def stirred(seed: int, frames: int) -> tuple[dict[str, Mesh], dict[str, FloatArr
     return meshes, poses, cameras
 
 
-# --- geometry ----------------------------------------------------------------------------------------------------------
+# --- geometry --------------------------------------------------------------------------------------------------------
 
 
 def test_depth_of_a_plane_is_planar_depth() -> None:
@@ -160,7 +162,7 @@ def test_the_lens_moves_a_point_as_brown_says(lens: float) -> None:
         np.testing.assert_allclose(middle, radius * 60 * direction, atol=0.4)
 
 
-# --- colours -----------------------------------------------------------------------------------------------------------
+# --- colours ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_texture_is_neither_upside_down_nor_mirrored() -> None:
@@ -224,7 +226,7 @@ def test_noise_is_as_strong_as_said_and_of_its_seed_and_frame() -> None:
     np.testing.assert_array_equal(first.rgb[1], noisy(seed=(5, 7), first_frame=1).rgb[0])
 
 
-# --- shadows -----------------------------------------------------------------------------------------------------------
+# --- shadows ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moving", [False, True])
@@ -307,7 +309,7 @@ def test_light_does_not_leak_through_what_stands_on_the_ground() -> None:
     assert (pictures.rgb[0][behind] <= np.ceil(255 * np.sqrt(0.1))).all()
 
 
-# --- edges -------------------------------------------------------------------------------------------------------------
+# --- edges -----------------------------------------------------------------------------------------------------------
 
 
 def test_edges_are_smoothed_and_nothing_else_is_touched() -> None:
@@ -330,7 +332,7 @@ def test_edges_are_smoothed_and_nothing_else_is_touched() -> None:
         assert not was[uniform].any()
 
 
-# --- company -----------------------------------------------------------------------------------------------------------
+# --- company ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["fixed camera", "moving camera"])
@@ -413,19 +415,7 @@ def test_numbers_of_poses_must_fit() -> None:
         Drawable(Mesh(np.zeros((3, 3)), np.zeros((0, 3), dtype=np.int64)))
 
 
-# --- robots, beside PyBullet -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def client() -> Iterator[int]:
-    import pybullet
-    import pybullet_data
-
-    number = pybullet.connect(pybullet.DIRECT)
-    pybullet.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=number)
-    yield number
-    pybullet.disconnect(physicsClientId=number)
-
+# --- robots, beside PyBullet -----------------------------------------------------------------------------------------
 
 ROBOTS = {
     "franka_panda/panda.urdf": [0.3, 0.4, 0.1, -1.7, 0.2, 2.0, 0.8, 0.0, 0.0, 0.035, 0.015],
@@ -434,68 +424,62 @@ ROBOTS = {
 }
 
 
-@pytest.mark.parametrize("urdf", ROBOTS)
-def test_a_robot_stands_as_pybullet_draws_it(client: int, urdf: str) -> None:
-    import pybullet as p
+def bundled(name: str) -> Path:
+    import pybullet_data
 
-    turned = trimesh.transformations.quaternion_from_euler(0, 0, 0.4)[[1, 2, 3, 0]].tolist()
-    robot = p.loadURDF(urdf, [0.1, 0.2, 0.0], turned, useFixedBase=True, physicsClientId=client)
-    for joint, angle in enumerate(ROBOTS[urdf]):
-        p.resetJointState(robot, joint, angle, physicsClientId=client)
+    return Path(pybullet_data.getDataPath()) / name
+
+
+@pytest.mark.parametrize("urdf", ROBOTS)
+def test_a_robot_stands_as_pybullet_draws_it(urdf: str) -> None:
     camera = looking_at(np.array([1.0, -0.7, 0.9]), np.array([0.15, 0.15, 0.3]))
     size, near, far = 240, 0.1, 6.0
-    view = (np.diag([1.0, -1.0, -1.0, 1.0]) @ np.linalg.inv(camera)).T.ravel().tolist()
-    projection = p.computeProjectionMatrixFOV(60.0, 1.0, near, far)
-    theirs = p.getCameraImage(size, size, view, projection, renderer=p.ER_TINY_RENDERER, physicsClientId=client)
-    buffer = np.reshape(theirs[3], (size, size))
-    expected = far * near / (far - (far - near) * buffer)
-    meshes, poses = link_meshes(robot, client), link_poses(robot, client)
+    mount = at(0.1, 0.2, 0.0, 23.0)
+    with World() as world:
+        p = world.pybullet
+        where = mount[:3, 3].tolist(), quaternion_from_pose(mount).tolist()
+        robot = world.call("loadURDF", urdf, *where, useFixedBase=True)
+        poses = {world.call("getBodyInfo", robot)[0].decode(): mount}
+        for joint in range(world.call("getNumJoints", robot)):
+            world.call("resetJointState", robot, joint, [*ROBOTS[urdf], *[0.0] * 20][joint])
+        for joint in range(world.call("getNumJoints", robot)):
+            state = world.call("getLinkState", robot, joint, computeForwardKinematics=True)
+            poses[world.call("getJointInfo", robot, joint)[12].decode()] = pose_from_quaternion(*state[4:6])
+        view = (np.diag([1.0, -1.0, -1.0, 1.0]) @ np.linalg.inv(camera)).T.ravel().tolist()
+        projection = p.computeProjectionMatrixFOV(60.0, 1.0, near, far)
+        flags = p.ER_SEGMENTATION_MASK_OBJECT_AND_LINKINDEX
+        found = world.call("getCameraImage", size, size, view, projection, renderer=p.ER_TINY_RENDERER, flags=flags)
+    buffer, mask = np.reshape(found[3], (size, size)), np.reshape(found[4], (size, size))
+    meshes = link_meshes(bundled(urdf))
     optics = Optics(size / 2 / np.tan(np.radians(30.0)), (size, size))
     ours = draw(meshes, {name: poses[name] for name in meshes}, camera, optics=optics)
-    seen, theirs_seen = ours.depth_m[0] > 0, np.reshape(theirs[4], (size, size)) >= 0
+    seen = ours.depth_m[0] > 0
     assert 0.03 < seen.mean() < 0.6
-    assert (seen != theirs_seen).mean() < 0.006  # outlines
-    both = seen & theirs_seen
-    error = np.abs(ours.depth_m[0] - expected)[both]
+    assert (seen != (mask >= 0)).mean() < 0.006  # outlines
+    both = seen & (mask >= 0)
+    error = np.abs(ours.depth_m[0] - far * near / (far - (far - near) * buffer))[both]
     assert np.median(error) < 0.007  # theirs is taken half a pixel off, and its cylinders have few sides
     assert (error < 0.03).mean() > 0.95
-    # The same link in each pixel, by name.
-    names = {-1: p.getBodyInfo(robot, physicsClientId=client)[0].decode()}
-    names |= {
-        joint: p.getJointInfo(robot, joint, physicsClientId=client)[12].decode()
-        for joint in range(p.getNumJoints(robot, physicsClientId=client))
-    }
-    masks = p.getCameraImage(
-        size, size, view, projection, renderer=p.ER_TINY_RENDERER, physicsClientId=client,
-        flags=p.ER_SEGMENTATION_MASK_OBJECT_AND_LINKINDEX,
-    )[4]  # fmt: skip
-    links = (np.reshape(masks, (size, size)) >> 24) - 1
-    same = [names[link] == ours.names[body] for link, body in zip(links[both], ours.body[0][both], strict=True)]
-    assert np.mean(same) > 0.95
+    names = list(poses)  # the base is link -1 there
+    links = (mask >> 24)[both]
+    assert (
+        np.mean([names[link] == ours.names[body] for link, body in zip(links, ours.body[0][both], strict=True)]) > 0.95
+    )
 
 
-def test_fingers_and_colours_of_the_panda(client: int) -> None:
-    import pybullet as p
-
-    robot = p.loadURDF("franka_panda/panda.urdf", useFixedBase=True, physicsClientId=client)
-    meshes = link_meshes(robot, client)
+def test_fingers_and_colours_of_the_panda() -> None:
+    meshes = link_meshes(bundled("franka_panda/panda.urdf"))
     assert {"panda_link0", "panda_hand", "panda_leftfinger", "panda_rightfinger"} <= set(meshes)
     assert len(meshes) == 11
-    base = meshes["panda_link0"]
-    shown = draw({"base": base}, {"base": np.eye(4)}, looking_at(np.array([0.5, 0.4, 0.5]), np.zeros(3)), light=SKY)
+    assert meshes["panda_link6"].texture.size < 4_000_000  # its parts share one picture
+    shown = draw({"base": meshes["panda_link0"]}, {"base": np.eye(4)}, looking_at(np.array([0.5, 0.4, 0.5]), np.zeros(3)),
+                 light=SKY)  # fmt: skip
     # White by its URDF, as its file has no colours; its sides see less of the sky.
     assert (shown.rgb[shown.body == 0] > 255 * np.sqrt(0.7) - 2).mean() > 0.95
-    assert meshes["panda_link6"].texture.size < 4_000_000  # eighteen parts share one picture
-    closed = link_poses(robot, client)
-    p.resetJointState(robot, 9, 0.04, physicsClientId=client)
-    opened = link_poses(robot, client)
-    assert np.linalg.norm(opened["panda_leftfinger"] - closed["panda_leftfinger"]) == pytest.approx(0.04)
-    np.testing.assert_array_equal(opened["panda_rightfinger"], closed["panda_rightfinger"])
 
 
-def test_a_base_with_its_mass_elsewhere_stands_in_its_own_frame(client: int, tmp_path: Path) -> None:
-    import pybullet as p
-
+def test_links_are_given_in_their_own_frames(tmp_path: Path) -> None:
+    """Not in that of their mass, and with the place, scale and colour that the URDF gives the mesh."""
     trimesh.creation.box([0.2, 0.2, 0.2]).export(tmp_path / "box.stl")
     (tmp_path / "it.urdf").write_text(
         '<robot name="it"><link name="base"><inertial><origin xyz="0.3 0.1 0.2" rpy="0.3 0 0"/><mass value="1"/>'
@@ -503,12 +487,13 @@ def test_a_base_with_its_mass_elsewhere_stands_in_its_own_frame(client: int, tmp
         '<geometry><mesh filename="box.stl" scale="1 2 1"/></geometry>'
         '<material name="red"><color rgba="1 0 0 1"/></material></visual></link></robot>'
     )
-    robot = p.loadURDF(str(tmp_path / "it.urdf"), [1.0, 2.0, 3.0], physicsClientId=client)
-    base, mesh = link_poses(robot, client)["base"], link_meshes(robot, client)["base"]
-    np.testing.assert_allclose(base[:3, 3], [1.0, 2.0, 3.0], atol=1e-9)
-    np.testing.assert_allclose(base[:3, :3], np.eye(3), atol=1e-9)
-    np.testing.assert_allclose(
-        [mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)], [[-0.1, -0.2, 0], [0.1, 0.2, 0.2]], atol=1e-7
-    )
+    mesh = link_meshes(tmp_path / "it.urdf")["base"]
+    limits = [mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)]
+    np.testing.assert_allclose(limits, [[-0.1, -0.2, 0], [0.1, 0.2, 0.2]], atol=1e-7)
     assert len(mesh.vertices) == 8  # an STL's corners are welded
     assert (mesh.texture.max(axis=(0, 1)) == [255, 0, 0]).all()
+
+
+def test_a_robot_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot load"):
+        link_meshes(tmp_path / "none.urdf")
