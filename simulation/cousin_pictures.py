@@ -1,20 +1,23 @@
-"""Pictures of cousins as their camera sees them, by ray casting: no window, no OpenGL."""
+"""Pictures of cousins as their camera sees them, in their light."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reconstruction.mesh import Mesh
-from reconstruction.scene import Scene, Support, support_slab
-from simulation.raycast import Light, RayScene
+from reconstruction.scene import Scene, support_slab
+from simulation.drawable import Drawable
+from simulation.renderer import DistantLight, Optics, Renderer
 
 FloatArray = npt.NDArray[np.float64]
 ByteImage = npt.NDArray[np.uint8]
-PLAIN = (176, 168, 158)
+BACKDROP = ""
+"""Name of what stays where it is; no object is named so."""
+_PLAIN = (176, 168, 158)
 
 
 def picture(scene: Scene, width: int = 320) -> ByteImage:
@@ -25,19 +28,49 @@ def picture(scene: Scene, width: int = 320) -> ByteImage:
         width: of the picture, pixels.
     """
     look = scene.extra["cousin"]
-    camera, light = look["camera"], look["light"]
+    meshes = {item.name: item.visual for item in scene.objects}
+    poses = {BACKDROP: np.eye(4), **{item.name: item.scene_from_object for item in scene.objects}}
+    meshes[BACKDROP] = backdrop(scene)
+    renderer = Renderer({name: Drawable(mesh) for name, mesh in meshes.items() if len(mesh.faces)})
+    pose = np.array(look["camera"]["scene_from_camera"])
+    seed = look["recipe"]["seed"], look["recipe"]["index"]
+    return renderer.render(poses, pose, optics_of(look, width), light_of(look), seed=seed).rgb[0]
+
+
+def light_of(look: Mapping[str, Any]) -> DistantLight:
+    """A cousin's light; `look` is the ``cousin`` entry of its scene."""
+    light = look["light"]
+    azimuth, elevation = np.deg2rad([light["azimuth_deg"], light["elevation_deg"]])
+    level, sky = float(np.cos(elevation)), light["ambient"]
+    red, green, blue = (light["strength"] * warm_white(light["warmth_k"])).tolist()
+    return DistantLight(
+        toward=(float(np.cos(azimuth)) * level, float(np.sin(azimuth)) * level, float(np.sin(elevation))),
+        spread=0.02 + 0.23 * light["softness"],
+        lamp=1.25 - sky,
+        sky=sky,
+        color=(red, green, blue),
+    )
+
+
+def optics_of(look: Mapping[str, Any], width: int) -> Optics:
+    """A cousin's camera at another size, pixels; `look` is the ``cousin`` entry of its scene."""
+    camera = look["camera"]
     share = width / camera["size"][0]
     size = (width, round(camera["size"][1] * share))
-    focal = camera["focal_px"] * share
-    intrinsics = np.array([[focal, 0.0, size[0] / 2], [0.0, focal, size[1] / 2], [0.0, 0.0, 1.0]])
-    meshes = [_textured(mesh) for mesh in [_background(scene), *_things(scene)] if len(mesh.faces)]
-    linear = RayScene(meshes).render(intrinsics, size, np.array(camera["scene_from_camera"]), _lamp(light))
-    linear = linear * warm_white(light["warmth_k"]) * np.float32(light["strength"] * camera["exposure"])
-    shown = np.sqrt(np.clip(linear, 0.0, 1.0)) * 255.0
-    recipe = look["recipe"]
-    rng = np.random.default_rng([recipe["seed"], recipe["index"]])
-    shown = shown + rng.normal(0.0, 255.0 * camera["noise"], shown.shape)
-    return _through_lens(np.clip(np.rint(shown), 0, 255).astype(np.uint8), camera["lens"])
+    return Optics(camera["focal_px"] * share, size, camera["lens"], camera["exposure"], camera["noise"])
+
+
+def backdrop(scene: Scene) -> Mesh:
+    """What stays where it is, scene frame; where a scene has none, its supports, in one plain colour."""
+    if scene.background is not None:
+        return scene.background
+    slabs = [support_slab(support) for support in scene.supports]
+    if not slabs:
+        return Mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
+    starts = np.cumsum([0, *(len(slab.vertices) for slab in slabs)])
+    vertices = np.concatenate([slab.vertices for slab in slabs])
+    faces = np.concatenate([slab.faces + start for slab, start in zip(slabs, starts, strict=False)])
+    return Mesh(vertices, faces, colors=np.tile(np.array(_PLAIN, dtype=np.uint8), (len(vertices), 1)))
 
 
 def warm_white(kelvin: float) -> npt.NDArray[np.float32]:
@@ -59,57 +92,3 @@ def contact_sheet(pictures: Sequence[ByteImage], columns: int = 6) -> ByteImage:
         top, left = row * (height + 4), column * (width + 4)
         sheet[top : top + height, left : left + width] = shown
     return sheet
-
-
-def _lamp(light: dict[str, float]) -> Light:
-    azimuth, elevation = np.deg2rad([light["azimuth_deg"], light["elevation_deg"]])
-    toward = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
-    sky = light["ambient"]
-    return Light(toward * 2.2, radius_m=0.05 + 0.5 * light["softness"], lamp=1.25 - sky, sky=sky)
-
-
-def _things(scene: Scene) -> list[Mesh]:
-    return [item.visual.moved(item.scene_from_object) for item in scene.objects]
-
-
-def _background(scene: Scene) -> Mesh:
-    """What stays where it is; where a scene has none, its supports."""
-    if scene.background is not None:
-        return scene.background
-    slabs = [_slab(support) for support in scene.supports]
-    starts = np.cumsum([0, *(len(slab.vertices) for slab in slabs)])
-    if not slabs:
-        return Mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
-    return Mesh(
-        np.concatenate([slab.vertices for slab in slabs]),
-        np.concatenate([slab.faces + start for slab, start in zip(slabs, starts, strict=False)]),
-    )
-
-
-def _slab(support: Support) -> Mesh:
-    return support_slab(support)
-
-
-def _textured(mesh: Mesh) -> Mesh:
-    """With a plain texture where it has none."""
-    if mesh.texture is not None and mesh.corner_uv is not None:
-        return mesh
-    texture = np.full((2, 2, 3), PLAIN, dtype=np.uint8)
-    return replace(mesh, corner_uv=np.full((len(mesh.faces), 3, 2), 0.5, dtype=np.float32), texture=texture)
-
-
-def _through_lens(image: ByteImage, distortion: float) -> ByteImage:
-    """The picture with radial distortion: r becomes r (1 + k r²), r = 1 at half the height (Brown, 1966)."""
-    import cv2
-
-    if distortion == 0.0:
-        return image
-    height, width = image.shape[:2]
-    v, u = np.mgrid[0:height, 0:width].astype(np.float32)
-    x, y = (u - width / 2) / (height / 2), (v - height / 2) / (height / 2)
-    stretch = 1.0 + np.float32(distortion) * (x * x + y * y)
-    # Shrunk so that the corners, which are the farthest out, still lie in the picture.
-    stretch /= max(float(stretch.max()), 1.0)
-    source_u = (x * stretch * height / 2 + width / 2).astype(np.float32)
-    source_v = (y * stretch * height / 2 + height / 2).astype(np.float32)
-    return np.asarray(cv2.remap(image, source_u, source_v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))

@@ -29,6 +29,7 @@ MILLIMETRES_FROM = 20.0
 MOST_FILLED = 0.1
 """Holes are closed up to this share of the surface; more is a sheet, of which nobody knows what is inside."""
 FACES, PIXELS = 4000, 512
+GREY = 170
 
 
 def read_thing(path: Path) -> Mesh:
@@ -39,7 +40,7 @@ def read_thing(path: Path) -> Mesh:
     Raises:
         InputError: damaged, too large, a link out of its folder, no closed surface, or of no believable size.
     """
-    source = _in_metres(_loaded(path), path)
+    source = _in_metres(read_mesh(path), path)
     closed = _closed(source, path)
     return repainted(simplified(closed, FACES), source, PIXELS)
 
@@ -69,8 +70,16 @@ class _Beside:
         return Path(os.path.realpath(self._folder / namespace)).is_relative_to(self._folder)
 
 
-def _loaded(path: Path) -> Mesh:
-    """All surfaces of the file as one mesh, in its own units, z up."""
+def read_mesh(path: Path, plain: int = GREY) -> Mesh:
+    """All surfaces of a file (`SUFFIXES`) as one textured mesh, in its own units, z up.
+
+    Args:
+        path: of the file.
+        plain: grey, 0 … 255, of what the file gives no colour.
+
+    Raises:
+        InputError: damaged, too large, or a link out of its folder.
+    """
     import trimesh
 
     remedy = "Export the mesh again."
@@ -92,7 +101,7 @@ def _loaded(path: Path) -> Mesh:
         placed = [part for part in scene.dump() if len(getattr(part, "faces", ()))]
         if sum(len(part.faces) for part in placed) > MOST_FACES:
             raise _refusal(path, f"has more than {MOST_FACES:,} faces", "Simplify the mesh.", "too_large")
-        mesh = _joined([_painted(part) for part in placed]) if placed else None
+        mesh = joined([_painted(part, plain) for part in placed]) if placed else None
     except InputError:
         raise
     except Exception as error:
@@ -108,7 +117,7 @@ def _loaded(path: Path) -> Mesh:
     return mesh
 
 
-def _painted(part: Any) -> Mesh:
+def _painted(part: Any, plain: int) -> Mesh:
     """One `trimesh.Trimesh` with a texture."""
     vertices, faces = np.array(part.vertices, dtype=np.float64), np.array(part.faces, dtype=np.int64)
     if faces.min() < 0 or faces.max() >= len(vertices):
@@ -125,14 +134,21 @@ def _painted(part: Any) -> Mesh:
             return Mesh(vertices, faces, uv, picture)
         color = np.asarray(material.main_color, dtype=np.uint8)[:3]
         return baked(Mesh(vertices, faces, colors=np.tile(color, (len(vertices), 1))))
-    colors = np.asarray(visual.vertex_colors, dtype=np.uint8)[:, :3] if visual.defined else None
+    colors = np.full((len(vertices), 3), plain, dtype=np.uint8)
+    if visual.defined:
+        colors = np.asarray(visual.vertex_colors, dtype=np.uint8)[:, :3]
     return baked(Mesh(vertices, faces, colors=colors))
 
 
-def _joined(parts: list[Mesh]) -> Mesh:
+def joined(parts: list[Mesh]) -> Mesh:
+    """Textured meshes as one."""
     if len(parts) == 1:
         return parts[0]
-    boxes, atlas = stack_textures([part.texture for part in parts if part.texture is not None])
+    textures = [part.texture for part in parts if part.texture is not None]
+    distinct = {(texture.shape, texture.tobytes()): texture for texture in textures}  # parts often share one
+    places, atlas = stack_textures(list(distinct.values()))
+    box_of = dict(zip(distinct, places, strict=True))
+    boxes = [box_of[texture.shape, texture.tobytes()] for texture in textures]
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
     uv = [
         (origin + np.clip(part.corner_uv, 0.0, 1.0) * extent).astype(np.float32)

@@ -77,7 +77,7 @@ class RayScene:
             o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(faces.astype(np.uint32))
         )
         self._mesh_of_face = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes]).astype(np.int32)
-        self._normals = _corner_normals(vertices, faces)
+        self._normals = corner_normals(vertices, faces)
         self._pack_textures(meshes)
         self.cast(np.zeros((1, 6), dtype=np.float32))  # builds the tree now, so that later calls may run in parallel
 
@@ -243,7 +243,7 @@ def _edges(distance: Float32, owner: npt.NDArray[np.int32]) -> npt.NDArray[np.bo
     return edge
 
 
-def _corner_normals(vertices: FloatArray, faces: npt.NDArray[np.int64]) -> Float32:
+def corner_normals(vertices: FloatArray, faces: npt.NDArray[np.int64]) -> Float32:
     """Normals ``(F, 3, 3)`` of the corners: the vertex mean where the face lies within 40° of it, else the face's."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     cross = np.cross(b - a, c - a)
