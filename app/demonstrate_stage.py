@@ -56,6 +56,10 @@ class DemonstrateSettings:
     """Things that do not stand on each other are at least this far apart: fingers need room."""
     rate_hz: float = 10.0
     """Actions, and pictures, a second; a whole number of physics steps (240 a second) must fit."""
+    cameras: Literal["both", "front", "wrist", "none"] = "both"
+    """Which cameras film it: one before the robot, one on its wrist."""
+    image_size: int = 96
+    """Width and height of their pictures, pixels."""
     layout: Literal["lerobot", "gr00t"] = "lerobot"
     """Format of the dataset: LeRobotDataset v3.0, or v2.1 with modality.json as GR00T's fine-tuning reads it."""
 
@@ -112,6 +116,7 @@ class Order:
         from simulation.bank import Bank
         from simulation.cousins import wardrobe_of
         from simulation.demonstrations import Job
+        from simulation.filming import CAMERAS
         from simulation.robots import robot_of
         from simulation.tasks import task_of
         from simulation.variations import strengths_of
@@ -119,11 +124,12 @@ class Order:
         s = self.settings
         scene = Scene.load(self.scene)
         task = task_of(s.task, scene)
-        wardrobe = wardrobe_of(scene, s.seed, strengths_of(s.vary), pool_of(s.swap_from)).bare()
+        wardrobe = wardrobe_of(scene, s.seed, strengths_of(s.vary), pool_of(s.swap_from))
         bank = Bank.from_json(json.loads(self.bank.read_text(encoding="utf-8"))["bank"])
         keep = (task.where,) if task.kind == "clear" else task.names
         cousins = CousinSettings(seed=s.seed, vary=s.vary, swap_from=s.swap_from, gap_mm=s.gap_mm, keep=keep)
-        return Job(wardrobe, bank, cousins, task, robot_of(s.robot), s.rate_hz)
+        cameras = {"both": CAMERAS, "none": ()}.get(s.cameras, (s.cameras,))
+        return Job(wardrobe, bank, cousins, task, robot_of(s.robot), s.rate_hz, cameras, s.image_size)
 
 
 def demonstrate(
@@ -156,6 +162,10 @@ def demonstrate(
     for name, value in (("count", settings.count), ("jobs", jobs)):
         if value < 1:
             raise UsageError(f"--{name} is {value}.", remedy="Give 1 or more.", code="bad_value")
+    if not 16 <= settings.image_size <= 1024 or settings.image_size % 2:
+        raise UsageError(
+            f"--image-size is {settings.image_size}.", remedy="Give an even number, 16 … 1024.", code="bad_value"
+        )
     steps = 1.0 / (WorldSettings().time_step_s * settings.rate_hz) if settings.rate_hz > 0 else 0.0
     if steps < 1 or abs(steps - round(steps)) > 1e-9:
         raise UsageError(

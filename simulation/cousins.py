@@ -192,7 +192,7 @@ def dress(cousin: Cousin, wardrobe: Wardrobe) -> Scene:
             code="other_scene",
         )
     size, height_m = (cousin.values("support")[name] for name in ("size", "height_m"))
-    tilt = _tilt(cousin.tilt_deg, cousin.values("support")["azimuth_deg"])
+    tilt = tilt_of(cousin)
     supports = tuple(
         _support(item, size, height_m if number else 0.0, tilt) for number, item in enumerate(scene.supports)
     )
@@ -282,6 +282,11 @@ def mount_of(cousin: Cousin, usual: FloatArray) -> FloatArray:
     own[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
     own[:3, 3] = values["x_m"], values["y_m"], -cousin.values("support")["height_m"]
     return np.round(_product(usual, own), 7)
+
+
+def tilt_of(cousin: Cousin) -> FloatArray:
+    """``(4, 4)`` by which all that stands on a support, and the background, is turned from level."""
+    return _tilt(cousin.tilt_deg, cousin.values("support")["azimuth_deg"])
 
 
 def camera_of(cousin: Cousin, usual: Camera) -> Camera:

@@ -15,6 +15,7 @@ from simulation.cell import RATE_HZ, Cell, Moment
 from simulation.cousins import Cousin, CousinSettings, Draw
 from simulation.episode import Episode
 from simulation.expert import CannotError, Expert
+from simulation.filming import Film
 from simulation.planner import Planner
 from simulation.robots import Robot
 from simulation.tasks import Task, unsuitable, zone_of
@@ -36,6 +37,8 @@ class Job:
         task: what to do.
         robot: who does it.
         rate_hz: actions a second.
+        cameras: that film it, of `filming.CAMERAS`.
+        size: width and height of their pictures, pixels.
     """
 
     wardrobe: Wardrobe
@@ -44,6 +47,8 @@ class Job:
     task: Task
     robot: Robot
     rate_hz: float = RATE_HZ
+    cameras: tuple[str, ...] = ()
+    size: int = 96
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,10 @@ class Stage:
         """Open the worlds."""
         self.job = job
         self._open = ExitStack()
-        self.cell = self._open.enter_context(Cell(job.wardrobe, job.robot, job.rate_hz))
+        self.cell = self._open.enter_context(Cell(job.wardrobe.bare(), job.robot, job.rate_hz))
         self.planner = self._open.enter_context(Planner(job.robot))
         self.expert = Expert(self.cell, self.planner)
+        self._film = Film(job.wardrobe, job.robot, job.size) if job.cameras else None
         self.draw = Draw(job.wardrobe, job.bank, job.cousins)
 
     def __enter__(self) -> Stage:
@@ -111,6 +117,10 @@ class Stage:
         reason = reason or broken_rules(cell, self.planner, recording.moments)
         names = cell.robot.action_names
         count = len(recording.actions)
+        images = {}
+        if self._film is not None:
+            shots = self._film.shoot(cousin, recording.moments[:count], cell.mount, self.job.cameras)
+            images = {name: shot.rgb for name, shot in shots.items()}
         extra = {"object_pose": poses_of(recording.moments[:count], task.what[0])}
         if task.where:
             extra["target_pose"] = poses_of(recording.moments[:count], task.where)
@@ -126,6 +136,7 @@ class Stage:
             state_names=names,
             action=np.array(recording.actions, dtype=np.float32),
             action_names=names,
+            images=images,
             extra=extra,
             success=not reason,
             reason=reason,

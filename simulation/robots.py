@@ -48,6 +48,7 @@ class Robot:
         finger_reach_m: the fingers go on beyond the tool frame by this.
         grip_n: with which force (N, or N·m of a turning joint) the gripper's joints close.
         speed: ``(J,)`` rad/s at most.
+        tool_from_camera: ``(4, 4)`` of the camera on the wrist; x right, y down, z forward.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Robot:
     finger_reach_m: float
     grip_n: float
     speed: tuple[float, ...]
+    tool_from_camera: FloatArray
 
     @property
     def joints(self) -> dict[str, Joint]:
@@ -146,9 +148,22 @@ def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
         finger_reach_m=float(gripper.get("reach_m", 0.01)),
         grip_n=float(gripper["force"]),
         speed=tuple(speed),
+        tool_from_camera=wrist_camera(document.get("camera_xyz", (0.07, 0.0, -0.05))),
     )
     _ = robot.chain  # says what is wrong with the arm's joints
     return robot
+
+
+def wrist_camera(tool_xyz: npt.ArrayLike) -> FloatArray:
+    """`tool_from_camera` ``(4, 4)`` of a camera at ``(3,)`` that looks to 3 cm beyond the fingertips."""
+    eye = np.asarray(tool_xyz, dtype=np.float64)
+    forward = np.array([0.0, 0.0, 0.03]) - eye
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [1.0, 0.0, 0.0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = right, np.cross(forward, right), forward, eye
+    return pose
 
 
 def _bundled(folder: str) -> Path:
