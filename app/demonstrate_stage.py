@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import time
 import uuid
@@ -218,8 +219,10 @@ def _same_settings(folder: Path, scene: Path, settings: DemonstrateSettings) -> 
     asked = as_settings_json(dataclasses.replace(settings, count=0))
     inputs = {"scene": content_hash(scene / "scene.json")}
     inputs.update({f"swap_from {path}": content_hash(path) for path in settings.swap_from})
-    made = {"format": FORMAT, "version": VERSION, "settings": asked, "inputs": inputs, "scene": str(scene)}
+    made = {"format": FORMAT, "version": VERSION, "settings": asked, "inputs": inputs}
     path = run_file(folder)
+    # From here, so that a project can be moved as a whole.
+    made["scene"] = Path(os.path.relpath(scene, path.parent)).as_posix()
     before = read_json(path) if path.is_file() else None
     if before is None:
         write_whole(path, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
