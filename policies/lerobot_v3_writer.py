@@ -50,6 +50,14 @@ class Limits:
     files_a_chunk: int = 1000
     """Files in one folder."""
 
+    @staticmethod
+    def of(info: Mapping[str, Any], where: str) -> Limits:
+        """Those that a dataset was begun with."""
+        limits = [info.get(name) for name in ("data_files_size_in_mb", "video_files_size_in_mb", "chunks_size")]
+        if not all(type(limit) is int and limit > 0 for limit in limits):
+            raise bad_dataset(where, f"its limits of files are {limits}")
+        return Limits(*limits)  # type: ignore[arg-type]
+
 
 def append(folder: Path, episodes: Iterable[EncodedEpisode], robot: str | None, limits: Limits, block: object) -> int:
     """Add episodes to a dataset, made if missing; all of them count at once, or none if this is interrupted.
@@ -91,11 +99,12 @@ def counted(folder: Path) -> list[dict[str, Any]]:
 def sweep(folder: Path) -> None:
     """Take away what an interrupted addition left: files that no episode that counts lies in."""
     reader = DatasetFolder(folder)
-    info = reader.json(INFO) if reader.has(INFO) else {"total_episodes": 0, "features": {}}
-    rows = episode_rows(reader, info, _places(info))
+    info = reader.json(INFO) if reader.has(INFO) else {"total_episodes": 0}
+    keys = _film_keys(info)
+    rows = complete_rows(reader, info, _places(keys))
     keep = {EPISODES.format(**place_of(row, "meta/episodes")) for row in rows}
     keep |= {DATA.format(**place_of(row, "data")) for row in rows}
-    for key in _film_keys(info):
+    for key in keys:
         keep |= {FILMS.format(video_key=key, **place_of(row, f"videos/{key}")) for row in rows}
     for pattern in ("meta/episodes/*/file-*", "data/*/file-*", "videos/*/*/file-*"):
         for path in folder.glob(pattern):
@@ -103,13 +112,27 @@ def sweep(folder: Path) -> None:
                 path.unlink()
 
 
+def complete_rows(folder: DatasetFolder, info: Mapping[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """The table of episodes, every wanted value there."""
+    rows = episode_rows(folder, info, wanted)
+    for row in rows:
+        for name in wanted:
+            value = row.get(name)
+            if value is None or (name.endswith("_index") and not (type(value) is int and 0 <= value < 1 << 31)):
+                raise bad_dataset(folder.where("meta/episodes"), f"{name} is {value!r}")
+    return rows
+
+
 def _film_keys(info: Mapping[str, Any]) -> list[str]:
-    return [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
+    if not info.get("total_episodes"):
+        return []
+    features, _ = Features.from_json(info.get("features"), info.get("fps"), INFO)
+    return [f"{IMAGES}{camera}" for camera in features.cameras]
 
 
-def _places(info: Mapping[str, Any]) -> list[str]:
-    """Columns that say which files an episode lies in."""
-    files = ("meta/episodes", "data", *(f"videos/{key}" for key in _film_keys(info)))
+def _places(keys: Sequence[str]) -> list[str]:
+    """Columns that say which files an episode lies in; `keys` are of its films."""
+    files = ("meta/episodes", "data", *(f"videos/{key}" for key in keys))
     return [f"{file}/{name}" for file in files for name in ("chunk_index", "file_index")]
 
 
@@ -207,13 +230,13 @@ class _Addition:
         self.folder, self.features = folder, first.features
         self.limits = limits
         if (folder / INFO).exists():
-            self.info = info = DatasetFolder(folder).json(INFO)
-            self.limits = Limits(info["data_files_size_in_mb"], info["video_files_size_in_mb"], info["chunks_size"])
+            self.info = DatasetFolder(folder).json(INFO)
+            self.limits = Limits.of(self.info, str(folder / INFO))
         else:
             self.info = first_info(first, robot, limits)
-        pictures = [f"stats/{key}/{name}" for key in _film_keys(self.info) for name in NAMES]
-        self.kept = [*_places(self.info), *pictures]
-        before = episode_rows(DatasetFolder(folder), self.info, self.kept)
+        keys = [f"{IMAGES}{camera}" for camera in self.features.cameras]
+        self.kept = [*_places(keys), *(f"stats/{key}/{name}" for key in keys for name in NAMES)]
+        before = complete_rows(DatasetFolder(folder), self.info, self.kept)
         self.rows, self.added = before, 0
         self.tasks = read_tasks(DatasetFolder(folder)) if before else []
         self.frames = int(self.info["total_frames"])

@@ -413,7 +413,8 @@ def test_an_interrupted_finish_leaves_all_as_it_was(tmp_path: Path, layout: str)
             writer.finish(stop)
         assert not (tmp_path / "set/meta/info.json").exists()
         assert not list(tmp_path.rglob("*.partial"))
-        assert writer.finish().episodes == 4
+        summary = writer.finish()
+        assert (summary.episodes, summary.failures) == (4, 2)
     assert not (tmp_path / "set/.journal").exists()
 
 
