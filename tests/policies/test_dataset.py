@@ -463,6 +463,15 @@ def test_a_rate_that_lerobot_cannot_hold_is_refused() -> None:
         encode(Episode(made.task, "put", 2.5, made.state, made.state_names, made.action, made.action_names))
 
 
+def test_films_of_another_kind_go_to_files_of_their_own(tmp_path: Path) -> None:
+    episodes = [made_episode(index) for index in range(4)]
+    kinds = [FilmSettings(), FilmSettings(pixels="yuv420p"), FilmSettings(pixels="yuv420p"), FilmSettings(quality=30)]
+    write(tmp_path / "set", [encode(episode, kind) for episode, kind in zip(episodes, kinds, strict=True)])
+    assert len(list((tmp_path / "set/videos/observation.images.front/chunk-000").iterdir())) == 3
+    for read, made in zip(open_dataset(tmp_path / "set"), episodes, strict=True):
+        assert_same(read, made, pictures=9)
+
+
 def test_odd_sides_need_full_colour(tmp_path: Path) -> None:
     made = made_episode(0, size=33)
     with pytest.raises(InputError, match="33 × 33 cannot be encoded as yuv420p"):
