@@ -25,7 +25,8 @@ from policies.episodes import Dataset
 from policies.features import Features, bad_dataset
 from policies.films import FilmSettings
 from policies.foreign import foreign_kind
-from policies.lerobot_v3_writer import Limits, as_text
+from policies.lerobot_v3_writer import as_text
+from policies.numbered_files import Limits
 from reconstruction.disk import locked, write_whole, writing_to
 from reconstruction.errors import InputError, OutputError, UnsupportedFormatError, UsageError
 from reconstruction.progress import Progress, part, silent

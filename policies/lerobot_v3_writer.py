@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,34 +28,15 @@ from policies.lerobot_v3 import (
     place_of,
     read_tasks,
 )
+from policies.numbered_files import Limits, NumberedFiles, TableFile, next_place
 from policies.statistics import NAMES, Statistics, column_statistics, pooled
-from reconstruction.disk import sync, write_whole
+from reconstruction.disk import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 EPISODES_A_FILE = 10_000
 EPISODES_AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When the next file, and the next folder of files, is begun."""
-
-    data_mb: int = 100
-    """MiB in memory of a file of frames; 0 for one an episode."""
-    film_mb: int = 200
-    """MiB of a film; 0 for one an episode."""
-    files_a_chunk: int = 1000
-    """Files in one folder."""
-
-    @staticmethod
-    def of(info: Mapping[str, Any], where: str) -> Limits:
-        """Those that a dataset was begun with."""
-        limits = [info.get(name) for name in ("data_files_size_in_mb", "video_files_size_in_mb", "chunks_size")]
-        if not all(type(limit) is int and limit > 0 for limit in limits):
-            raise bad_dataset(where, f"its limits of files are {limits}")
-        return Limits(*limits)  # type: ignore[arg-type]
 
 
 def append(folder: Path, episodes: Iterable[EncodedEpisode], robot: str | None, limits: Limits, block: object) -> int:
@@ -136,64 +116,13 @@ def _places(keys: Sequence[str]) -> list[str]:
     return [f"{file}/{name}" for file in files for name in ("chunk_index", "file_index")]
 
 
-class _Files:
-    """A row of files that are being written under other names: opened, filled, closed, begun anew when full."""
-
-    def __init__(self, folder: Path, template: str, first: tuple[int, int], limits: Limits) -> None:
-        self.folder, self.template, self.limits = folder, template, limits
-        self.place = first
-        self.made: list[tuple[Path, Path]] = []
-
-    def begin(self) -> Path:
-        """The path to write the next file at."""
-        if self.made:
-            self.place = next_place(self.place, self.limits.files_a_chunk)
-        final = self.folder / self.template.format(chunk_index=self.place[0], file_index=self.place[1])
-        final.parent.mkdir(parents=True, exist_ok=True)
-        self.made.append((final.with_name(final.name + ".partial"), final))
-        return self.made[-1][0]
-
-
-def next_place(place: tuple[int, int], files_a_chunk: int) -> tuple[int, int]:
-    """Chunk and file number that follow."""
-    chunk, file = place
-    return (chunk + 1, 0) if file + 1 >= files_a_chunk else (chunk, file + 1)
-
-
-class _Table:
-    """A Parquet file being written; one call to `write` makes one row group."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq
-
-        self._file = path.open("wb")
-        self._writer = pq.ParquetWriter(self._file, schema, compression="snappy")
-        self.bytes = 0
-
-    def write(self, table: pa.Table) -> None:
-        """Add rows."""
-        self._writer.write_table(table, row_group_size=max(1, len(table)))
-        self.bytes += table.nbytes
-
-    def close(self) -> None:
-        """Write the footer, without which the file cannot be read."""
-        with self._file:
-            self._writer.close()
-
-    def __enter__(self) -> _Table:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Index(_Files):
+class _Index(NumberedFiles):
     """Files of the table of episodes, written some rows at a time."""
 
     def __init__(self, folder: Path, first: tuple[int, int], limits: Limits, features: Features) -> None:
         super().__init__(folder, EPISODES, first, limits)
         self.schema = _index_schema(features)
-        self.writer: _Table | None = None
+        self.writer: TableFile | None = None
         self.waiting: list[dict[str, Any]] = []
         self.rows = 0
 
@@ -201,7 +130,7 @@ class _Index(_Files):
         """Put an episode's row into the table; it is told which file that is."""
         if self.rows % EPISODES_A_FILE == 0:
             self.close()
-            self.writer = _Table(self.begin(), self.schema)
+            self.writer = TableFile(self.begin(), self.schema)
         row["meta/episodes/chunk_index"], row["meta/episodes/file_index"] = self.place
         self.waiting.append(row)
         self.rows += 1
@@ -240,15 +169,15 @@ class _Addition:
         self.rows, self.added = before, 0
         self.tasks = read_tasks(DatasetFolder(folder)) if before else []
         self.frames = int(self.info["total_frames"])
-        self.data = _Files(folder, DATA, self._after(before, "data"), self.limits)
-        self.table: _Table | None = None
+        self.data = NumberedFiles(folder, DATA, self._after(before, "data"), self.limits)
+        self.table: TableFile | None = None
         self.index = _Index(folder, self._after(before, "meta/episodes"), self.limits, self.features)
         self.films = {}
         self.joined: dict[str, JoinedFilm] = {}
         for camera in self.features.cameras:
             template = FILMS.replace("{video_key}", IMAGES + camera)
             place = self._after(before, f"videos/{IMAGES}{camera}")
-            self.films[camera] = _Files(folder, template, place, self.limits)
+            self.films[camera] = NumberedFiles(folder, template, place, self.limits)
 
     def _after(self, rows: Sequence[Mapping[str, Any]], what: str) -> tuple[int, int]:
         places = [(int(row[f"{what}/chunk_index"]), int(row[f"{what}/file_index"])) for row in rows]
@@ -289,7 +218,7 @@ class _Addition:
             self.table.close()
             self.table = None
         if self.table is None:
-            self.table = _Table(self.data.begin(), table.schema)
+            self.table = TableFile(self.data.begin(), table.schema)
         self.table.write(table)
 
     def _add_film(self, camera: str, episode: EncodedEpisode) -> int:
@@ -307,8 +236,8 @@ class _Addition:
     def finish(self, block: object) -> int:
         """Give all files their names, the ones that make them count last."""
         self._close()
-        self._move([*self.data.made, *(pair for files in self.films.values() for pair in files.made)])
-        self._move(self.index.made)
+        for files in (self.data, *self.films.values(), self.index):
+            files.publish()
         write_tasks(self.folder, self.tasks)
         stats = self._statistics()
         write_whole(self.folder / STATS, as_text(stats))
@@ -317,13 +246,6 @@ class _Addition:
         splits = {"splits": {"train": f"0:{count}"}, "pocketworld": block}
         write_whole(self.folder / INFO, as_text({**self.info, **totals, **splits}))
         return self.added
-
-    def _move(self, files: Sequence[tuple[Path, Path]]) -> None:
-        for partial, final in files:
-            sync(partial)
-            partial.replace(final)
-        for parent in {final.parent for _, final in files}:
-            sync(parent)
 
     def _statistics(self) -> dict[str, Statistics]:
         """Of the whole dataset: of the tables' columns exactly, of pictures from those of each episode."""
@@ -351,9 +273,7 @@ class _Addition:
         with contextlib.suppress(Exception):
             self._close()
         for files in (self.data, self.index, *self.films.values()):
-            for partial, _ in files.made:
-                with contextlib.suppress(OSError):
-                    partial.unlink(missing_ok=True)
+            files.clear()
 
 
 def first_info(first: EncodedEpisode, robot: str | None, limits: Limits) -> dict[str, Any]:

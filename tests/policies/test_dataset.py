@@ -23,7 +23,7 @@ from policies.dataset import LAYOUTS, DatasetWriter, open_dataset
 from policies.dataset_folder import DatasetFolder
 from policies.encoded import EncodedEpisode, encode
 from policies.films import FilmSettings
-from policies.lerobot_v3_writer import Limits
+from policies.numbered_files import Limits
 from reconstruction.errors import InputError, OutputError, UnsupportedFormatError, UsageError
 from simulation.episode import Episode
 from tests.conftest import ROOT
