@@ -50,6 +50,7 @@ PACKAGES = {
 OPTIONAL = {
     "mujoco": ("mujoco", "exports for MuJoCo cannot be tried out here."),
     "pxr": ("usd-core", "no export to USD."),
+    "pyarrow": ("pyarrow", "no datasets of episodes can be written or read."),
     "jsonschema": ("jsonschema", "scene files cannot be checked against their schema."),
 }
 """Import name → package and what one loses without it."""

@@ -25,7 +25,8 @@ from policies.episodes import Dataset
 from policies.features import Features, bad_dataset
 from policies.films import FilmSettings
 from policies.foreign import foreign_kind
-from policies.lerobot_v3_writer import Limits, as_text
+from policies.lerobot_v3_writer import as_text
+from policies.numbered_files import Limits
 from reconstruction.disk import locked, write_whole, writing_to
 from reconstruction.errors import InputError, OutputError, UnsupportedFormatError, UsageError
 from reconstruction.progress import Progress, part, silent
@@ -89,7 +90,9 @@ class DatasetWriter:
             InputError: the dataset that is there is damaged.
         """
         if layout not in LAYOUTS:
-            raise UsageError(f"There is no layout {layout!r}.", remedy=f"Take one of {', '.join(LAYOUTS)}.")
+            raise UsageError(
+                f"There is no layout {layout!r}.", remedy=f"Take one of {', '.join(LAYOUTS)}.", code="bad_value"
+            )
         self.folder, self.failures_folder = folder, folder.with_name(folder.name + "_failures")
         self._layout, self._name = importlib.import_module(LAYOUTS[layout]), layout
         self._robot, self._film, self._limits = robot, film, limits
@@ -136,7 +139,7 @@ class DatasetWriter:
         self._counted = set[int]()
         for folder in (self.folder, self.failures_folder):
             self._layout.sweep(folder)
-            rows = self._layout.counted(folder)
+            rows = self._rows(folder)
             self._counted |= {row["run_index"] for row in rows}
             if self._features is None and rows:
                 info = DatasetFolder(folder).json(INFO)
@@ -148,6 +151,13 @@ class DatasetWriter:
                 path.unlink()
             elif match:
                 self._waiting[int(match[1])] = path
+
+    def _rows(self, folder: Path) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._layout.counted(folder)
+        kinds = {"run_index": int, "length": int, "reason": str}
+        if not all(type(row.get(name)) is kind for row in rows for name, kind in kinds.items()):
+            raise bad_dataset(folder, f"its episodes lack {', '.join(kinds)}")
+        return rows
 
     def done(self) -> set[int]:
         """Indices of the episodes that are there already, successes and failures."""
@@ -168,9 +178,11 @@ class DatasetWriter:
         """
         if isinstance(episode, Episode):
             episode = encode(episode, self._film)
-        if episode.index in self.done():
+        if episode.index in self._counted or episode.index in self._waiting:
             raise UsageError(
-                f"{self.folder} has an episode {episode.index} already.", remedy="Skip those that are done."
+                f"{self.folder} has an episode {episode.index} already.",
+                remedy="Skip those that are done.",
+                code="episode_twice",
             )
         self._check_features(episode)
         path = self._journal / f"{episode.index:012d}-{'success' if episode.success else 'failure'}.zip"
@@ -206,42 +218,39 @@ class DatasetWriter:
     def finish(self, progress: Progress = silent) -> DatasetSummary:
         """Put all episodes of the journal into the dataset, in the order of their index; then there is no journal.
 
-        Interrupted, it leaves the journal and the dataset as they were.
+        Interrupted, it has put all failures there or none, and then all successes or none; what is left stays in the
+        journal, and is put there by the next call, or by the next run.
 
         Raises:
             InputError: the journal is damaged.
             OutputError: the disk is full, or cannot be written.
         """
-        paths = [self._waiting[index] for index in sorted(self._waiting)]
-        failed = [path for path in paths if path.name.endswith("-failure.zip")]
-        good = [path for path in paths if path not in set(failed)]
-        share = len(failed) / max(1, len(paths))
+        failed = {index: path for index, path in sorted(self._waiting.items()) if path.name.endswith("-failure.zip")}
+        good = {index: path for index, path in sorted(self._waiting.items()) if index not in failed}
+        share = len(failed) / max(1, len(self._waiting))
         with writing_to(self.folder):
-            self._append(
-                self.failures_folder, failed, self._block({"failures_of": self.folder.name}), progress, 0, share
-            )
-            self._append(self.folder, good, self._block({"failures": self._failures()}), progress, share, 1)
+            self._append(self.failures_folder, failed, {"failures_of": self.folder.name}, part(progress, 0, share))
+            self._append(self.folder, good, {"failures": self._failures()}, part(progress, share, 1))
             self._count_failures()
-            for path in paths:
-                path.unlink()
-        self._counted |= set(self._waiting)
-        self._waiting = {}
         progress(1.0, "done")
         return self.summary()
 
-    def _append(
-        self, folder: Path, paths: Sequence[Path], block: object, progress: Progress, start: float, end: float
-    ) -> None:
-        if paths:
-            folder.mkdir(parents=True, exist_ok=True)
-            episodes = self._entries(paths, part(progress, start, end))
-            self._layout.append(folder, episodes, self._robot, self._limits, block)
+    def _append(self, folder: Path, entries: Mapping[int, Path], more: Mapping[str, Any], progress: Progress) -> None:
+        if not entries:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        episodes = self._entries(list(entries.values()), progress)
+        self._layout.append(folder, episodes, self._robot, self._limits, self._block(more))
+        for index, path in entries.items():
+            self._counted.add(index)
+            del self._waiting[index]
+            path.unlink()
 
     def _block(self, more: Mapping[str, Any]) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, "layout": self._name, **more}
 
     def _failures(self) -> dict[str, Any]:
-        reasons = Counter(row["reason"] for row in self._layout.counted(self.failures_folder))
+        reasons = Counter(row["reason"] for row in self._rows(self.failures_folder))
         folder = f"../{self.failures_folder.name}"
         return {"folder": folder, "episodes": reasons.total(), "reasons": dict(sorted(reasons.items()))}
 
@@ -253,7 +262,7 @@ class DatasetWriter:
 
     def summary(self) -> DatasetSummary:
         """What is in the dataset by now, without the journal."""
-        good, failures = self._layout.counted(self.folder), self._failures()
+        good, failures = self._rows(self.folder), self._failures()
         return DatasetSummary(
             folder=self.folder,
             failures_folder=self.failures_folder,

@@ -129,8 +129,6 @@ class JoinedFilm:
 
     def takes(self, film: bytes) -> bool:
         """Whether a film can follow: encoded alike (other versions of x264 may not)."""
-        if self._stream is None:
-            return True
         with _opened(io.BytesIO(film), "a film of the journal") as source:
             return _kind(source.streams.video[0]) == self._kind
 

@@ -28,7 +28,8 @@ from policies.episodes import Dataset, episode_of
 from policies.features import COUNTERS, IMAGES, Extra, Features, bad_dataset, camera_name
 from policies.films import read_frames
 from policies.lerobot_v3 import MAX_LENGTH, OWN, total_episodes
-from policies.lerobot_v3_writer import Limits, as_text, counters, first_info, huggingface
+from policies.lerobot_v3_writer import as_text, counters, first_info, huggingface
+from policies.numbered_files import Limits
 from policies.statistics import NAMES, column_statistics
 from reconstruction.disk import write_whole
 from simulation.episode import Episode, Pictures

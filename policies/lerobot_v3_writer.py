@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +28,15 @@ from policies.lerobot_v3 import (
     place_of,
     read_tasks,
 )
+from policies.numbered_files import Limits, NumberedFiles, TableFile, next_place
 from policies.statistics import NAMES, Statistics, column_statistics, pooled
-from reconstruction.disk import sync, write_whole
+from reconstruction.disk import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 EPISODES_A_FILE = 10_000
 EPISODES_AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When the next file, and the next folder of files, is begun."""
-
-    data_mb: int = 100
-    """MiB in memory of a file of frames; 0 for one an episode."""
-    film_mb: int = 200
-    """MiB of a film; 0 for one an episode."""
-    files_a_chunk: int = 1000
-    """Files in one folder."""
 
 
 def append(folder: Path, episodes: Iterable[EncodedEpisode], robot: str | None, limits: Limits, block: object) -> int:
@@ -91,11 +79,12 @@ def counted(folder: Path) -> list[dict[str, Any]]:
 def sweep(folder: Path) -> None:
     """Take away what an interrupted addition left: files that no episode that counts lies in."""
     reader = DatasetFolder(folder)
-    info = reader.json(INFO) if reader.has(INFO) else {"total_episodes": 0, "features": {}}
-    rows = episode_rows(reader, info, _places(info))
+    info = reader.json(INFO) if reader.has(INFO) else {"total_episodes": 0}
+    keys = _film_keys(info)
+    rows = complete_rows(reader, info, _places(keys))
     keep = {EPISODES.format(**place_of(row, "meta/episodes")) for row in rows}
     keep |= {DATA.format(**place_of(row, "data")) for row in rows}
-    for key in _film_keys(info):
+    for key in keys:
         keep |= {FILMS.format(video_key=key, **place_of(row, f"videos/{key}")) for row in rows}
     for pattern in ("meta/episodes/*/file-*", "data/*/file-*", "videos/*/*/file-*"):
         for path in folder.glob(pattern):
@@ -103,74 +92,37 @@ def sweep(folder: Path) -> None:
                 path.unlink()
 
 
+def complete_rows(folder: DatasetFolder, info: Mapping[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """The table of episodes, every wanted value there."""
+    rows = episode_rows(folder, info, wanted)
+    for row in rows:
+        for name in wanted:
+            value = row.get(name)
+            if value is None or (name.endswith("_index") and not (type(value) is int and 0 <= value < 1 << 31)):
+                raise bad_dataset(folder.where("meta/episodes"), f"{name} is {value!r}")
+    return rows
+
+
 def _film_keys(info: Mapping[str, Any]) -> list[str]:
-    return [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
+    if not info.get("total_episodes"):
+        return []
+    features, _ = Features.from_json(info.get("features"), info.get("fps"), INFO)
+    return [f"{IMAGES}{camera}" for camera in features.cameras]
 
 
-def _places(info: Mapping[str, Any]) -> list[str]:
-    """Columns that say which files an episode lies in."""
-    files = ("meta/episodes", "data", *(f"videos/{key}" for key in _film_keys(info)))
+def _places(keys: Sequence[str]) -> list[str]:
+    """Columns that say which files an episode lies in; `keys` are of its films."""
+    files = ("meta/episodes", "data", *(f"videos/{key}" for key in keys))
     return [f"{file}/{name}" for file in files for name in ("chunk_index", "file_index")]
 
 
-class _Files:
-    """A row of files that are being written under other names: opened, filled, closed, begun anew when full."""
-
-    def __init__(self, folder: Path, template: str, first: tuple[int, int], limits: Limits) -> None:
-        self.folder, self.template, self.limits = folder, template, limits
-        self.place = first
-        self.made: list[tuple[Path, Path]] = []
-
-    def begin(self) -> Path:
-        """The path to write the next file at."""
-        if self.made:
-            self.place = next_place(self.place, self.limits.files_a_chunk)
-        final = self.folder / self.template.format(chunk_index=self.place[0], file_index=self.place[1])
-        final.parent.mkdir(parents=True, exist_ok=True)
-        self.made.append((final.with_name(final.name + ".partial"), final))
-        return self.made[-1][0]
-
-
-def next_place(place: tuple[int, int], files_a_chunk: int) -> tuple[int, int]:
-    """Chunk and file number that follow."""
-    chunk, file = place
-    return (chunk + 1, 0) if file + 1 >= files_a_chunk else (chunk, file + 1)
-
-
-class _Table:
-    """A Parquet file being written; one call to `write` makes one row group."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq
-
-        self._file = path.open("wb")
-        self._writer = pq.ParquetWriter(self._file, schema, compression="snappy")
-        self.bytes = 0
-
-    def write(self, table: pa.Table) -> None:
-        """Add rows."""
-        self._writer.write_table(table, row_group_size=max(1, len(table)))
-        self.bytes += table.nbytes
-
-    def close(self) -> None:
-        """Write the footer, without which the file cannot be read."""
-        with self._file:
-            self._writer.close()
-
-    def __enter__(self) -> _Table:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Index(_Files):
+class _Index(NumberedFiles):
     """Files of the table of episodes, written some rows at a time."""
 
     def __init__(self, folder: Path, first: tuple[int, int], limits: Limits, features: Features) -> None:
         super().__init__(folder, EPISODES, first, limits)
         self.schema = _index_schema(features)
-        self.writer: _Table | None = None
+        self.writer: TableFile | None = None
         self.waiting: list[dict[str, Any]] = []
         self.rows = 0
 
@@ -178,7 +130,7 @@ class _Index(_Files):
         """Put an episode's row into the table; it is told which file that is."""
         if self.rows % EPISODES_A_FILE == 0:
             self.close()
-            self.writer = _Table(self.begin(), self.schema)
+            self.writer = TableFile(self.begin(), self.schema)
         row["meta/episodes/chunk_index"], row["meta/episodes/file_index"] = self.place
         self.waiting.append(row)
         self.rows += 1
@@ -207,25 +159,25 @@ class _Addition:
         self.folder, self.features = folder, first.features
         self.limits = limits
         if (folder / INFO).exists():
-            self.info = info = DatasetFolder(folder).json(INFO)
-            self.limits = Limits(info["data_files_size_in_mb"], info["video_files_size_in_mb"], info["chunks_size"])
+            self.info = DatasetFolder(folder).json(INFO)
+            self.limits = Limits.of(self.info, str(folder / INFO))
         else:
             self.info = first_info(first, robot, limits)
-        pictures = [f"stats/{key}/{name}" for key in _film_keys(self.info) for name in NAMES]
-        self.kept = [*_places(self.info), *pictures]
-        before = episode_rows(DatasetFolder(folder), self.info, self.kept)
+        keys = [f"{IMAGES}{camera}" for camera in self.features.cameras]
+        self.kept = [*_places(keys), *(f"stats/{key}/{name}" for key in keys for name in NAMES)]
+        before = complete_rows(DatasetFolder(folder), self.info, self.kept)
         self.rows, self.added = before, 0
         self.tasks = read_tasks(DatasetFolder(folder)) if before else []
         self.frames = int(self.info["total_frames"])
-        self.data = _Files(folder, DATA, self._after(before, "data"), self.limits)
-        self.table: _Table | None = None
+        self.data = NumberedFiles(folder, DATA, self._after(before, "data"), self.limits)
+        self.table: TableFile | None = None
         self.index = _Index(folder, self._after(before, "meta/episodes"), self.limits, self.features)
         self.films = {}
         self.joined: dict[str, JoinedFilm] = {}
         for camera in self.features.cameras:
             template = FILMS.replace("{video_key}", IMAGES + camera)
             place = self._after(before, f"videos/{IMAGES}{camera}")
-            self.films[camera] = _Files(folder, template, place, self.limits)
+            self.films[camera] = NumberedFiles(folder, template, place, self.limits)
 
     def _after(self, rows: Sequence[Mapping[str, Any]], what: str) -> tuple[int, int]:
         places = [(int(row[f"{what}/chunk_index"]), int(row[f"{what}/file_index"])) for row in rows]
@@ -266,7 +218,7 @@ class _Addition:
             self.table.close()
             self.table = None
         if self.table is None:
-            self.table = _Table(self.data.begin(), table.schema)
+            self.table = TableFile(self.data.begin(), table.schema)
         self.table.write(table)
 
     def _add_film(self, camera: str, episode: EncodedEpisode) -> int:
@@ -284,8 +236,8 @@ class _Addition:
     def finish(self, block: object) -> int:
         """Give all files their names, the ones that make them count last."""
         self._close()
-        self._move([*self.data.made, *(pair for files in self.films.values() for pair in files.made)])
-        self._move(self.index.made)
+        for files in (self.data, *self.films.values(), self.index):
+            files.publish()
         write_tasks(self.folder, self.tasks)
         stats = self._statistics()
         write_whole(self.folder / STATS, as_text(stats))
@@ -294,13 +246,6 @@ class _Addition:
         splits = {"splits": {"train": f"0:{count}"}, "pocketworld": block}
         write_whole(self.folder / INFO, as_text({**self.info, **totals, **splits}))
         return self.added
-
-    def _move(self, files: Sequence[tuple[Path, Path]]) -> None:
-        for partial, final in files:
-            sync(partial)
-            partial.replace(final)
-        for parent in {final.parent for _, final in files}:
-            sync(parent)
 
     def _statistics(self) -> dict[str, Statistics]:
         """Of the whole dataset: of the tables' columns exactly, of pictures from those of each episode."""
@@ -328,9 +273,7 @@ class _Addition:
         with contextlib.suppress(Exception):
             self._close()
         for files in (self.data, self.index, *self.films.values()):
-            for partial, _ in files.made:
-                with contextlib.suppress(OSError):
-                    partial.unlink(missing_ok=True)
+            files.clear()
 
 
 def first_info(first: EncodedEpisode, robot: str | None, limits: Limits) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from policies.dataset import LAYOUTS, DatasetWriter, open_dataset
 from policies.dataset_folder import DatasetFolder
 from policies.encoded import EncodedEpisode, encode
 from policies.films import FilmSettings
-from policies.lerobot_v3_writer import Limits
+from policies.numbered_files import Limits
 from reconstruction.errors import InputError, OutputError, UnsupportedFormatError, UsageError
 from simulation.episode import Episode
 from tests.conftest import ROOT
@@ -413,7 +413,8 @@ def test_an_interrupted_finish_leaves_all_as_it_was(tmp_path: Path, layout: str)
             writer.finish(stop)
         assert not (tmp_path / "set/meta/info.json").exists()
         assert not list(tmp_path.rglob("*.partial"))
-        assert writer.finish().episodes == 4
+        summary = writer.finish()
+        assert (summary.episodes, summary.failures) == (4, 2)
     assert not (tmp_path / "set/.journal").exists()
 
 
@@ -460,6 +461,15 @@ def test_a_rate_that_lerobot_cannot_hold_is_refused() -> None:
     made = made_episode(0)
     with pytest.raises(InputError, match="2.5 frames a second"):
         encode(Episode(made.task, "put", 2.5, made.state, made.state_names, made.action, made.action_names))
+
+
+def test_films_of_another_kind_go_to_files_of_their_own(tmp_path: Path) -> None:
+    episodes = [made_episode(index) for index in range(4)]
+    kinds = [FilmSettings(), FilmSettings(pixels="yuv420p"), FilmSettings(pixels="yuv420p"), FilmSettings(quality=30)]
+    write(tmp_path / "set", [encode(episode, kind) for episode, kind in zip(episodes, kinds, strict=True)])
+    assert len(list((tmp_path / "set/videos/observation.images.front/chunk-000").iterdir())) == 3
+    for read, made in zip(open_dataset(tmp_path / "set"), episodes, strict=True):
+        assert_same(read, made, pictures=9)
 
 
 def test_odd_sides_need_full_colour(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from policies import dataset_folder, films
 from policies.dataset import DatasetWriter, open_dataset
-from reconstruction.errors import InputError
+from reconstruction.errors import InputError, OutputError
 from tests.episodes import made_episode
 
 INFO = "meta/info.json"
@@ -307,6 +307,15 @@ def test_lines_of_episodes(good_v21: Path, tmp_path: Path, line: str) -> None:
     refused(folder)
 
 
+def test_text_in_tables_that_is_no_utf8(good_v3: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(good_v3, folder)
+    data = (folder / "meta/tasks.parquet").read_bytes()
+    assert b"banana" in data
+    (folder / "meta/tasks.parquet").write_bytes(data.replace(b"banana", b"\xffanana"))
+    refused(folder, "UTF-?8")
+
+
 def test_lines_of_tasks_and_size_of_chunks(good_v21: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     shutil.copytree(good_v21, folder)
@@ -360,11 +369,12 @@ def test_tables_with_bits_turned(good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     shutil.copytree(good, folder)
     paths = sorted(folder.rglob("*.parquet"))
-    for round_ in range(60):
+    for round_ in range(200):
         path = paths[round_ % len(paths)]
         whole = path.read_bytes()
         data = np.frombuffer(whole, np.uint8).copy()
-        data[rng.integers(0, len(data), 20)] = rng.integers(0, 256, 20)
+        start = 0 if round_ % 4 == 0 else len(data) - 8 - int.from_bytes(whole[-8:-4], "little")  # mostly the footer
+        data[rng.integers(start, len(data), 4)] = rng.integers(0, 256, 4)
         path.write_bytes(data.tobytes())
         with contextlib.suppress(InputError):
             for episode in open_dataset(folder):
@@ -432,3 +442,49 @@ def test_nothing_is_unpickled(good_v3: Path, tmp_path: Path) -> None:
     schema = table.schema.set(table.schema.get_field_index("action"), field)
     pq.write_table(table.cast(schema), folder / DATA)
     read_all(folder)
+
+
+def test_a_damaged_dataset_is_not_added_to(good: Path, tmp_path: Path) -> None:
+    """Whatever is in it: it is added to, or an error says what is wrong, and the episode waits in the journal."""
+    rng = np.random.default_rng(2)
+    layout = "gr00t" if (good / "meta/modality.json").exists() else "lerobot"
+    names = [path.relative_to(good).as_posix() for path in sorted((good / "meta").rglob("*")) if path.is_file()]
+    for round_ in range(30):
+        folder = tmp_path / "set"
+        shutil.copytree(good, folder)
+        path = folder / names[round_ % len(names)]
+        data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+        data[rng.integers(0, len(data), 6)] = rng.integers(0, 256, 6)
+        path.write_bytes(data.tobytes())
+        with contextlib.suppress(InputError, OutputError), DatasetWriter(folder, layout=layout) as writer:
+            writer.add(made_episode(7))
+            writer.finish()
+        shutil.rmtree(folder)
+
+
+OWN: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
+    "run_index": (lambda table: table.drop_columns(["run_index"]), "lack run_index"),
+    "reason": (with_column("reason", pa.nulls(3, pa.string())), "lack run_index"),
+    "place": (with_column("data/file_index", pa.nulls(3, pa.int64())), "data/file_index is None"),
+    "negative place": (with_column("data/file_index", [-1, -1, -1]), "data/file_index is -1"),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_dataset_that_lacks_our_columns_is_not_added_to(good_v3: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(good_v3, folder)
+    change_table(folder / EPISODES, OWN[name][0])
+    with pytest.raises(InputError, match=OWN[name][1]):
+        DatasetWriter(folder)
+
+
+def test_limits_that_are_none(good_v3: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(good_v3, folder)
+    change_info(folder, _set("many", "data_files_size_in_mb"))
+    with DatasetWriter(folder) as writer:
+        writer.add(made_episode(7))
+        with pytest.raises(InputError, match="its limits of files are"):
+            writer.finish()
+        assert writer.done() == {0, 1, 2, 7}

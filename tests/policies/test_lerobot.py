@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from policies.dataset import DatasetWriter, open_dataset
-from policies.lerobot_v3_writer import Limits
+from policies.numbered_files import Limits
 from simulation.episode import Episode
 from tests.episodes import made_episode
 
