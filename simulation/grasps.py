@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 SAMPLES = 500
 CONE_RAD = np.deg2rad(16.0)
 """Contacts whose normal is farther than this from the line between the fingers are not trusted."""
-SEAM_M = 0.0015
+SEAM_M = 2 * HULL_MARGIN_M + 0.0005
 """Convex parts nearer than this to each other are one solid."""
 CLEAR_M = 0.005
 """The open gripper is wider than what it holds by this."""

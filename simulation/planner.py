@@ -71,9 +71,13 @@ class Planner:
         self.held: Held | None = None
         if self._never is None:
             self._never = self._never_apart()
+            self._base = {-1, *(self.arm.links[name] for name in self.robot.fixed_links())}
 
     def _never_apart(self, samples: int = 60) -> frozenset[tuple[int, int]]:
-        """Pairs of links that touch at home or almost always, and so do not count (as MoveIt's set-up finds them)."""
+        """Pairs of links that touch at home or almost always, and so do not count (as MoveIt's set-up finds them).
+
+        Nor do links of the gripper among themselves: fingers are made to meet, and knuckles pass each other closely.
+        """
         rng = np.random.default_rng(0)
         chain = self.chain
         found: Counter[tuple[int, int]] = Counter()
@@ -85,7 +89,9 @@ class Planner:
             rows = self.world.call("getContactPoints", self.arm.body, self.arm.body) or ()
             pairs = {(min(row[3], row[4]), max(row[3], row[4])) for row in rows if row[8] < MARGIN_M}
             found.update({pair: samples if number == 0 else 1 for pair in pairs})
-        return frozenset(pair for pair, count in found.items() if count > 0.9 * samples)
+        hand = sorted(self.arm.links[name] for name in self.robot.hand_links())
+        own = {(first, second) for first in hand for second in hand if first < second}
+        return frozenset(own | {pair for pair, count in found.items() if count > 0.9 * samples})
 
     def _layer(self, name: str, layer: int) -> None:
         # Nothing falls here, so what things of the scene do to each other need not be looked at.
@@ -133,7 +139,7 @@ class Planner:
                 if row[1] in free:
                     continue
                 link = row[4]
-            if link == -1:  # the base stands where it stands
+            if link in self._base:  # it stands where it stands
                 continue
             nearest = distance
         if held is not None:

@@ -76,6 +76,20 @@ class Robot:
         """From the base to the tool."""
         return Chain.of(self.joints, self.arm, self.tool_link, self.link_from_tool)
 
+    def fixed_links(self) -> set[str]:
+        """Links that no joint moves."""
+        above = {joint.child: joint for joint in self.joints.values()}
+
+        def fixed(link: str) -> bool:
+            return link not in above or (above[link].kind == "fixed" and fixed(above[link].parent))
+
+        return {link for link in above if fixed(link)}
+
+    def hand_links(self) -> set[str]:
+        """Links that the gripper's joints move, and the one that carries them."""
+        own = {joint.child for name, joint in self.joints.items() if name in self.opened}
+        return own | {joint.parent for name, joint in self.joints.items() if name in self.opened}
+
     @property
     def action_names(self) -> tuple[str, ...]:
         """What the numbers of an action (and of a state) are: joint positions in rad, the gripper 0 closed … 1 open."""
