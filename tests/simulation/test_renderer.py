@@ -427,7 +427,7 @@ def test_boxes_spare_no_ray_that_meets_something(seed: int, lens: float, monkeyp
     rng = np.random.default_rng(seed)
     cameras[0, :3, 3] = poses["box"][0, :3, 3]  # within a box
     cameras[1, :3, 3] = poses["ball"][:3, 3] + [0.0, 0.0, 0.102]  # two millimetres before a ball
-    light = DistantLight((*rng.normal(size=2), rng.uniform(0.1, 2.0)), spread=rng.uniform(0.0, 0.3))
+    light = DistantLight((*rng.normal(size=2), rng.uniform(-0.5, 2.0)), spread=rng.uniform(0.0, 0.3), sky=0.1)
     optics = replace(OPTICS, lens=lens)
     spared = draw(meshes, poses, cameras, optics=optics, light=light)
 
@@ -439,13 +439,22 @@ def test_boxes_spare_no_ray_that_meets_something(seed: int, lens: float, monkeyp
     assert equal(spared, draw(meshes, poses, cameras, optics=optics, light=light))
 
 
-def test_the_penumbra_far_below_a_thing_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    meshes, poses = {"ground": plate(3.0), "plate": plate(0.1)}, {"ground": np.eye(4), "plate": at(0, 0, 1.2)}
-    light = DistantLight((0, 0, 1), spread=0.3, lamp=0.8, sky=0.1)
-    camera = looking_at(np.array([-1.0, 0.0, 0.9]), np.zeros(3))
-    spared = draw(meshes, poses, camera, light=light)
+@pytest.mark.parametrize("below", [False, True], ids=["ground", "ceiling"])
+@pytest.mark.parametrize("elevation_deg", [90, 30, 12])
+def test_no_wide_penumbra_is_cut_off(elevation_deg: float, below: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither far below a thing nor where the lamp's lower rim shines flat, nor where it shines from below."""
+    side = -1.0 if below else 1.0
+    toward = np.cos(np.radians(elevation_deg)), 0.0, side * np.sin(np.radians(elevation_deg))
+    light = DistantLight(toward, spread=0.25, lamp=0.8, sky=0.1)
+    hung = 1.0 * np.array(toward)
+    box = as_mesh(trimesh.creation.box([0.15, 0.15, 0.005]))
+    poses = {"ground": np.eye(4), "box": at(*hung), "near": at(0.8, 0, side * 0.1)}
+    camera = looking_at(np.array([-1.2, 0.0, side * 1.1]), np.zeros(3))
+    bodies = {"ground": plate(3.0), "box": box, "near": box}
+    spared = draw(bodies, poses, camera, light=light)
     monkeypatch.setattr(culling, "_LARGE_M", 0.0)
-    assert equal(spared, draw(meshes, poses, camera, light=light))
+    assert equal(spared, draw(bodies, poses, camera, light=light))
+    assert not equal(spared, draw(bodies, {**poses, "box": at(5, 0, 5)}, camera, light=light))  # its shadow is seen
 
 
 def test_without_bodies_there_is_nothing_to_see() -> None:
