@@ -36,6 +36,7 @@ SOURCES = (
     "layout",
     "cousins",
     "cousin_pictures",
+    "renderer",
     "relatives",
     "kinship",
     "world",

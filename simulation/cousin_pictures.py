@@ -34,8 +34,8 @@ def picture(scene: Scene, width: int = 320) -> ByteImage:
     renderer = Renderer({name: Drawable(mesh) for name, mesh in meshes.items() if len(mesh.faces)})
     pose = np.array(look["camera"]["scene_from_camera"])
     seed = look["recipe"]["seed"], look["recipe"]["index"]
-    shot = renderer.render(poses, pose, optics_of(look, width), light_of(look), seed=seed)
-    return np.asarray(shot.rgb[0], dtype=np.uint8)
+    pictures = renderer.render(poses, pose, optics_of(look, width), light_of(look), seed=seed)
+    return np.asarray(pictures.rgb[0], dtype=np.uint8)
 
 
 def light_of(look: Mapping[str, Any]) -> DistantLight:

@@ -82,13 +82,11 @@ class ShadowGrid:
         self._floor = min((float(box[..., 2].min()) for box, one in zip(boxes, small, strict=True) if one), default=0.0)
         self._floor -= 0.01
         flat = [box @ self._axes.T for box in boxes]
-        # Light that passes a thing at its top goes so far at most before it is below a level, and spreads on the way.
-        steep = max(float(toward[2]), 0.05)
+        # Light that passes a thing at its top goes only so far before it is below a level, and spreads on the way; that
+        # from the lamp's lower rim goes farthest.
+        steep = float(toward[2]) - spread * float(np.hypot(toward[0], toward[1]))
         reaches = [
-            [
-                spread * 1.1 * np.minimum((box[..., 2].max(axis=1) - level) / steep, reach_m)
-                for level in (self._floor, deepest)
-            ]
+            [spread * self._way(box[..., 2].max(axis=1) - level, steep, reach_m) for level in (self._floor, deepest)]
             for box in boxes
         ]
         ends = [
@@ -105,6 +103,11 @@ class ShadowGrid:
             self._shadow(one, reach) if is_small else None
             for one, reach, is_small in zip(flat, reaches, small, strict=True)
         ]
+
+    @staticmethod
+    def _way(height: FloatArray, steep: float, reach_m: float) -> FloatArray:
+        """How far light goes before it has fallen by `height` ``(F,)``, at most `reach_m`."""
+        return np.minimum(height / steep, reach_m) if steep > 0.0 else np.full_like(height, reach_m)
 
     def _shadow(self, flat: FloatArray, reaches: list[FloatArray]) -> Mask:
         layers = []

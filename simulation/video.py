@@ -1,14 +1,13 @@
 """A film of a scene: everything at rest, then each object grabbed, lifted and thrown.
 
-Pictures come from ray casting (`simulation.raycast`), so no window and no graphics card is needed. The camera stands
-still, so what never moves is looked at once; each picture then casts rays at the objects alone.
+Pictures come from `simulation.renderer`, so no window and no graphics card is needed.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,16 +18,19 @@ from reconstruction.atlas import baked
 from reconstruction.errors import OutputError
 from reconstruction.mesh import Mesh
 from reconstruction.progress import Progress, silent
-from reconstruction.scene import Scene, support_slab
-from simulation.raycast import RayScene, pixel_rays
+from reconstruction.scene import Scene
+from simulation.cousin_pictures import BACKDROP, backdrop
+from simulation.drawable import Drawable
+from simulation.raycast import RayScene
+from simulation.renderer import DistantLight, Optics, Renderer
 from simulation.world import World
 
 FloatArray = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-SKY = np.array([0.80, 0.85, 0.90], dtype=np.float32) ** 2
-LARGEST_TEXTURE = 1024
+LIGHT = DistantLight((-1.2, -1.5, 4.0), spread=0.11, lamp=0.6, sky=0.54)
+AT_ONCE = 12
+"""Pictures drawn together."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,15 @@ def _pictures(scene: Scene, world: World, settings: VideoSettings, progress: Pro
     steps = round(1.0 / world.settings.time_step_s / settings.frames_per_s)
     moments = _script(scene, world, settings)
     total = _length(scene, settings)
+    seen: list[dict[str, FloatArray]] = []
     for number, _ in enumerate(moments):
-        yield stage.picture(world.poses())
+        seen.append(world.poses())
         world.step(steps)
+        if len(seen) == AT_ONCE:
+            yield from stage.pictures(seen)
+            seen.clear()
         progress(min(1.0, (number + 1) / total), "Filming")
+    yield from stage.pictures(seen) if seen else ()
 
 
 def _length(scene: Scene, settings: VideoSettings) -> int:
@@ -146,66 +153,24 @@ def _script(scene: Scene, world: World, settings: VideoSettings) -> Iterator[Non
 
 
 class _Stage:
-    """Camera, light, and what never moves."""
+    """Camera, light, and what there is to see."""
 
     def __init__(self, scene: Scene, settings: VideoSettings) -> None:
-        size = (settings.width, settings.height)
-        self._objects = {item.name: _painted(item.visual) for item in scene.objects}
-        fixed = [scene.background] if scene.background is not None and len(scene.background.faces) else []
-        fixed = fixed or [_grey(support_slab(support)) for support in scene.supports]
-        fixed = fixed or [_grey(_floor())]
-        still = RayScene([_painted(mesh) for mesh in fixed])
+        fixed = backdrop(scene)
+        fixed = fixed if len(fixed.faces) else _floor()
+        bodies = {item.name: Drawable(item.visual) for item in scene.objects}
+        self._renderer = Renderer({**bodies, BACKDROP: Drawable(fixed)})
         target, radius = _framed(scene)
-        focal = 1.1 * settings.width
-        intrinsics = np.array([[focal, 0, size[0] / 2 - 0.5], [0, focal, size[1] / 2 - 0.5], [0, 0, 1.0]])
-        distance = radius * focal / (0.5 * settings.height) * 0.95
-        self._rays = pixel_rays(intrinsics, size, _free_view(still, scene, target, distance))
-        self._lamp = (target + radius * np.array([-1.2, -1.5, 4.0])).astype(np.float32)
-        self._depth, faces, bary = still.cast(self._rays)
-        self._albedo = np.where(np.isfinite(self._depth)[..., None], still.albedo(faces, bary), SKY)
-        self._normals = _toward(still.normals(faces, bary), self._rays)
-        self._free = _lit(still, self._points(self._depth), self._normals, self._lamp)
+        self._optics = Optics(1.1 * settings.width, (settings.width, settings.height))
+        distance = radius * self._optics.focal_px / (0.5 * settings.height) * 0.95
+        still = RayScene([fixed if fixed.texture is not None else baked(fixed)])
+        self._camera = _free_view(still, scene, target, distance)
 
-    def _points(self, depth: Float32) -> Float32:
-        reach = np.where(np.isfinite(depth), depth, np.float32(0))[..., None]
-        return np.asarray(self._rays[..., :3] + reach * self._rays[..., 3:], dtype=np.float32)
-
-    def picture(self, poses: dict[str, FloatArray]) -> Picture:
-        """``(H, W, 3)`` RGB of the objects at these poses."""
-        depth, albedo, normals, lit = self._depth, self._albedo, self._normals, self._free
-        if self._objects:
-            moving = RayScene([mesh.moved(poses[name]) for name, mesh in self._objects.items()])
-            reach, faces, bary = moving.cast(self._rays)
-            nearer = (reach < depth)[..., None]
-            depth = np.minimum(depth, reach)
-            albedo = np.where(nearer, moving.albedo(faces, bary), albedo)
-            normals = np.where(nearer, _toward(moving.normals(faces, bary), self._rays), normals)
-            shadow = _lit(moving, self._points(depth), normals, self._lamp)
-            lit = np.minimum(shadow, np.where(nearer[..., 0], np.float32(1), lit))
-        to_lamp = self._lamp - self._points(depth)
-        facing = np.einsum("...i,...i->...", normals, to_lamp) / np.linalg.norm(to_lamp, axis=-1)
-        shade = 0.42 + 0.12 * normals[..., 2] + 0.6 * lit * np.maximum(facing, 0)
-        linear = albedo * np.where(np.isfinite(depth), shade, 1.0)[..., None]
-        return np.asarray(np.round(np.sqrt(np.clip(linear, 0, 1)) * 255), dtype=np.uint8)
-
-
-def _toward(normals: Float32, rays: Float32) -> Float32:
-    """Normals turned to the side that is looked at."""
-    return np.asarray(normals * -np.sign(np.einsum("...i,...i->...", normals, rays[..., 3:]))[..., None])
-
-
-def _lit(scene: RayScene, points: Float32, normals: Float32, lamp: Float32) -> Float32:
-    """Share ``(H, W)`` of a round lamp that each point sees: 16 points of it in a 4 × 4 pattern, then smoothed."""
-    import cv2
-
-    angle, radius = np.arange(16) * 2.4, np.sqrt((np.arange(16) + 0.5) / 16)  # sunflower
-    disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(16)], axis=-1) * (0.12 * float(lamp[2]))
-    small = (slice(None, None, 2), slice(None, None, 2))
-    above = points[small] + np.float32(0.0015) * normals[small]
-    rows, columns = np.mgrid[: above.shape[0], : above.shape[1]]
-    goal = lamp + disc.astype(np.float32)[(rows % 4) * 4 + columns % 4]
-    free = cv2.blur(scene.free(above, goal - above).astype(np.float32), (4, 4))
-    return np.asarray(cv2.resize(free, points.shape[1::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    def pictures(self, moments: Sequence[dict[str, FloatArray]]) -> npt.NDArray[np.uint8]:
+        """``(F, H, W, 3)`` RGB of the objects at the poses of each moment."""
+        poses = {name: np.array([moment[name] for moment in moments]) for name in moments[0]}
+        cameras = np.tile(self._camera, (len(moments), 1, 1))
+        return self._renderer.render({**poses, BACKDROP: np.eye(4)}, cameras, self._optics, LIGHT).rgb
 
 
 def _framed(scene: Scene) -> tuple[FloatArray, float]:
@@ -241,23 +206,6 @@ def _look(eye: FloatArray, target: FloatArray) -> FloatArray:
     pose[:3, :3] = np.column_stack([right, np.cross(forward, right), forward])
     pose[:3, 3] = eye
     return pose
-
-
-def _painted(mesh: Mesh) -> Mesh:
-    """The mesh with a texture no larger than needed, made of its vertices' colours where it has none."""
-    import cv2
-
-    if mesh.texture is not None and mesh.corner_uv is not None:
-        shrink = LARGEST_TEXTURE / max(mesh.texture.shape[:2])
-        if shrink >= 1:
-            return mesh
-        small = cv2.resize(mesh.texture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        return replace(mesh, texture=np.asarray(small, dtype=np.uint8))
-    return baked(mesh)
-
-
-def _grey(mesh: Mesh) -> Mesh:
-    return replace(mesh, colors=np.full((len(mesh.vertices), 3), 150, dtype=np.uint8))
 
 
 def _floor(half_m: float = 1.0) -> Mesh:

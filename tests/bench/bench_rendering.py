@@ -5,8 +5,8 @@
 Without a folder the bundled sample scan is reconstructed first. Both draw the same frames, RGB and depth with shadows,
 through a camera that stands still and through one on the wrist, in one process and in two at the same time. "smooth"
 has edges anti-aliased, which TinyRenderer's never are; "one by one" draws each frame in a call of its own, as when a
-policy is tried. Seconds are of CPU time, of which each process takes one core's: what else runs counts less. Fails where
-"plain" or "smooth" is not five times as fast.
+policy is tried. Seconds are of CPU time, of which each process takes one core's: what else runs counts less. Fails
+where "plain" or "smooth" is not five times as fast.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ def stirred(seed: int, frames: int) -> tuple[dict[str, Mesh], dict[str, FloatArr
     moving = np.array(turned)
     moving[:, :3, 3] = rng.uniform([-0.3, -0.3, 0.1], [0.3, 0.3, 0.5], (frames, 3))
     rod = np.array([at(0.1, 0.2, 0.3 + 0.02 * number, 20.0 * number, (1, 0, 0)) for number in range(frames)])
-    poses = {"table": np.eye(4), "box": moving, "ball": at(0.1, -0.2, 0.1), "rod": rod}
+    # The table of every other scene lies far below the things.
+    poses = {"table": at(0, 0, -0.5 * (seed % 2)), "box": moving, "ball": at(0.1, -0.2, 0.1), "rod": rod}
     eyes = rng.uniform([-0.6, -0.6, 0.2], [0.6, 0.6, 0.9], (frames, 3))
     cameras = np.array([looking_at(eye, rng.uniform(-0.1, 0.1, 3) + [0, 0, 0.1]) for eye in eyes])
     return meshes, poses, cameras
@@ -229,14 +230,15 @@ def test_noise_is_as_strong_as_said_and_of_its_seed_and_frame() -> None:
 # --- shadows ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moving", [False, True])
-def test_a_shadow_falls_where_geometry_says(moving: bool) -> None:
+@pytest.mark.parametrize("moving", ["", "plate", "ground", "camera"])
+def test_a_shadow_falls_where_geometry_says(moving: str) -> None:
     """A plate 0.2 m wide hangs 0.4 m over the ground; the camera sees under it from the side."""
     light = DistantLight((0.5, 0.25, 1.0), spread=0.0, lamp=0.6, sky=0.2)
     optics = Optics(200.0, (240, 180))
-    camera = looking_down(1.6)
-    hung = at(0.1, 0.05, 0.4)
-    poses = {"ground": np.eye(4), "plate": np.array([hung, hung @ at(0.02, 0, 0)]) if moving else hung}
+    poses = {"ground": np.eye(4), "plate": at(0.1, 0.05, 0.4), "camera": looking_down(1.6)}
+    if moving:
+        poses[moving] = np.array([poses[moving], poses[moving] @ at(0.02, 0, 0)])
+    camera = poses.pop("camera")
     pictures = draw({"ground": plate(3.0), "plate": plate(0.1)}, poses, camera, optics=optics, light=light)
     rays = directions(optics)
     x, y = rays[..., 0] * 1.6, -rays[..., 1] * 1.6
@@ -277,6 +279,38 @@ def test_a_wider_lamp_makes_a_wider_penumbra_in_the_right_place() -> None:
     # Nine points of the lamp reach not quite to its rim.
     assert 0.6 < widths[1] / (2 * 0.5 * 0.1) < 1.1
     assert 0.6 < widths[2] / (2 * 0.5 * 0.3) < 1.1
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05])
+@pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
+def test_a_lit_thing_before_its_own_shadow(spread: float, part: float) -> None:
+    """No shadow bleeds into the thing, no light into the shadow; a pixel between has its share of both."""
+    light = DistantLight((1.0, 0.0, 2.0), spread=spread, lamp=0.6, sky=0.2)
+    optics, pixel_m = Optics(200.0, (240, 180)), 1.2 / 200
+    # Its left edge cuts the first pixel right of the middle; its shadow lies 0.2 m further left.
+    poses = {"ground": np.eye(4), "plate": at(0.2 + part * pixel_m, 0.0, 0.4)}
+    dark, bright = 0.2, 0.2 + 0.6 * 2 / np.sqrt(5)
+    for smooth in (False, True):
+        shown = draw({"ground": plate(3.0), "plate": plate(0.2)}, poses, looking_down(1.6), optics=optics, light=light,
+                     smooth=smooth).rgb[0, 75:105, :, 0]  # fmt: skip
+        np.testing.assert_allclose((shown[:, 100:120] / 255.0) ** 2, dark, atol=0.01)
+        np.testing.assert_allclose((shown[:, 121:140] / 255.0) ** 2, bright, atol=0.01)
+    np.testing.assert_allclose((shown[:, 120] / 255.0) ** 2, part * dark + (1 - part) * bright, atol=0.01)
+
+
+def test_a_sheet_is_lit_on_the_side_that_is_seen() -> None:
+    light = DistantLight((0, 0, -1), spread=0.0, lamp=0.5, sky=0.1)
+    pictures = draw({"sheet": plate(2.0)}, {"sheet": np.eye(4)}, at(0, 0, -1), light=light)  # from below
+    np.testing.assert_allclose(pictures.rgb, 255 * np.sqrt(0.5 + 0.1 * 0.4), atol=0.51)
+
+
+def test_what_is_far_away_throws_no_shadow() -> None:
+    """As the ceiling of a scanned room would, over everything."""
+    meshes = {"ground": plate(1.0), "ceiling": plate(1.0)}
+    for height, lit in ((0.9, False), (1.1, True)):
+        light = DistantLight((0, 0, 1), spread=0.05, lamp=0.5, sky=0.1, reach_m=1.0)
+        pictures = draw(meshes, {"ground": np.eye(4), "ceiling": at(0, 0, height)}, looking_down(0.5), light=light)
+        np.testing.assert_allclose(pictures.rgb, 255 * np.sqrt(0.6 if lit else 0.1), atol=0.51)
 
 
 def test_nothing_shades_itself_where_it_faces_the_lamp() -> None:
@@ -393,7 +427,7 @@ def test_boxes_spare_no_ray_that_meets_something(seed: int, lens: float, monkeyp
     rng = np.random.default_rng(seed)
     cameras[0, :3, 3] = poses["box"][0, :3, 3]  # within a box
     cameras[1, :3, 3] = poses["ball"][:3, 3] + [0.0, 0.0, 0.102]  # two millimetres before a ball
-    light = DistantLight((*rng.normal(size=2), rng.uniform(0.1, 2.0)), spread=rng.uniform(0.0, 0.3))
+    light = DistantLight((*rng.normal(size=2), rng.uniform(-0.5, 2.0)), spread=rng.uniform(0.0, 0.3), sky=0.1)
     optics = replace(OPTICS, lens=lens)
     spared = draw(meshes, poses, cameras, optics=optics, light=light)
 
@@ -403,6 +437,30 @@ def test_boxes_spare_no_ray_that_meets_something(seed: int, lens: float, monkeyp
     monkeypatch.setattr(renderer, "picture_boxes", everywhere)
     monkeypatch.setattr(culling, "_LARGE_M", 0.0)
     assert equal(spared, draw(meshes, poses, cameras, optics=optics, light=light))
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["ground", "ceiling"])
+@pytest.mark.parametrize("elevation_deg", [90, 30, 12])
+def test_no_wide_penumbra_is_cut_off(elevation_deg: float, below: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither far below a thing nor where the lamp's lower rim shines flat, nor where it shines from below."""
+    side = -1.0 if below else 1.0
+    toward = np.cos(np.radians(elevation_deg)), 0.0, side * np.sin(np.radians(elevation_deg))
+    light = DistantLight(toward, spread=0.25, lamp=0.8, sky=0.1)
+    hung = 1.0 * np.array(toward)
+    box = as_mesh(trimesh.creation.box([0.15, 0.15, 0.005]))
+    poses = {"ground": np.eye(4), "box": at(*hung), "near": at(0.8, 0, side * 0.1)}
+    camera = looking_at(np.array([-1.2, 0.0, side * 1.1]), np.zeros(3))
+    bodies = {"ground": plate(3.0), "box": box, "near": box}
+    spared = draw(bodies, poses, camera, light=light)
+    monkeypatch.setattr(culling, "_LARGE_M", 0.0)
+    assert equal(spared, draw(bodies, poses, camera, light=light))
+    assert not equal(spared, draw(bodies, {**poses, "box": at(5, 0, 5)}, camera, light=light))  # its shadow is seen
+
+
+def test_without_bodies_there_is_nothing_to_see() -> None:
+    pictures = draw({}, {}, np.tile(np.eye(4), (2, 1, 1)))
+    assert pictures.rgb.shape == (2, 48, 64, 3)
+    assert (pictures.body == -1).all()
 
 
 def test_numbers_of_poses_must_fit() -> None:
@@ -472,8 +530,8 @@ def test_fingers_and_colours_of_the_panda() -> None:
     assert {"panda_link0", "panda_hand", "panda_leftfinger", "panda_rightfinger"} <= set(meshes)
     assert len(meshes) == 11
     assert meshes["panda_link6"].texture.size < 4_000_000  # its parts share one picture
-    shown = draw({"base": meshes["panda_link0"]}, {"base": np.eye(4)}, looking_at(np.array([0.5, 0.4, 0.5]), np.zeros(3)),
-                 light=SKY)  # fmt: skip
+    camera = looking_at(np.array([0.5, 0.4, 0.5]), np.zeros(3))
+    shown = draw({"base": meshes["panda_link0"]}, {"base": np.eye(4)}, camera, light=SKY)
     # White by its URDF, as its file has no colours; its sides see less of the sky.
     assert (shown.rgb[shown.body == 0] > 255 * np.sqrt(0.7) - 2).mean() > 0.95
 
