@@ -261,21 +261,28 @@ class Expert:
         return None
 
     def _into(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
-        """Poses of a thing in a vessel: in the middle, as low as it goes, turned in steps."""
+        """Poses of a thing in a vessel: in the middle or, where something is, beside that; as low as it goes."""
         cell = self.cell
         hollow = Hollow.of(cell, where)
         if len(hollow.rim) < 3:
             raise CannotError(f"{where} is not hollow")
         moved = cell.world.pose(where) @ np.linalg.inv(hollow.pose)
-        center = (hollow.rim.min(axis=0) + hollow.rim.max(axis=0)) / 2
-        middle = (moved @ np.array([*center, hollow.rim_m, 1.0]))[:2]
         rim_m, floor_m = hollow.rim_m + moved[2, 3], hollow.floor_m + moved[2, 3]
-        found = []
         levels = np.unique(np.round(np.clip(np.array([0.012, 0.03, 0.05, 0.08]) + floor_m, None, rim_m + 0.02), 4))
-        for bottom in (*levels, rim_m + 0.02):
-            for turn in (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0):
-                found.append(_standing(item, pose, turn * np.pi / 2, middle, float(bottom)))
-        return found
+        center = (hollow.rim.min(axis=0) + hollow.rim.max(axis=0)) / 2
+        radius = float(np.ptp(hollow.rim, axis=0).min()) / 4
+        spots = [(moved @ np.array([*center, hollow.rim_m, 1.0]))[:2]]
+        taken = [cell.world.pose(name)[:2, 3] for name in cell.world.names if name not in (item.name, where)]
+        if any(np.linalg.norm(place - spots[0]) < 3 * radius for place in taken):
+            way = np.arange(8) * np.pi / 4
+            spots += list(spots[0] + radius * np.stack([np.cos(way), np.sin(way)], axis=1))
+        turns = (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
+        return [
+            _standing(item, pose, turn * np.pi / 2, spot, float(bottom))
+            for bottom in (*levels, rim_m + 0.02)
+            for number, spot in enumerate(spots)
+            for turn in (turns if number == 0 else turns[:3])
+        ]
 
     def _onto(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
         """Poses of a thing on another: over its middle, just not touching."""

@@ -26,6 +26,7 @@ MOVED_M = 0.03
 """What is brought beside another thing must have come from at least this far away."""
 ZONE_M = 0.06
 PUSH_M = (0.1, 0.22)
+BELOW_RIM_M = 0.005
 ROOM_M = 0.008
 """A thing goes into a vessel whose inside is wider by this."""
 
@@ -89,11 +90,11 @@ def picked(cell: Cell, task: Task) -> bool:
 
 
 def placed_in(cell: Cell, task: Task) -> bool:
-    """X lies in Y by itself: its centre within Y's rim, lower than that, carried by nothing else than Y's inside."""
-    if not _left_alone(cell, task.what[0]):
+    """X lies in Y by itself: its centre over Y's opening, its lowest point below Y's rim, on no table."""
+    name = task.what[0]
+    if not _left_alone(cell, name) or _carriers(cell, name) & set(cell.world.fixed_names):
         return False
-    vessel = cell.world.pose(task.where)
-    return Hollow.of(cell, task.where).contains(_center(cell, task.what[0]), vessel)
+    return _inside(cell, name, task.where)
 
 
 def placed_on(cell: Cell, task: Task) -> bool:
@@ -124,9 +125,13 @@ def pushed(cell: Cell, task: Task) -> bool:
 
 
 def cleared(cell: Cell, task: Task) -> bool:
-    """All things that the gripper can hold and that fit lie in Y."""
+    """All things that the gripper can hold and that fit lie in Y, or on others that do."""
     names = to_clear(cell, task)
-    return bool(names) and all(placed_in(cell, Task("place-in", (name,), task.where)) for name in names)
+    settled = {name for name in names if placed_in(cell, Task("place-in", (name,), task.where))}
+    for _ in names:
+        heaped = {name for name in names if _left_alone(cell, name) and _carriers(cell, name) & settled}
+        settled |= {name for name in heaped if not _carriers(cell, name) & set(cell.world.fixed_names)}
+    return bool(names) and settled == set(names)
 
 
 def to_clear(cell: Cell, task: Task) -> list[str]:
@@ -233,12 +238,19 @@ class Hollow:
         assert isinstance(found, Hollow)
         return found
 
-    def contains(self, point: FloatArray, pose: FloatArray) -> bool:
-        """Whether a point ``(3,)`` of the scene lies inside, the vessel being at `pose` now: upright, as at first."""
+    def contains(self, center: FloatArray, low_m: float, pose: FloatArray) -> bool:
+        """Whether a thing is in it, the vessel being at `pose` now.
+
+        Args:
+            center: ``(3,)`` of the thing's mass, scene frame.
+            low_m: height of its lowest point.
+            pose: `scene_from_object` of the vessel; tipped over, it holds nothing.
+        """
         if len(self.rim) < 3 or pose[2, :3] @ self.pose[2, :3] < np.cos(np.deg2rad(25.0)):
             return False
-        then = (self.pose @ np.linalg.inv(pose) @ np.append(point, 1.0))[:3]
-        return bool(self.floor_m - 0.005 < then[2] < self.rim_m + 0.015 and _within(self.rim, then[None, :2])[0] > 0.0)
+        then = (self.pose @ np.linalg.inv(pose) @ np.append(center, 1.0))[:3]
+        low_then = low_m - float(pose[2, 3] - self.pose[2, 3])
+        return bool(low_then < self.rim_m - BELOW_RIM_M and _within(self.rim, then[None, :2])[0] > 0.0)
 
     def room(self, contents: Sequence[FloatArray]) -> float:
         """Diameter (m) of the largest circle inside that is free of `contents`, points ``(N, 3)`` of each."""
@@ -391,7 +403,7 @@ def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
         inside = [
             in_scene(_at(item, cell.start[item.name]))
             for item in cell.scene.objects
-            if item.name not in (name, where) and hollow.contains(_center(cell, item.name), cell.start[where])
+            if item.name not in (name, where) and _inside(cell, item.name, where)
         ]
         if hollow.room(inside) < middle + ROOM_M:
             return f"{name} does not fit into {where}"
@@ -424,6 +436,11 @@ def _item(cell: Cell, name: str) -> SceneObject:
 
 def _at(item: SceneObject, pose: FloatArray) -> SceneObject:
     return replace(item, scene_from_object=pose)
+
+
+def _inside(cell: Cell, name: str, where: str) -> bool:
+    low_m = float(in_scene(_at(_item(cell, name), cell.world.pose(name)))[:, 2].min())
+    return Hollow.of(cell, where).contains(_center(cell, name), low_m, cell.world.pose(where))
 
 
 def _center(cell: Cell, name: str) -> FloatArray:

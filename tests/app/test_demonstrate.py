@@ -1,0 +1,171 @@
+"""``pocketworld demonstrate`` and ``replay``: datasets that grow, survive being killed, and are played again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.project import Project, StageKey, StageNotes
+from policies.dataset import open_dataset
+from simulation.episode import Episode
+from tests.conftest import Run, command, environment
+from tests.robot_bench import VARY, bench
+
+Shell = Callable[..., Run]
+TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
+QUICK = (*TASK, "--cameras", "none", "--vary", *VARY)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a scene, with a space and an umlaut in its path."""
+    made = Project(tmp_path_factory.mktemp("demonstrate") / "Küche eins")
+    made.create(Path("none"))
+
+    def work(folder: Path) -> StageNotes:
+        bench().save(folder)
+        return StageNotes()
+
+    made.run_stage("scene", StageKey({}, {}, ""), work)
+    return made.folder
+
+
+def _episodes(folder: Path) -> list[Episode]:
+    return list(open_dataset(folder))
+
+
+def _same(first: Episode, second: Episode) -> bool:
+    return (
+        first.recipe == second.recipe
+        and np.array_equal(first.action, second.action)
+        and np.array_equal(first.state, second.state)
+    )
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_a_dataset_grows_and_ends_the_same_for_any_number_of_processes(
+    project: Path, shell: Shell, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "eins" / "data", tmp_path / "zwei" / "data"
+    first = shell("demonstrate", project, *QUICK, "--count", 3, "--jobs", 1, "--out", one, "--json")
+    assert first.code == 0, first.stdout + first.stderr
+    result = first.result
+    assert result["successes"] == 3
+    assert result["attempts"] == 3 + sum(result["failures"].values())
+    assert set(result) >= {"attempts", "successes", "failures", "seconds", "dataset", "skipped"}
+    assert result["dataset"] == str(one)
+    second = shell("demonstrate", project, *QUICK, "--count", 3, "--jobs", 2, "--out", two, "--json")
+    assert second.result["successes"] == 3
+    assert _files(one) == _files(two)
+    more = shell("demonstrate", project, *QUICK, "--count", 5, "--jobs", 1, "--out", one, "--json")
+    assert more.result["successes"] == 5
+    old, new = _episodes(two), _episodes(one)
+    assert all(map(_same, old, new))
+    assert len({episode.recipe for episode in new}) == 5
+    unchanged = shell("demonstrate", project, *QUICK, "--count", 4, "--jobs", 1, "--out", one, "--json")
+    assert unchanged.result["successes"] == 5
+
+
+def test_a_killed_run_goes_on_where_it_was(project: Path, shell: Shell, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole" / "data", tmp_path / "killed" / "data"
+    assert shell("demonstrate", project, *QUICK, "--count", 4, "--jobs", 1, "--out", whole).code == 0
+    words = command("demonstrate", project, *QUICK, "--count", 4, "--jobs", 1, "--out", killed, "--json")
+    running = subprocess.Popen(
+        words, env=environment(False), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    )
+    journal = killed / ".journal"
+    deadline = time.monotonic() + 120
+    while not (journal.is_dir() and any(journal.glob("*-success.zip"))):
+        assert running.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert any(journal.glob("*.zip"))
+    again = shell("demonstrate", project, *QUICK, "--count", 4, "--jobs", 1, "--out", killed, "--json")
+    assert again.result["successes"] == 4
+    assert _files(whole) == _files(killed)
+
+
+def test_an_episode_is_filmed_and_played_again(project: Path, shell: Shell, tmp_path: Path) -> None:
+    made = shell(
+        "demonstrate", project, *TASK, "--vary", *VARY, "--count", 1, "--image-size", 32, "--jobs", 1, "--json"
+    )
+    assert made.code == 0, made.stdout + made.stderr
+    dataset = Path(made.result["dataset"])
+    assert dataset.parent == project / "episodes"
+    (episode,) = _episodes(dataset)
+    assert episode.images["front"].shape == (len(episode), 32, 32, 3)
+    assert episode.task == "put the block in the bowl"
+    film = tmp_path / "Film ä.mp4"
+    again = shell("replay", dataset, "--episode", 0, "--video", film, "--size", 64, "--json")
+    assert again.code == 0, again.stdout + again.stderr
+    assert again.result["same"] is True
+    assert again.result["success"] is True
+    import av
+
+    with av.open(str(film)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == len(episode) + 1
+    assert frames[0].shape == (64, 128, 3)
+    assert np.std(frames[0]) > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--task", "place block_1 in the sea"), "bad_task"),
+        (("--task", "dance"), "bad_task"),
+        ((*QUICK, "--robot", "r2d2"), "bad_value"),
+        ((*QUICK, "--robot", "missing.toml"), "bad_robot"),
+        ((*QUICK, "--count", "0"), "bad_value"),
+        ((*QUICK, "--rate-hz", "7"), "bad_value"),
+        ((*QUICK, "--image-size", "1"), "bad_value"),
+        ((*QUICK, "--vary", "colour"), "bad_value"),
+        (("--task", "stack box_1 on block_1", "--cameras", "none", "--vary", "light"), "no_success"),
+    ],
+)
+def test_what_cannot_be_demonstrated_says_why(
+    project: Path, shell: Shell, tmp_path: Path, words: tuple[str, ...], code: str
+) -> None:
+    run = shell("demonstrate", project, *words, "--out", tmp_path / "out", "--jobs", 1, "--json")
+    assert run.code != 0
+    assert run.errors[0]["code"] == code, run.errors
+    assert run.errors[0]["remedy"]
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_other_settings_do_not_mix(project: Path, shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert shell("demonstrate", project, *QUICK, "--count", 1, "--jobs", 1, "--out", out).code == 0
+    before = _files(out)
+    run = shell("demonstrate", project, *QUICK, "--count", 2, "--gap-mm", 30, "--jobs", 1, "--out", out, "--json")
+    assert run.errors[0]["code"] == "other_settings"
+    assert "gap_mm" in run.errors[0]["message"]
+    assert _files(out) == before
+
+
+def test_replay_refuses_what_it_cannot_play(project: Path, shell: Shell, tmp_path: Path) -> None:
+    assert shell("replay", tmp_path / "nothing", "--json").errors[0]["code"] == "bad_dataset"
+    out = tmp_path / "out"
+    assert shell("demonstrate", project, *QUICK, "--count", 1, "--jobs", 1, "--out", out).code == 0
+    assert shell("replay", out, "--episode", 7, "--json").errors[0]["code"] == "bad_value"
+    assert shell("replay", out, "--video", tmp_path / "film.gif", "--json").errors[0]["code"] == "bad_value"
+    record = out.with_name("out.json")
+    record.write_text(json.dumps({**json.loads(record.read_text(encoding="utf-8")), "scene": "gone"}), encoding="utf-8")
+    assert shell("replay", out, "--json").code == 3

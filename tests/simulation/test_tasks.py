@@ -1,0 +1,137 @@
+"""Tasks: what words mean, and when a task is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from reconstruction.errors import UsageError
+from simulation.bank import Bank, Wardrobe
+from simulation.demonstrations import Stage
+from simulation.tasks import TASKS, Task, hollow_of, task_of, unsuitable, zone_of
+from tests.robot_bench import bench, few_forms, job
+from tests.small_scenes import bowl, box, thing
+
+
+@pytest.fixture(scope="module")
+def family() -> tuple[Wardrobe, Bank]:
+    return few_forms()
+
+
+@pytest.fixture
+def stage(family: tuple[Wardrobe, Bank]) -> Iterator[Stage]:
+    with Stage(job(family, "place block_1 in bowl_1")) as opened:
+        opened.cell.reset(opened.draw.cousin(0)[0])
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("words", "task"),
+    [
+        ("pick block_1", Task("pick", ("block_1",))),
+        ("Pick up the block", Task("pick", ("block_1",))),
+        ("put the block in the bowl", Task("place-in", ("block_1",), "bowl_1")),
+        ("place can 1 into bowl_1", Task("place-in", ("can_1",), "bowl_1")),
+        ("place can_1 on top of the box", Task("place-on", ("can_1",), "box_1")),
+        ("put the can next to box_1", Task("place-beside", ("can_1",), "box_1")),
+        ("push the can into the zone", Task("push", ("can_1",))),
+        ("push can_1", Task("push", ("can_1",))),
+        ("stack block_1 on box_1", Task("stack", ("block_1",), "box_1")),
+        ("clear the table into the bowl", Task("clear", ("block_1", "box_1", "can_1"), "bowl_1")),
+    ],
+)
+def test_words_name_a_task(words: str, task: Task) -> None:
+    assert task_of(words, bench()) == task
+    assert task_of(task.words, bench()) == task
+    assert task_of(task.sentence, bench()).kind in (task.kind, "place-on")
+
+
+@pytest.mark.parametrize(
+    "words", ["", "dance", "place block_1", "pick", "pick unicorn", "stack can_1 on can_1", "put block_1 in the sea"]
+)
+def test_words_that_name_none_are_refused_with_what_there_is(words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        task_of(words, bench())
+    assert error.value.code == "bad_task"
+    assert error.value.remedy
+
+
+def test_a_bowl_is_hollow_and_a_box_is_not() -> None:
+    mesh, parts = bowl(0.08, 0.05, 0.006, 16)
+    item = thing("bowl", mesh, (0.1, 0.2, 0.0), parts=parts)
+    rim, rim_m, floor_m = hollow_of(item, item.scene_from_object)
+    assert np.allclose((rim.min(axis=0) + rim.max(axis=0)) / 2, [0.1, 0.2], atol=0.004)
+    assert np.ptp(rim, axis=0) == pytest.approx([0.148, 0.148], abs=0.012)
+    assert rim_m == pytest.approx(0.05, abs=0.004)
+    assert floor_m == pytest.approx(0.006, abs=0.004)
+    upside_down = item.scene_from_object @ np.diag([1.0, -1.0, -1.0, 1.0])
+    assert not len(hollow_of(item, upside_down)[0])
+    solid = thing("box", box(0.1, 0.1, 0.05), (0, 0, 0))
+    assert not len(hollow_of(solid, solid.scene_from_object)[0])
+
+
+def _put(stage: Stage, name: str, at: tuple[float, float, float], steps: int = 240) -> None:
+    pose = stage.cell.start[name].copy()
+    pose[:3, 3] = at
+    stage.cell.world.set_pose(name, pose)
+    stage.cell.world.step(steps)
+
+
+def test_placing_is_done_when_it_lies_there_and_not_before(stage: Stage) -> None:
+    cell, world = stage.cell, stage.cell.world
+    task = Task("place-in", ("block_1",), "bowl_1")
+    assert not TASKS["place-in"].done(cell, task)
+    x, y, z = world.pose("bowl_1")[:3, 3]
+    _put(stage, "block_1", (x, y, z + 0.2), 20)
+    assert not TASKS["place-in"].done(cell, task)  # it still falls
+    _put(stage, "block_1", (x, y, z + 0.06))
+    assert TASKS["place-in"].done(cell, task)
+    _put(stage, "block_1", (x + 0.2, y, 0.05))
+    assert not TASKS["place-in"].done(cell, task)  # beside it
+
+
+def test_things_on_and_beside_others(stage: Stage) -> None:
+    cell, world = stage.cell, stage.cell.world
+    on, beside = Task("place-on", ("block_1",), "box_1"), Task("place-beside", ("block_1",), "box_1")
+    x, y, _ = world.pose("box_1")[:3, 3]
+    _put(stage, "block_1", (x, y, 0.1))
+    assert TASKS["place-on"].done(cell, on)
+    assert not TASKS["place-beside"].done(cell, beside)
+    start = cell.start["block_1"][:2, 3]
+    for way in np.arange(8) * np.pi / 4:
+        at = np.array([x, y]) + 0.14 * np.array([np.cos(way), np.sin(way)])
+        if np.linalg.norm(at - start) > 0.1:
+            break
+    _put(stage, "block_1", (*at, 0.03))
+    assert TASKS["place-beside"].done(cell, beside)
+    assert not TASKS["place-on"].done(cell, on)
+
+
+def test_a_zone_is_free_and_the_same_every_time(stage: Stage) -> None:
+    cell = stage.cell
+    zones = []
+    for index in range(6):
+        cell.reset(stage.draw.cousin(index)[0])
+        zone = zone_of(cell, "block_1")
+        if zone is not None:
+            zones.append(zone)
+            assert 0.09 < np.linalg.norm(zone[:2] - cell.start["block_1"][:2, 3]) < 0.23
+            cell.reset(stage.draw.cousin(index)[0])
+            again = zone_of(cell, "block_1")
+            assert again is not None
+            assert np.array_equal(zone, again)
+    assert len(zones) >= 3
+    assert len({zone.tobytes() for zone in zones}) == len(zones)
+
+
+def test_cousins_that_are_none_for_a_task_say_why(stage: Stage) -> None:
+    cell = stage.cell
+    place = Task("place-in", ("block_1",), "bowl_1")
+    assert unsuitable(cell, Task("place-in", ("gone",), "bowl_1")) == "gone is not there"
+    assert unsuitable(cell, Task("place-in", ("box_1",), "bowl_1")) == "box_1 does not fit into bowl_1"
+    assert unsuitable(cell, Task("place-in", ("block_1",), "can_1")) == "can_1 is not open above"
+    x, y, z = cell.world.pose("bowl_1")[:3, 3]
+    _put(stage, "block_1", (x, y, z + 0.06))
+    assert unsuitable(cell, place) == "done already"
