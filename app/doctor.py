@@ -51,6 +51,7 @@ OPTIONAL = {
     "mujoco": ("mujoco", "exports for MuJoCo cannot be tried out here."),
     "pxr": ("usd-core", "no export to USD."),
     "jsonschema": ("jsonschema", "scene files cannot be checked against their schema."),
+    "ray": ("ray", "no work on a cluster (`--cluster`)."),
 }
 """Import name → package and what one loses without it."""
 
