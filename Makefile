@@ -4,12 +4,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CLUSTER := $(VENV)/cluster
 OUT ?= demo
 
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test test-cluster lint bench clean
 
 install: $(STAMP)
 
@@ -45,6 +46,14 @@ demo: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
+
+# Ray stays out of the environment of the other tests, which see what is said where it is missing.
+test-cluster: install
+	test -x $(CLUSTER)/bin/python || $(BIN)/python -m venv $(CLUSTER)
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $(CLUSTER)/base.txt
+	cp $(CLUSTER)/base.txt "$$($(CLUSTER)/bin/python -c "import site; print(site.getsitepackages()[0])")/base.pth"
+	$(CLUSTER)/bin/python -m pip install -qq -e ".[cluster]"
+	OMP_NUM_THREADS=1 $(CLUSTER)/bin/python -m pytest -q tests/simulation/test_cluster.py tests/app/test_cousins_on_a_cluster.py
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -57,7 +57,7 @@ def load_command(name: str) -> Callable[..., Outcome]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    0 done · 1 something unforeseen · 2 … 7 the class of error (`reconstruction.errors`) · 130 Ctrl-C · 143 terminated.
+    0 done · 1 something unforeseen · 2 … 8 the class of error (`reconstruction.errors`) · 130 Ctrl-C · 143 terminated.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for name in ("stdout", "stderr"):  # None where the process was started without

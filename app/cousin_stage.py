@@ -19,10 +19,12 @@ from reconstruction.errors import InputError, OutputError, UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene
 from simulation.cousins import Cousin, CousinSettings
+from simulation.pool import Workers, workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
+    from contextlib import AbstractContextManager
 
     from reconstruction.scene import SceneObject
     from simulation.bank import Bank, Wardrobe
@@ -45,6 +47,9 @@ RECIPES = "recipes.jsonl"
 BANK = "bank.json"
 SHEET = "contact_sheet.jpg"
 SHEET_PICTURES = 12
+AHEAD = 8
+"""Chunks of cousins a worker that may be drawn before their turn: enough for all to go on while one is done again whose
+node has died, which Ray notices after about 15 s."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,12 @@ class CousinResult:
 
 
 def make_cousins(
-    project: Project, settings: CousinSettings, progress: Progress = silent, *, jobs: int = 1
+    project: Project,
+    settings: CousinSettings,
+    progress: Progress = silent,
+    *,
+    jobs: int = 1,
+    cluster: str | None = None,
 ) -> CousinResult:
     """Write the recipes of a project's cousins and a sheet of pictures; does nothing where they are there already.
 
@@ -84,16 +94,20 @@ def make_cousins(
         settings: which cousins.
         progress: is told about all of it.
         jobs: processes; never changes the result.
+        cluster: address of a Ray cluster that does the work in place of them; never changes the result.
 
     Raises:
-        PocketworldError: no scene, nothing in it, or no valid cousins with these settings.
+        PocketworldError: no scene, nothing in it, no valid cousins with these settings, or no cluster.
     """
+    from simulation.cluster import checked_address
     from simulation.variations import strengths_of
 
     if settings.count < 1:
         raise UsageError(f"--count is {settings.count}.", remedy="Give 1 or more.", code="bad_value")
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}.", remedy="Give 1 or more, or leave it out.", code="bad_value")
+    if cluster is not None:
+        checked_address(cluster)
     strengths_of(settings.vary)
     # Recorded for `materialize`, which may be called from another folder.
     settings = dataclasses.replace(settings, swap_from=tuple(map(real_path, settings.swap_from)))
@@ -110,7 +124,13 @@ def make_cousins(
                 "cousins",
                 key,
                 lambda target: _make(
-                    target, project.stage_folder("cousins"), scene, settings, key.inputs, progress, jobs
+                    target,
+                    project.stage_folder("cousins"),
+                    scene,
+                    settings,
+                    key.inputs,
+                    progress,
+                    workers(jobs, cluster),
                 ),
             )
     progress(1.0, "done")
@@ -163,26 +183,25 @@ def _make(
     settings: CousinSettings,
     inputs: Mapping[str, str],
     progress: Progress,
-    jobs: int,
+    hired: AbstractContextManager[Workers],
 ) -> StageNotes:
     from simulation.cousin_pictures import contact_sheet, picture
     from simulation.cousins import Draw, chunks, dress, wardrobe_of
-    from simulation.pool import worker_pool
     from simulation.variations import strengths_of
 
     progress(0.0, "choosing what may stand in them")
     times = [time.perf_counter()]
-    wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), pool_of(settings.swap_from))
     rejected: Counter[str] = Counter()
     shown: list[str] = []
-    with worker_pool(jobs) as executor:
+    with hired as crew:
+        wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), pool_of(settings.swap_from))
         bare = wardrobe.bare()
         tried = part(progress, 0.02, 0.4)
-        bank = bank_of(folder / BANK, (before / BANK,), bare, inputs, executor, tried)
+        bank = bank_of(folder / BANK, (before / BANK,), bare, inputs, crew.executor, tried)
         times.append(time.perf_counter())
         done = 0
         with (folder / RECIPES).open("w", encoding="utf-8") as recipes:
-            for chunk in chunks(Draw(bare, bank, settings), executor, 2 * jobs):
+            for chunk in chunks(Draw(bare, bank, settings), crew.executor, AHEAD * crew.count):
                 recipes.writelines(f"{line}\n" for line in chunk.lines)
                 shown += chunk.lines[: SHEET_PICTURES - len(shown)]
                 rejected.update(chunk.rejected)

@@ -52,6 +52,7 @@ OPTIONAL = {
     "pxr": ("usd-core", "no export to USD."),
     "pyarrow": ("pyarrow", "no datasets of episodes can be written or read."),
     "jsonschema": ("jsonschema", "scene files cannot be checked against their schema."),
+    "ray": ("ray", "no work on a cluster (`--cluster`)."),
 }
 """Import name → package and what one loses without it."""
 

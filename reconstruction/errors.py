@@ -72,3 +72,9 @@ class ReconstructionError(PocketworldError):
     """The scan is readable but no scene can be made of it (no depth at all, poses that contradict each other)."""
 
     exit_code = 7
+
+
+class ClusterError(PocketworldError):
+    """The other computers that should do the work cannot be reached, were lost, or are not alike."""
+
+    exit_code = 8

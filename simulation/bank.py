@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -184,17 +185,17 @@ def build(wardrobe: Wardrobe, executor: Executor | None = None, progress: Progre
     """
     sources = list(wardrobe.sources())
     groups = scanned_groups(wardrobe.scene)
-    jobs: list[tuple[Any, ...]] = [("alone", wardrobe, source) for source in sources]
-    jobs += [("group", wardrobe, names) for names in groups]
+    each = map if executor is None else executor.map
+    kinds = ["alone"] * len(sources) + ["group"] * len(groups)
     results: list[Any] = []
-    for done in map(_tried, jobs) if executor is None else executor.map(_tried, jobs):
+    for done in each(_tried, kinds, repeat(wardrobe), [*sources, *groups]):
         results.append(done)
-        progress(0.9 * len(results) / len(jobs), "trying how things stand")
+        progress(0.9 * len(results) / len(kinds), "trying how things stand")
     alone = dict(zip(sources, results, strict=False))
     grouped = tuple(zip(groups, results[len(sources) :], strict=True))
     pairs = list(_pairs(wardrobe, alone))
-    chunks = [("stacks", wardrobe, tuple(pairs[start : start + 8])) for start in range(0, len(pairs), 8)]
-    trials = map(_tried, chunks) if executor is None else executor.map(_tried, chunks)
+    chunks = [tuple(pairs[start : start + 8]) for start in range(0, len(pairs), 8)]
+    trials = each(_tried, repeat("stacks"), repeat(wardrobe), chunks)
     stacks = [stance for chunk in trials for stance in chunk]
     forms = [stances for source in alone.values() for stances in source]
     tried = {"shape": len(forms), "pose": len(stacks)}
@@ -239,8 +240,7 @@ def _near(first: FloatArray, second: FloatArray) -> bool:
     )
 
 
-def _tried(job: tuple[Any, ...]) -> Any:
-    kind, wardrobe, what = job
+def _tried(kind: str, wardrobe: Wardrobe, what: Any) -> Any:
     lean = VARIATIONS["support"].ranges["tilt_deg"].high * wardrobe.strengths["support"]
     with Rig(wardrobe.scene.supports[0], lean_deg=lean) as rig:
         if kind == "alone":

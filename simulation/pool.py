@@ -8,7 +8,42 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing.connection import wait
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the jobs of a step.
+
+    Attributes:
+        executor: takes them; None: nobody but this process.
+        count: of jobs done at a time; on a cluster, to which nodes may come, when it was reached.
+    """
+
+    executor: Executor | None
+    count: int
+
+
+@contextlib.contextmanager
+def workers(jobs: int, cluster: str | None = None) -> Iterator[Workers]:
+    """Workers on this computer, or on a cluster; what is not done when they are left is cancelled.
+
+    Args:
+        jobs: processes on this computer.
+        cluster: address of a Ray cluster that is used in place of them (see `simulation.cluster`).
+
+    Raises:
+        PocketworldError: the cluster cannot be used.
+    """
+    if cluster is None:
+        with worker_pool(jobs) as executor:
+            yield Workers(executor, jobs)
+        return
+    from simulation.cluster import cluster_pool
+
+    with cluster_pool(cluster) as on_cluster:
+        yield Workers(on_cluster, on_cluster.slots)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,13 @@ MAKERS = {
     "python -m simulation.relatives resources/relatives.zip": 3_000_000,
 }
 """Commands that make a bundled file again, and how many bytes it may have."""
-TARGETS = ("demo", "test", "lint", "bench")
+TARGETS = ("demo", "test", "test-cluster", "lint", "bench")
+CLUSTER = [
+    "ray start --head --port=6379",
+    "ray start --address=HEAD:6379",
+    "pocketworld cousins worlds/desk --count 100000 --cluster HEAD:6379",
+]
+"""Commands that `tests/app/test_cousins_on_a_cluster.py` runs, where there is Ray."""
 
 
 def blocks(language: str) -> list[str]:
@@ -37,12 +43,12 @@ def commands() -> list[str]:
 
 def walk() -> list[str]:
     """The commands of the walk; `make` and `source` have tests of their own, the sample's too."""
-    return [line for line in commands() if line.startswith("pocketworld ")]
+    return [line for line in commands() if line.startswith("pocketworld ") and line not in CLUSTER]
 
 
 def test_first_commands_and_every_command_is_covered_here() -> None:
     assert commands()[:2] == ["make demo", "make test"]
-    known = {*(f"make {target}" for target in TARGETS), *walk(), *MAKERS, "source .venv/bin/activate"}
+    known = {*(f"make {target}" for target in TARGETS), *walk(), *MAKERS, *CLUSTER, "source .venv/bin/activate"}
     assert set(commands()) == known
 
 

@@ -20,6 +20,7 @@ def run(
     project: tyro.conf.Positional[Path],
     /,
     jobs: int | None = None,
+    cluster: str | None = None,
     json: tyro.conf.FlagCreatePairsOff[bool] = False,
     materialize_number: Annotated[int | None, tyro.conf.arg(name="materialize")] = None,
     out: Path | None = None,
@@ -31,6 +32,7 @@ def run(
         console: Where to report to.
         project: A project folder made by `pocketworld reconstruct`.
         jobs: Processes at a time. Left out: one a core. The result is the same for any number.
+        cluster: Use the Ray cluster at HOST:PORT, or auto for the one this computer belongs to; the result is the same.
         json: Print one JSON object a line on stdout and nothing else.
         materialize_number: Write this cousin (from 0) of those that were made as a scene folder of its own.
         out: Where --materialize writes it.
@@ -42,11 +44,18 @@ def run(
             remedy="Name a cousin with --materialize and a new folder with --out, or neither.",
             code="usage",
         )
+    if jobs is not None and cluster is not None:
+        raise UsageError(
+            "--jobs and --cluster do not go together.",
+            remedy="Leave out --jobs: on a cluster as many jobs run at a time as Ray was given CPUs.",
+            code="usage",
+        )
     opened = Project.open(project)
     if materialize_number is not None and out is not None:
         written = materialize(opened, materialize_number, out, console.progress)
         return Outcome({"scene": str(written), "cousin": materialize_number}, f"{written}")
-    made = make_cousins(opened, settings, console.progress, jobs=jobs if jobs is not None else os.cpu_count() or 1)
+    processes = jobs if jobs is not None else os.cpu_count() or 1
+    made = make_cousins(opened, settings, console.progress, jobs=processes, cluster=cluster)
     return Outcome(made.as_json(), _text(made))
 
 
