@@ -28,6 +28,7 @@ from simulation.cousins import CousinSettings
 if TYPE_CHECKING:
     from policies.encoded import EncodedEpisode
     from simulation.demonstrations import Job
+    from simulation.pool import Workers
 
 FORMAT, VERSION = "pocketworld.demonstrations", 1
 CHUNK = 2
@@ -140,6 +141,7 @@ def demonstrate(
     *,
     out: Path | None = None,
     jobs: int = 1,
+    cluster: str | None = None,
 ) -> DemonstrateResult:
     """Let the expert do a task in cousin after cousin until enough demonstrations have succeeded.
 
@@ -151,11 +153,13 @@ def demonstrate(
         progress: is told about all of it.
         out: the dataset's folder; left out: ``episodes/<task>`` of the project.
         jobs: processes; never changes the result.
+        cluster: address of a Ray cluster that does the work in place of them; its nodes read the project's folder.
 
     Raises:
         PocketworldError: no scene, no such task, a dataset of other settings in the way, or nothing ever succeeds.
     """
-    from simulation.pool import worker_pool
+    from simulation.cluster import checked_address
+    from simulation.pool import workers
     from simulation.robots import robot_of
     from simulation.tasks import task_of
     from simulation.world import WorldSettings
@@ -172,6 +176,8 @@ def demonstrate(
         raise UsageError(
             f"--rate-hz is {settings.rate_hz}.", remedy="Give a divisor of 240, such as 10.", code="bad_value"
         )
+    if cluster is not None:
+        checked_address(cluster)
     started = time.perf_counter()
     settings = dataclasses.replace(settings, swap_from=tuple(map(real_path, settings.swap_from)))
     scene_folder = project.require("scene")
@@ -183,10 +189,10 @@ def demonstrate(
         folder.parent.mkdir(parents=True, exist_ok=True)
     with DatasetWriter(folder, layout=settings.layout, robot=Path(settings.robot).stem) as writer:
         _same_settings(folder, scene_folder, settings)
-        with worker_pool(jobs) as executor:
-            bank = _bank(folder, project, scene_folder, settings, executor, part(progress, 0.0, 0.2))
+        with workers(jobs, cluster) as crew:
+            bank = _bank(folder, project, scene_folder, settings, crew.executor, part(progress, 0.0, 0.2))
             order = Order(scene_folder, bank, settings, uuid.uuid4().hex)
-            skipped = _collect(writer, order, executor, part(progress, 0.2, 0.95), jobs)
+            skipped = _collect(writer, order, crew, part(progress, 0.2, 0.95))
         summary = writer.finish(part(progress, 0.95, 1.0))
     progress(1.0, "done")
     return DemonstrateResult(
@@ -258,16 +264,16 @@ def _bank(
     return target
 
 
-def _collect(
-    writer: DatasetWriter, order: Order, executor: Executor | None, progress: Progress, jobs: int
-) -> Counter[str]:
+def _collect(writer: DatasetWriter, order: Order, crew: Workers, progress: Progress) -> Counter[str]:
     """Try cousin after cousin, in the order of their numbers, and hand in what was done."""
     wanted = order.settings.count
     done, good = writer.done(), len(writer.succeeded())
     skipped: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     fresh = 0
-    for index, why, episode in _attempts(order, executor, frozenset(done), 3 * jobs) if good < wanted else ():
+    for index, why, episode in (
+        _attempts(order, crew.executor, frozenset(done), 3 * crew.count) if good < wanted else ()
+    ):
         if episode is None:
             skipped[why] += 1
         else:

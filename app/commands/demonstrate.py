@@ -11,6 +11,7 @@ import tyro
 from app.console import Console, Outcome, program, quoted
 from app.demonstrate_stage import DemonstrateResult, DemonstrateSettings, demonstrate
 from app.project import Project
+from reconstruction.errors import UsageError
 
 
 def run(
@@ -19,6 +20,7 @@ def run(
     /,
     settings: Annotated[DemonstrateSettings, tyro.conf.arg(name="")],
     jobs: int | None = None,
+    cluster: str | None = None,
     json: tyro.conf.FlagCreatePairsOff[bool] = False,
     out: Path | None = None,
 ) -> Outcome:
@@ -31,11 +33,20 @@ def run(
         project: A project folder made by `pocketworld reconstruct`.
         settings: What to demonstrate.
         jobs: Processes at a time. Left out: one a core. The result is the same for any number.
+        cluster: Use the Ray cluster at HOST:PORT, or auto for the one this computer belongs to; the result is the same.
+            Its nodes must see the project's folder under the same path.
         json: Print one JSON object a line on stdout and nothing else.
         out: The dataset's folder. Left out: one in the project's folder `episodes`, named after the task.
     """
-    workers = jobs if jobs is not None else os.cpu_count() or 1
-    made = demonstrate(Project.open(project), settings, console.progress, out=out, jobs=workers)
+    if jobs is not None and cluster is not None:
+        raise UsageError(
+            "--jobs and --cluster do not go together.",
+            remedy="Leave out --jobs: on a cluster as many jobs run at a time as Ray was given CPUs.",
+            code="usage",
+        )
+    processes = jobs if jobs is not None else os.cpu_count() or 1
+    opened = Project.open(project)
+    made = demonstrate(opened, settings, console.progress, out=out, jobs=processes, cluster=cluster)
     return Outcome(made.as_json(), _text(made))
 
 
