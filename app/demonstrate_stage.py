@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 import uuid
 from collections import Counter, deque
@@ -187,13 +188,17 @@ def demonstrate(
     progress(0.0, "looking at what is there")
     with writing_to(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with DatasetWriter(folder, layout=settings.layout, robot=Path(settings.robot).stem) as writer:
-        _same_settings(folder, scene_folder, settings)
-        with workers(jobs, cluster) as crew:
-            bank = _bank(folder, project, scene_folder, settings, crew.executor, part(progress, 0.0, 0.2))
-            order = Order(scene_folder, bank, settings, uuid.uuid4().hex)
-            skipped = _collect(writer, order, crew, part(progress, 0.2, 0.95))
-        summary = writer.finish(part(progress, 0.95, 1.0))
+    try:
+        with DatasetWriter(folder, layout=settings.layout, robot=Path(settings.robot).stem) as writer:
+            _same_settings(folder, scene_folder, settings)
+            with workers(jobs, cluster) as crew:
+                bank = _bank(folder, project, scene_folder, settings, crew.executor, part(progress, 0.0, 0.2))
+                order = Order(scene_folder, bank, settings, uuid.uuid4().hex)
+                skipped = _collect(writer, order, crew, part(progress, 0.2, 0.95))
+            summary = writer.finish(part(progress, 0.95, 1.0))
+    except BaseException:
+        _forget_if_empty(folder)
+        raise
     progress(1.0, "done")
     return DemonstrateResult(
         attempts=summary.episodes + summary.failures,
@@ -204,6 +209,13 @@ def demonstrate(
         dataset=str(summary.folder),
         failed=str(summary.failures_folder),
     )
+
+
+def _forget_if_empty(folder: Path) -> None:
+    """Take away what a run has left that came to nothing."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock"}:
+        shutil.rmtree(folder, ignore_errors=True)
+        run_file(folder).unlink(missing_ok=True)
 
 
 def _slug(words: str, settings: DemonstrateSettings) -> str:
