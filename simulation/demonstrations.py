@@ -19,7 +19,6 @@ from simulation.filming import Film
 from simulation.planner import Planner
 from simulation.robots import Robot
 from simulation.tasks import Task, unsuitable, zone_of
-from simulation.world import quaternion_from_pose
 
 FloatArray = npt.NDArray[np.float64]
 LONGEST_S = 90.0
@@ -180,8 +179,11 @@ def broken_rules(cell: Cell, planner: Planner, moments: Iterable[Moment]) -> str
 
 def poses_of(moments: Iterable[Moment], name: str) -> npt.NDArray[np.float32]:
     """``(T, 7)`` positions (m) and quaternions (x, y, z, w) of a thing."""
-    rows = [[*moment.objects[name][:3, 3], *quaternion_from_pose(moment.objects[name])] for moment in moments]
-    return np.array(rows, dtype=np.float32)
+    from scipy.spatial.transform import Rotation
+
+    poses = np.array([moment.objects[name] for moment in moments])
+    quat_xyzw = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
+    return np.concatenate([poses[:, :3, 3], quat_xyzw], axis=1).astype(np.float32)
 
 
 def replay(cell: Cell, episode: Episode) -> tuple[Recording, bool]:

@@ -192,16 +192,14 @@ class Expert:
         axis = grasps.axis @ pose[:3, :3].T
         level = np.abs(axis[:, 2])
         score = grasps.score - 0.8 * level
+        left = level < 0.95
         picked: list[int] = []
         for k in np.argsort(-score, kind="stable"):
-            # Another grasp just beside one that was taken adds nothing.
-            near = [
-                j for j in picked if np.linalg.norm(center[j] - center[k]) < 0.012 and abs(axis[j] @ axis[k]) > 0.95
-            ]
-            if not near and level[k] < 0.95:
+            if left[k] and len(picked) < CANDIDATES:
                 picked.append(int(k))
-            if len(picked) == CANDIDATES:
-                break
+                # Another grasp just beside one that was taken adds nothing.
+                apart = ((center - center[k]) ** 2).sum(axis=1) > 0.012**2
+                left &= apart | (np.abs((axis * axis[k]).sum(axis=1)) < 0.95)
         tools = [tool_poses(center[k], axis[k]) for k in picked]
         if not tools:
             return np.zeros((0, 4, 4)), np.zeros(0), np.zeros(0)
@@ -438,13 +436,10 @@ class Expert:
         chain = self.planner.chain
         tools = np.tile(base_from_tool, (points, 1, 1))
         tools[:, :3, 3] += np.linspace(0.0, 1.0, points)[:, None] * offset
-        path = [q]
-        for tool in tools[1:]:
-            found, exact = chain.solve(tool[None], path[-1][None], 15)
-            if not exact[0] or np.abs(found[0] - path[-1]).max() > 0.35:
-                return None
-            path.append(found[0])
-        line = np.array(path)
+        found, exact = chain.solve(tools[1:], np.tile(q, (points - 1, 1)), 25)
+        line = np.vstack([q, found])
+        if not exact.all() or np.abs(np.diff(line, axis=0)).max() > 0.35:
+            return None
         return line if self.planner.free(line, opening, margin_m, ignore) else None
 
     def _straight(

@@ -172,6 +172,7 @@ class World:
         self._bodies: dict[str, int] = {}
         self._fixed: set[str] = set()
         self._grabs: dict[str, int] = {}
+        self._inertial: dict[int, FloatArray] = {}
         self._unseen = -1
         with quiet_stdout(), quiet_stdout(2):  # on stderr it says when it was built
             import pybullet
@@ -236,6 +237,7 @@ class World:
         self._bodies.clear()
         self._fixed.clear()
         self._grabs.clear()
+        self._inertial.clear()
         self._unseen = -1
         self._set_up()
 
@@ -362,6 +364,7 @@ class World:
         self.release(name)
         self.call("removeBody", body)
         del self._bodies[name]
+        self._inertial.pop(body, None)
         self._fixed.discard(name)
 
     def step(self, count: int = 1) -> None:
@@ -373,7 +376,7 @@ class World:
         """``scene_from_object`` of one body, ``(4, 4)``."""
         body = self.body(name)
         position, quat_xyzw = self.call("getBasePositionAndOrientation", body)
-        return pose_from_quaternion(position, quat_xyzw) @ np.linalg.inv(self._object_from_inertial(body))
+        return pose_from_quaternion(position, quat_xyzw) @ self._inertial_from_object(body)
 
     def poses(self) -> dict[str, FloatArray]:
         """``scene_from_object`` of every body that can move."""
@@ -487,6 +490,11 @@ class World:
     def _show(self, obj: Path) -> None:
         shape = self._load("createVisualShape", self._p.GEOM_MESH, fileName=str(obj))
         self.call("createMultiBody", baseMass=0.0, baseVisualShapeIndex=shape)
+
+    def _inertial_from_object(self, body: int) -> FloatArray:
+        if body not in self._inertial:
+            self._inertial[body] = np.linalg.inv(self._object_from_inertial(body))
+        return self._inertial[body]
 
     def _object_from_inertial(self, body: int) -> FloatArray:
         info = self.call("getDynamicsInfo", body, -1)

@@ -1,8 +1,8 @@
 """Demonstrations a second, with and without cameras, and how many tries of each task succeed.
 
 Run with ``python tests/bench/bench_demonstrations.py [PROJECT] [tries]``: PROJECT is one with a scene, left out the
-small bench of the tests. Seconds are those of the clock, of all processes together, after the stances were found and the
-processes have started. The baseline is PyBullet stepping the same scene with the same arm, untouched.
+small bench of the tests. Seconds are those of the clock, of all processes together, after the stances were found and
+the processes have started. The baseline is PyBullet stepping the same scene with the same arm, untouched.
 """
 
 from __future__ import annotations
