@@ -22,14 +22,15 @@ from reconstruction.mesh import Mesh
 from reconstruction.objects import Shape, ShapeSettings, shape_objects
 from reconstruction.poses import PoseSettings, RefinedPoses, phone_poses, refine_poses
 from reconstruction.progress import Progress, part, silent
-from reconstruction.quality import advice, typical_distance
+from reconstruction.quality import advice, tag_advice, typical_distance
 from reconstruction.registration import Registration, RegistrationSettings, registered
 from reconstruction.scene import Scene, SceneObject, Support
 from reconstruction.segmentation import segment
 from reconstruction.segments import Segment, SegmentationSettings
 from reconstruction.supports import SupportSettings, place_scene, support_boxes
 from reconstruction.tabletop import Tabletop, tabletops
-from reconstruction.tags import Sightings, Tag, TagSettings, find_tag, measure_tag, mount_from_tag, tag_advice
+from reconstruction.tag_pose import Tag, measure_tag, mount_from_tag
+from reconstruction.tags import Sightings, TagSettings, find_tag
 from reconstruction.texture import TextureSettings, TextureView, texture_meshes
 from reconstruction.views import DepthView, ViewSettings, load_views
 
