@@ -15,7 +15,7 @@ from reconstruction.tags import FAMILIES, modules
 FAMILY = "apriltag_36h11"
 Paper = Literal["a4", "letter"]
 PAPERS_MM: dict[str, tuple[float, float]] = {"a4": (210.0, 297.0), "letter": (215.9, 279.4)}
-SIZES_MM = (20.0, 120.0)
+SIZES_MM = (20.0, 110.0)
 """What fits on both papers with white round it, and is still seen from an arm's length."""
 POINTS_A_MM = 72.0 / 25.4
 MARGIN_MM = 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -236,7 +237,15 @@ def _tagged_poses(capture: Capture, s: ReconstructSettings, steps: _Steps) -> Ta
     capture, factor = _rescaled(capture, sightings, s.tag)
     keys = steps.run("keyframes", 0.02, lambda p: select_keyframes(capture, s.keyframes, p))
     refined = steps.run("poses", 0.2, lambda p: refine_poses(capture, keys, s.poses, p))
-    tag = steps.run("tag", 0.0, lambda p: measure_tag(capture, sightings, refined.capture_from_camera, s.tag))
+    measure = functools.partial(measure_tag, sightings=sightings, settings=s.tag)
+    tag = steps.run("tag", 0.0, lambda p: measure(capture, poses=refined.capture_from_camera))
+    if s.tag.rescale and tag is not None:
+        # Better poses tell the scale better than the phone's, which were only to bring it into reach of the settings.
+        rest = round(1.0 / tag.scale, 6)
+        capture, factor, poses = scaled_capture(capture, rest), round(factor * rest, 6), refined.capture_from_camera
+        poses = np.concatenate([poses[..., :3], poses[..., 3:] * np.array([rest, rest, rest, 1.0])[:, None]], axis=-1)
+        refined = replace(refined, capture_from_camera=poses)
+        tag = measure(capture, poses=poses)
     return TaggedPoses(capture, laid, keys, refined, sightings, tag, factor)
 
 

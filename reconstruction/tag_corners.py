@@ -8,13 +8,15 @@ pixel values, and the place of a border is where it is half way from the black t
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from reconstruction.capture import ByteImage, FloatArray
 
 POINTS = 24
 STEPS = 33
-ROUNDS = 3
-REACH = 0.8
+REACHES = (0.8, 0.55, 0.55)
+"""Half the length of the profiles across a side in each round, in fields: shorter ones keep clear of what lies beyond the
+white margin and the black border, longer ones find a side that is not yet well known."""
 CONTRAST = 0.02
 
 
@@ -26,13 +28,16 @@ def refined_corners(grey: ByteImage, corners: FloatArray, fields: int) -> FloatA
         corners: ``(4, 2)`` in pixels, in order round the tag, right to about half a field.
         fields: black and white fields along a side, the black border's two among them.
     """
+    import cv2
+
+    light = cv2.LUT(grey, np.square(np.arange(256, dtype=np.float32) / 255.0))
     unit = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     quad = corners
-    for _ in range(ROUNDS):
+    for reach in REACHES:
         lines = []
         for k in range(4):
             # The side from corner k to the next one, as the unit square's lower edge; its inside is above.
-            points = _border(grey, np.roll(quad, -k, axis=0), unit, fields)
+            points = _border(light, np.roll(quad, -k, axis=0), unit, reach / fields)
             if points is None:
                 return None
             lines.append(_line(points))
@@ -45,8 +50,11 @@ def refined_corners(grey: ByteImage, corners: FloatArray, fields: int) -> FloatA
     return quad
 
 
-def _border(grey: ByteImage, quad: FloatArray, unit: FloatArray, fields: int) -> FloatArray | None:
-    """Points ``(N, 2)`` of the picture on the border between black and white along the quad's first side."""
+def _border(light: npt.NDArray[np.float32], quad: FloatArray, unit: FloatArray, reach: float) -> FloatArray | None:
+    """Points ``(N, 2)`` of the picture on the border between black and white along the quad's first side.
+
+    They are sought within `reach` of it, in sides.
+    """
     import cv2
 
     to_picture = cv2.getPerspectiveTransform(unit.astype(np.float32), quad.astype(np.float32))
@@ -56,16 +64,14 @@ def _border(grey: ByteImage, quad: FloatArray, unit: FloatArray, fields: int) ->
         return np.asarray(places[..., :2] / places[..., 2:])
 
     # A field of white lies outside and one of black inside: a profile across ends within both.
-    reach = REACH / fields
     along, inward = np.meshgrid(np.linspace(0.08, 0.92, POINTS), np.linspace(-reach, reach, STEPS), indexing="ij")
     places = mapped(along, inward).astype(np.float32)
-    values = cv2.remap(grey, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    light = (values.astype(np.float64) / 255.0) ** 2
-    white, black = np.median(light[:, : STEPS // 6]), np.median(light[:, -(STEPS // 6) :])
+    values = cv2.remap(light, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    white, black = np.median(values[:, : STEPS // 6]), np.median(values[:, -(STEPS // 6) :])
     if white - black < CONTRAST:
         return None
     # Where a sharp step would have the same integral: every sample counts, and a symmetric blur cancels.
-    share = np.clip((light - black) / (white - black), -0.2, 1.2).mean(axis=1)
+    share = np.clip((values - black) / (white - black), -0.2, 1.2).mean(axis=1)
     return mapped(along[:, 0], reach * (2.0 * share - 1.0))
 
 
