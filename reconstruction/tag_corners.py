@@ -15,8 +15,8 @@ from reconstruction.capture import ByteImage, FloatArray
 POINTS = 24
 STEPS = 33
 REACHES = (0.8, 0.55, 0.55)
-"""Half the length of the profiles across a side in each round, in fields: shorter ones keep clear of what lies beyond the
-white margin and the black border, longer ones find a side that is not yet well known."""
+"""Half the length of the profiles across a side in each round, in fields: short ones keep clear of what lies beyond the
+white margin and the black border, a longer one finds a side that is not well known yet."""
 CONTRAST = 0.02
 
 
