@@ -22,12 +22,14 @@ COMMANDS: dict[str, str] = {
     "doctor": "Check this computer and print the exact fix for what is missing.",
     "inspect": "Show what a scan holds and what it lacks.",
     "reconstruct": "Turn phone scans into physics scenes, one project folder a scan.",
+    "mount": "Say where the robot stands in a project's scene.",
     "simulate": "Open a project's scene in PyBullet, check it, or film it.",
     "cousins": "Make a project's scene into thousands of digital cousins, or write one of them as a scene.",
     "demonstrate": "Let a robot do a task in a project's cousins, and write a dataset of how it did.",
     "replay": "Play an episode of a dataset again in physics, and film it.",
     "export-scene": "Write a project's scene for another tool.",
     "report": "Write a project's report.html anew.",
+    "tag": "Print a tag to stick onto the robot's base, as a PDF: it tells a scan where the robot stands.",
     "virtual-scan": "Make a scan without a phone: a virtual phone walks round a made-up desk.",
 }
 """The commands in the order of the walk, each with the first line of its function's docstring.

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from app.pictures import write_picture
 from app.project import (
     Project,
@@ -29,6 +32,7 @@ from simulation.settle import SettleSettings
 if TYPE_CHECKING:
     from reconstruction.capture import Capture
     from reconstruction.inspection import Inspection
+    from reconstruction.scene import Scene
 
 PACKAGES = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -165,7 +169,9 @@ def _run(
             project.run_stage(
                 "scene",
                 keys["scene"],
-                lambda folder: _make_scene(project, folder, capture, settings, scene_progress, jobs),
+                lambda folder: _make_scene(
+                    project, folder, capture, keys["scene"].inputs, settings, scene_progress, jobs
+                ),
             )
 
 
@@ -181,13 +187,20 @@ def _save_capture(folder: Path, capture: Capture, inspection: Inspection) -> Sta
 
 
 def _make_scene(
-    project: Project, folder: Path, capture: Capture, settings: SceneSettings, progress: Progress, jobs: int
+    project: Project,
+    folder: Path,
+    capture: Capture,
+    inputs: dict[str, str],
+    settings: SceneSettings,
+    progress: Progress,
+    jobs: int,
 ) -> StageNotes:
     from reconstruction.importers.damage import DamagedImages
     from reconstruction.pipeline import reconstruct
     from reconstruction.quality import best_azimuth_deg, with_remedies
     from simulation.settle import settle
 
+    kept = _kept_mount(project)
     damaged = DamagedImages()
     made = reconstruct(
         damaged.forgiven(capture),
@@ -199,6 +212,7 @@ def _make_scene(
     started = time.perf_counter()
     scene = settle(made.scene, settings.settle, part(progress, 0.9, 1.0))
     scene = replace(scene, warnings=(*scene.warnings, *with_remedies(damaged.sentences(), capture.source)))
+    scene = scene if kept is None else kept.applied(scene, inputs["scan"])
     timings = {**made.timings, "settle": time.perf_counter() - started}
     scene.save(folder)
     fused: Mesh | None = getattr(made, "fused", None)
@@ -212,6 +226,46 @@ def _make_scene(
         **made.figures,
     }
     return StageNotes(scene.warnings, timings, figures)
+
+
+@dataclass(frozen=True)
+class _KeptMount:
+    """A robot's place that was given by hand: it outlives the scene it was given in, as long as the scan is the same.
+
+    Attributes:
+        scan: content hash of that scan.
+        capture_from_robot: ``(4, 4)`` in the scan's own metres.
+    """
+
+    scan: str
+    capture_from_robot: npt.NDArray[np.float64]
+
+    def applied(self, scene: Scene, scan: str) -> Scene:
+        """`scene`, newly made from `scan`, with the robot where it was, upright in the new scene."""
+        from reconstruction.tag_pose import pose_at
+
+        if scan != self.scan:
+            lost = "The robot's place was given for another scan: give it again with `pocketworld mount`."
+            return replace(scene, warnings=(*scene.warnings, lost))
+        placed = np.array(self.capture_from_robot)
+        placed[:3, 3] *= scene.extra.get("capture_scale", 1.0)
+        placed = scene.scene_from_capture @ placed
+        mount = pose_at(placed[:3, 3], float(np.degrees(np.arctan2(placed[1, 0], placed[0, 0]))))
+        return replace(scene, robot_mount=mount, extra={**scene.extra, "mounted_by": "hand"})
+
+
+def _kept_mount(project: Project) -> _KeptMount | None:
+    """The place given by hand in the scene that is about to be made anew; None without one, or in a damaged scene."""
+    document = read_json(project.stage_folder("scene") / "scene.json") or {}
+    if document.get("mounted_by") != "hand":
+        return None
+    try:
+        scan = str(project.record("scene")["inputs"]["scan"])
+        placed = np.linalg.inv(np.array(document["scene_from_capture"], dtype=np.float64)) @ document["robot_mount"]
+        placed[:3, 3] /= float(document.get("capture_scale", 1.0))
+    except (KeyError, TypeError, ValueError, ArithmeticError, np.linalg.LinAlgError):
+        return None
+    return _KeptMount(scan, placed)
 
 
 def _report(project: Project, progress: Progress) -> tuple[str, ...]:

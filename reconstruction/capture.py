@@ -12,7 +12,7 @@ Conventions (all of them, everywhere in `reconstruction`):
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +120,26 @@ class Capture:
     def has_rgb(self) -> bool:
         """Whether any frame has a colour image."""
         return any(frame.read_rgb is not None for frame in self.frames)
+
+
+def scaled_capture(capture: Capture, factor: float) -> Capture:
+    """The same scan in other metres: places, depth and crop box times `factor`; pictures and angles as they are."""
+    region = None if capture.region is None else factor * capture.region
+    return replace(capture, frames=[_scaled(frame, factor) for frame in capture.frames], region=region)
+
+
+def _scaled(frame: Frame, factor: float) -> Frame:
+    pose = frame.capture_from_camera
+    if pose is not None:
+        pose = np.array(pose, dtype=np.float64)
+        pose[:3, 3] *= factor
+    read = frame.read_depth
+    if read is None:
+        return replace(frame, capture_from_camera=pose)
+
+    def scaled() -> DepthImage:
+        depth = read()
+        # A damaged image is None (`importers.damage`).
+        return depth if depth is None else np.asarray(depth * np.float32(factor), dtype=np.float32)
+
+    return replace(frame, capture_from_camera=pose, read_depth=scaled)

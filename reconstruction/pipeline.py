@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reconstruction.background import BackgroundSettings, background_mesh, support_outlines, with_tops
-from reconstruction.capture import Capture, FloatArray
+from reconstruction.capture import Capture, FloatArray, scaled_capture
 from reconstruction.decomposition import DecompositionSettings, Parts, convex_parts
 from reconstruction.errors import ReconstructionError
 from reconstruction.fusion import Box, Fusion, FusionSettings, fuse
@@ -20,15 +21,17 @@ from reconstruction.keyframes import KeyframeSettings, select_keyframes, select_
 from reconstruction.material import MaterialSettings, physical_properties
 from reconstruction.mesh import Mesh
 from reconstruction.objects import Shape, ShapeSettings, shape_objects
-from reconstruction.poses import PoseSettings, RefinedPoses, refine_poses
+from reconstruction.poses import PoseSettings, RefinedPoses, phone_poses, refine_poses
 from reconstruction.progress import Progress, part, silent
-from reconstruction.quality import advice, typical_distance
+from reconstruction.quality import advice, tag_advice, typical_distance
 from reconstruction.registration import Registration, RegistrationSettings, registered
 from reconstruction.scene import Scene, SceneObject, Support
 from reconstruction.segmentation import segment
 from reconstruction.segments import Segment, SegmentationSettings
 from reconstruction.supports import SupportSettings, place_scene, support_boxes
 from reconstruction.tabletop import Tabletop, tabletops
+from reconstruction.tag_pose import Tag, measure_tag, mount_from_tag
+from reconstruction.tags import Sightings, TagSettings, find_tag
 from reconstruction.texture import TextureSettings, TextureView, texture_meshes
 from reconstruction.views import DepthView, ViewSettings, load_views
 
@@ -41,6 +44,8 @@ class ReconstructSettings:
 
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     """When colour is moved onto depth."""
+    tag: TagSettings = field(default_factory=TagSettings)
+    """The printed tag that stands for the robot's base."""
     keyframes: KeyframeSettings = field(default_factory=KeyframeSettings)
     """Which frames are used."""
     poses: PoseSettings = field(default_factory=PoseSettings)
@@ -95,6 +100,29 @@ class Bench:
     tops: list[Tabletop]
 
 
+@dataclass(frozen=True)
+class TaggedPoses:
+    """What is known of a scan before anything is made of it.
+
+    Attributes:
+        capture: with colour laid onto depth and, where that was asked for, the tag's scale.
+        registration: how colour was laid.
+        keyframes: positions in ``capture.frames``.
+        refined: poses of all frames.
+        sightings: of the robot's tag.
+        tag: where it is, under the refined poses, or None.
+        factor: what the scan's lengths were multiplied by.
+    """
+
+    capture: Capture
+    registration: Registration | None
+    keyframes: list[int]
+    refined: RefinedPoses
+    sightings: Sightings
+    tag: Tag | None
+    factor: float
+
+
 class _Steps:
     """Runs the steps one after another: their share of the progress and their seconds."""
 
@@ -131,10 +159,8 @@ def reconstruct(
     """
     s = settings or ReconstructSettings()
     steps = _Steps(progress)
-    capture, laid = steps.run("registration", 0.02, lambda p: registered(capture, s.registration, p))
-    keys = steps.run("keyframes", 0.02, lambda p: select_keyframes(capture, s.keyframes, p))
-    refined = steps.run("poses", 0.22, lambda p: refine_poses(capture, keys, s.poses, p))
-    poses = refined.capture_from_camera
+    tagged = _tagged_poses(capture, s, steps)
+    capture, keys, poses = tagged.capture, tagged.keyframes, tagged.refined.capture_from_camera
     views = steps.run("import", 0.05, lambda p: load_views(capture, keys, poses[keys], s.views, p))
     if not views:
         raise ReconstructionError(
@@ -167,21 +193,81 @@ def reconstruct(
     )
     parts = steps.run("parts", 0.15, lambda p: convex_parts(meshes, s.parts, jobs, cache_folder, p))
     objects = steps.run("material", 0.02, lambda p: assemble(shapes, colored[: len(meshes)], parts, supports, s))
+    mount, lean_deg = (
+        (None, None) if tagged.tag is None else mount_from_tag(tagged.tag, scene_from_capture, s.tag.offset)
+    )
+    said = tag_advice(tagged.sightings, tagged.tag, lean_deg if mount is None else None, s.tag, capture.metric)
+    extra: dict[str, Any] = {} if mount is None else {"mounted_by": "tag"}
+    if tagged.factor != 1.0:
+        extra["capture_scale"] = tagged.factor
     scene = Scene(
         scene_from_capture=scene_from_capture,
         supports=supports,
         background=with_tops(rest, colored[len(meshes) :]),
         objects=objects,
         metric=capture.metric,
-        warnings=advice(capture, refined, typical_distance(views), supports, objects, parts),
+        warnings=(*said, *advice(capture, tagged.refined, typical_distance(views), supports, objects, parts)),
+        robot_mount=mount,
+        extra=extra,
     )
     everything = background_mesh(coarse, [], s.background)
     return Reconstruction(
         scene,
         steps.timings,
-        _figures(capture, laid, keys, refined, views, coarse, benches),
+        _figures(tagged, views, coarse, benches),
         None if everything is None else everything.moved(lift),
     )
+
+
+def tagged_poses(
+    capture: Capture, settings: ReconstructSettings | None = None, progress: Progress = silent
+) -> TaggedPoses:
+    """The first steps of `reconstruct`: better poses, and the robot's tag under them.
+
+    Raises:
+        ReconstructionError: no frame has both depth and a pose.
+        UsageError: there is no such tag.
+    """
+    return _tagged_poses(capture, settings or ReconstructSettings(), _Steps(progress))
+
+
+def _tagged_poses(capture: Capture, s: ReconstructSettings, steps: _Steps) -> TaggedPoses:
+    capture, laid = steps.run("registration", 0.02, lambda p: registered(capture, s.registration, p))
+    sightings = steps.run("tag", 0.02, lambda p: find_tag(capture, s.tag, p))
+    capture, factor = _rescaled(capture, sightings, s.tag)
+    keys = steps.run("keyframes", 0.02, lambda p: select_keyframes(capture, s.keyframes, p))
+    refined = steps.run("poses", 0.2, lambda p: refine_poses(capture, keys, s.poses, p))
+    measure = functools.partial(measure_tag, sightings=sightings, settings=s.tag)
+    tag = steps.run("tag", 0.0, lambda p: measure(capture, poses=refined.capture_from_camera))
+    if s.tag.rescale and tag is not None:
+        # Better poses tell the scale better than the phone's, which were only to bring it into reach of the settings.
+        rest = round(1.0 / tag.scale, 6)
+        capture, factor, poses = scaled_capture(capture, rest), round(factor * rest, 6), refined.capture_from_camera
+        poses = np.concatenate([poses[..., :3], poses[..., 3:] * np.array([rest, rest, rest, 1.0])[:, None]], axis=-1)
+        refined = replace(refined, capture_from_camera=poses)
+        tag = measure(capture, poses=poses)
+    return TaggedPoses(capture, laid, keys, refined, sightings, tag, factor)
+
+
+def _rescaled(capture: Capture, sightings: Sightings, settings: TagSettings) -> tuple[Capture, float]:
+    """The scan in the tag's metres, where that was asked for, and what its lengths were multiplied by.
+
+    Raises:
+        ReconstructionError: it was asked for, and the tag does not tell.
+    """
+    if not settings.rescale:
+        return capture, 1.0
+    tag = measure_tag(capture, sightings, phone_poses(capture), settings)
+    if tag is None:
+        raise ReconstructionError(
+            f"{capture.source}: the scan cannot be rescaled, its tag was seen in {len(sightings.seen)} pictures, which "
+            "do not tell its size.",
+            remedy="Scan the tag whole and from several sides, check --tag.family and --tag.id, or leave out "
+            "--tag.rescale.",
+            code="no_tag",
+        )
+    factor = round(1.0 / tag.scale, 6)
+    return replace(scaled_capture(capture, factor), metric=True), factor
 
 
 def _bench(
@@ -293,14 +379,9 @@ _NAMES = {"open": "container", "flat": "flat", "long": "stick", "block": "block"
 
 
 def _figures(
-    capture: Capture,
-    laid: Registration | None,
-    keys: Sequence[int],
-    refined: RefinedPoses,
-    views: Sequence[DepthView],
-    coarse: Fusion,
-    benches: Sequence[Bench],
+    tagged: TaggedPoses, views: Sequence[DepthView], coarse: Fusion, benches: Sequence[Bench]
 ) -> dict[str, Any]:
+    capture, laid, keys, refined = tagged.capture, tagged.registration, tagged.keyframes, tagged.refined
     return {
         "frames": len(capture.frames),
         "keyframes": len(keys),
@@ -312,6 +393,8 @@ def _figures(
         "poses_refined": refined.accepted,
         "loop_closures": refined.loop_closures,
         "largest_correction_mm": round(refined.largest_correction_mm, 2),
+        "tag": None if tagged.tag is None else tagged.tag.as_json(),
+        "tag_pictures": len(tagged.sightings.seen),
         "blocks": coarse.blocks,
         "ground_noise_mm": [round(1e3 * bench.ground.noise_m, 2) for bench in benches],
     }

@@ -152,7 +152,7 @@ def refine_poses(
     settings = settings or PoseSettings()
     keys = sorted(set(keyframes))
     _check(capture, keys)
-    every = _phone_poses(capture)
+    every = phone_poses(capture)
     if len(keys) < 3:
         return _unchanged(every, "Fewer than three keyframes: nothing to refine.")
     surfaces, features = _read(capture, keys, settings, part(progress, 0.0, 0.5))
@@ -180,7 +180,8 @@ def _check(capture: Capture, keys: list[int]) -> None:
             )
 
 
-def _phone_poses(capture: Capture) -> FloatArray:
+def phone_poses(capture: Capture) -> FloatArray:
+    """``(N, 4, 4)`` the phone's own `capture_from_camera`, one a frame; NaN where it gave none."""
     poses = np.full((len(capture.frames), 4, 4), np.nan)
     for i, frame in enumerate(capture.frames):
         if frame.capture_from_camera is not None:

@@ -15,6 +15,8 @@ from reconstruction.capture import Capture, FloatArray
 from reconstruction.decomposition import Parts
 from reconstruction.poses import RefinedPoses
 from reconstruction.scene import SceneObject, Support
+from reconstruction.tag_pose import Tag
+from reconstruction.tags import Sightings, TagSettings
 from reconstruction.views import DepthView
 
 BENCH_M = 0.15, 4.0
@@ -26,6 +28,8 @@ MOST_SIDES = 10
 STANDS_WITHIN_M = 0.015
 NEIGHBOUR_M = 0.30
 DEFAULT_AZIMUTH_DEG = -60.0
+SCALE_TOLERANCE = 0.02
+"""A scan may be off by this share: about what LiDAR and an ordinary print are."""
 
 SAID_OTHERWISE = ("no colour", "scale unknown")
 """Starts of an importer's notes that `scan_advice` says from the capture itself."""
@@ -125,6 +129,66 @@ def _with_remedy(note: str) -> str:
     is_file = "." in note.split(" ", 1)[0]
     sentence = note if is_file else note[:1].upper() + note[1:]
     return f"{sentence.rstrip('.')}. {remedy}".rstrip()
+
+
+def tag_advice(
+    sightings: Sightings, tag: Tag | None, lean_deg: float | None, settings: TagSettings, metric: bool = True
+) -> tuple[str, ...]:
+    """What the user should know about the tag: plain sentences with advice; none where all is well or no tag is seen.
+
+    Args:
+        sightings: what was found.
+        tag: what was measured, or None.
+        lean_deg: of a tag from which no mount could be made; None where one was.
+        settings: of the tag.
+        metric: whether the scan says of itself that it is in metres.
+    """
+    if tag is None:
+        return _missed(sightings, settings)
+    said = []
+    if lean_deg is not None:
+        said.append(
+            f"The robot's tag leans by {min(lean_deg, 180 - lean_deg):.0f}°, so no robot was placed: lay it flat on "
+            "the bench, stick it on an upright face, or give the robot's place with `pocketworld mount`."
+        )
+    off = tag.scale - 1.0
+    if abs(off) > max(SCALE_TOLERANCE, 2.0 * tag.scale_sigma):
+        said.append(_scale_sentence(tag, settings, metric))
+    return tuple(said)
+
+
+def _scale_sentence(tag: Tag, settings: TagSettings, metric: bool) -> str:
+    word = "large" if tag.scale > 1 else "small"
+    percent, sigma = 100 * abs(tag.scale - 1), 200 * tag.scale_sigma
+    amount = (
+        f"{percent:.1f} % (±{max(sigma, 0.1):.1f} %) too {word}"
+        if tag.scale < 2
+        else f"{tag.scale:.3g} times too large"
+    )
+    depth = (
+        "" if tag.depth_scale is None else f" ({1e-3 * settings.size_mm * tag.depth_scale * 1e3:.1f} mm by depth alone)"
+    )
+    return (
+        f"The scan is {amount}: the black square of its tag measures {1e3 * tag.side_m:.1f} mm{depth} instead of "
+        f"{settings.size_mm:g} mm. Measure the print with a ruler and give what it says as --tag.size-mm; if it is "
+        f"right, reconstruct with --tag.rescale{'' if metric else ', which makes the scan metric'}."
+    )
+
+
+def _missed(sightings: Sightings, settings: TagSettings) -> tuple[str, ...]:
+    if sightings.seen:
+        return (
+            f"The robot's tag is in {len(sightings.seen)} of {sightings.looked} pictures, which do not tell where it "
+            "is: walk round it, with the whole tag in view from several sides, or give the robot's place with "
+            "`pocketworld mount`.",
+        )
+    if sightings.others:
+        numbers = ", ".join(str(number) for number in sightings.others[:5])
+        return (
+            f"The scan shows tags of {settings.family} with other numbers ({numbers}) than the robot's {settings.id}: "
+            "if one of them is the robot's, name it with --tag.id.",
+        )
+    return ()
 
 
 def typical_distance(views: Sequence[DepthView]) -> float:

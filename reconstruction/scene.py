@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reconstruction.disk import write_whole
 from reconstruction.errors import InputError
 from reconstruction.mesh import Mesh, hull_mesh, read_obj, write_obj
 
@@ -183,6 +184,36 @@ class Scene:
                 remedy="Name a project folder made by `pocketworld reconstruct`.",
                 code="bad_scene",
             ) from None
+
+
+def write_mount(folder: Path, mount: FloatArray | None, by: str | None) -> None:
+    """Change where the robot stands in a finished scene folder: all else in its ``scene.json`` stays as it is.
+
+    Args:
+        folder: of the scene.
+        mount: ``(4, 4)`` `scene_from_robot`, or None: wherever suits the scene.
+        by: what said so: ``"hand"`` or ``"tag"``; None with no mount.
+
+    Raises:
+        InputError: the scene is damaged.
+        OutputError: it cannot be written.
+    """
+    path = folder / "scene.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
+            raise ValueError("it is none of this version")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not a readable Pocketworld scene: {error}.",
+            remedy="Reconstruct the scan again.",
+            code="bad_scene",
+        ) from None
+    document["robot_mount"] = None if mount is None else _listed(mount)
+    document.pop("mounted_by", None)
+    if by is not None:
+        document["mounted_by"] = by
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def inside(folder: Path, relative: str) -> Path:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class VirtualPhone:
         jitter_deg: frame-to-frame rotation error, standard deviation.
         exposure_s: shutter time; longer blurs more.
         rgb_noise: noise of the colour sensor, standard deviation in 0…255.
+        scale: what the phone takes for a metre is too short by this: its places and depths are multiplied by it.
         lidar: faults of the depth sensor.
     """
 
@@ -73,6 +74,7 @@ class VirtualPhone:
     jitter_deg: float = 0.03
     exposure_s: float = 0.008
     rgb_noise: float = 1.5
+    scale: float = 1.0
     lidar: LidarSettings = field(default_factory=LidarSettings)
 
 
@@ -89,7 +91,7 @@ class VirtualRecording:
         times_s: ``(N,)`` seconds since the phone was started.
         world_from_camera: ``(N, 4, 4)`` true.
         capture_from_camera: ``(N, 4, 4)`` as the phone believes.
-        capture_from_world: ``(4, 4)`` true at frame 0.
+        capture_from_world: ``(4, 4)`` true at frame 0; with `phone.scale` in its upper left.
         intrinsics: ``(N, 3, 3)`` for `phone.rgb_size`.
         gain: ``(N,)`` exposure.
         on_picture: called before a picture is made; raising from it stops whoever asked.
@@ -118,7 +120,17 @@ class VirtualRecording:
         phone = self.phone
         intrinsics = scaled_intrinsics(self.intrinsics[index], phone.rgb_size, phone.depth_size)
         rng = np.random.default_rng([self.seed, 1, index])
-        return measure(self.scene, self.world_from_camera[index], intrinsics, phone.depth_size, phone.lidar, rng)
+        depth, confidence = measure(
+            self.scene, self.world_from_camera[index], intrinsics, phone.depth_size, phone.lidar, rng
+        )
+        return np.asarray(depth * np.float32(phone.scale), dtype=np.float32), confidence
+
+    @property
+    def undrifted(self) -> FloatArray:
+        """``(N, 4, 4)`` what `capture_from_camera` would be without drift; rigid."""
+        poses = self.capture_from_world @ self.world_from_camera
+        poses[:, :3, :3] /= self.phone.scale
+        return np.asarray(poses)
 
     def rgb(self, index: int) -> ByteImage:
         """Colour ``(H, W, 3)`` of frame `index`, landscape sensor."""
@@ -215,6 +227,8 @@ def record(world: VirtualWorld, phone: VirtualPhone, rng: np.random.Generator) -
     capture_from_world = _capture_from_world(poses[0])
     believed = walk.drifted(rng, capture_from_world @ poses, phone.fps, phone.drift_m, phone.drift_yaw_deg,
                             phone.jitter_m, phone.jitter_deg)  # fmt: skip
+    believed[:, :3, 3] *= phone.scale
+    capture_from_world = np.diag([phone.scale, phone.scale, phone.scale, 1.0]) @ capture_from_world
     width, height = phone.rgb_size
     focal = 0.7565 * width * (1 + 0.002 * walk.smooth_walk(rng, count, 1, max(phone.fps, 1.0))[:, 0])
     intrinsics = np.zeros((count, 3, 3))
@@ -257,7 +271,8 @@ def save_truth(world: VirtualWorld, recording: VirtualRecording, folder: Path) -
 
     ``truth.json``: ``capture_from_world`` (exact at frame 0), ``objects`` with ``name``, ``kind``, ``mesh`` (OBJ,
     capture frame), ``world_from_object`` (world: z up, table top at z = 0), ``mass_kg``, ``material``, ``support``,
-    and ``capture_from_camera``: the true poses without drift.
+    ``capture_from_camera``: the true poses without drift, and where the world has one ``tag``: ``family``, ``id``,
+    ``size_mm`` and ``world_from_tag``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
@@ -274,12 +289,13 @@ def save_truth(world: VirtualWorld, recording: VirtualRecording, folder: Path) -
             "material": item.thing.material,
             "support": item.support,
         })  # fmt: skip
-    true = recording.capture_from_world @ recording.world_from_camera
-    document = {
+    document: dict[str, Any] = {
         "format": "pocketworld.truth",
         "world": world.name,
         "capture_from_world": np.round(recording.capture_from_world, 9).tolist(),
         "objects": entries,
-        "capture_from_camera": np.round(true, 9).tolist(),
+        "capture_from_camera": np.round(recording.undrifted, 9).tolist(),
     }
+    if world.tag is not None:
+        document["tag"] = {**asdict(world.tag), "world_from_tag": np.round(world.tag.world_from_tag, 9).tolist()}
     (folder / "truth.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

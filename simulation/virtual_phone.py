@@ -21,6 +21,7 @@ from reconstruction.errors import OutputError, UsageError
 from reconstruction.progress import Progress, silent
 from simulation.phone_formats import WRITERS
 from simulation.recording import VirtualPhone, VirtualRecording, record, save_truth
+from simulation.tag_on_table import with_tag
 from simulation.virtual_world import VirtualWorld, bare_wall, random_world, room_world, sample_world
 
 __all__ = [
@@ -68,6 +69,10 @@ class VirtualScanSettings:
     """Width of the colour pictures in pixels (4:3); larger is slower."""
     drift_m: float = 0.008
     """Largest position error of the written poses, metres; their heading drifts along, 0.03° a millimetre."""
+    tag: bool = False
+    """Lay a tag as `pocketworld tag` prints it (number 0, 80 mm) on the bare table."""
+    scale: float = 1.0
+    """Poses and depth are written too large by this factor (1.05: 5 %)."""
     truth: bool = True
     """Also write what is really there, into `<name>_truth` beside the scan."""
 
@@ -78,6 +83,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "objects": (1, 40),
     "rgb_width": (64, 8192),
     "drift_m": (0.0, 1.0),
+    "scale": (0.01, 100.0),
 }
 """What settings may be; more objects would fit on no table."""
 
@@ -106,8 +112,10 @@ def virtual_scan(settings: VirtualScanSettings) -> VirtualRecording:
         returning=settings.returning,
         drift_m=settings.drift_m,
         drift_yaw_deg=31.25 * settings.drift_m,
+        scale=settings.scale,
     )
-    return record(_world(settings, rng), phone, rng)
+    world = _world(settings, rng)
+    return record(with_tag(world, rng) if settings.tag else world, phone, rng)
 
 
 def _world(settings: VirtualScanSettings, rng: np.random.Generator) -> VirtualWorld:

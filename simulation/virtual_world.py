@@ -49,6 +49,23 @@ class WorldObject:
 
 
 @dataclass(frozen=True)
+class PlacedTag:
+    """A printed tag and where it is.
+
+    Attributes:
+        family: kind of tag (`reconstruction.tags.FAMILIES`).
+        id: its number.
+        size_mm: side of its black square.
+        world_from_tag: ``(4, 4)``; the tag frame of `reconstruction.tags`.
+    """
+
+    family: str
+    id: int
+    size_mm: float
+    world_from_tag: FloatArray
+
+
+@dataclass(frozen=True)
 class VirtualWorld:
     """Objects and everything else.
 
@@ -59,6 +76,7 @@ class VirtualWorld:
         target: ``(3,)`` what the phone looks at.
         spread_m: how far the things lie round the target, metres.
         tour: ``(S, 2, 3)`` where to stand and what to look at on the way, or None to walk round the target.
+        tag: the printed tag that lies on the table (`simulation.tag_on_table`), or None; its mesh is in `background`.
     """
 
     name: str
@@ -67,6 +85,7 @@ class VirtualWorld:
     target: FloatArray
     spread_m: float
     tour: FloatArray | None = None
+    tag: PlacedTag | None = None
 
     @property
     def meshes(self) -> list[Mesh]:

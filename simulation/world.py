@@ -493,7 +493,7 @@ class World:
 
     def _inertial_from_object(self, body: int) -> FloatArray:
         if body not in self._inertial:
-            self._inertial[body] = np.linalg.inv(self._object_from_inertial(body))
+            self._inertial[body] = np.asarray(np.linalg.inv(self._object_from_inertial(body)), dtype=np.float64)
         return self._inertial[body]
 
     def _object_from_inertial(self, body: int) -> FloatArray:

@@ -23,7 +23,7 @@ def write(recording: VirtualRecording, path: Path) -> None:
     ``corrected_cameras`` are the true poses (the app's own bundle adjustment removed the drift), and
     ``corrected_images`` carry the black border that undistorting leaves.
     """
-    true = recording.capture_from_world @ recording.world_from_camera
+    true = recording.undrifted
     with Export(path) as export:
         for index in range(len(recording)):
             stamp = str(round(float(recording.times_s[index]) * 1e6))

@@ -22,8 +22,9 @@ from simulation.household.solids import rounded_box
 from simulation.lidar import LidarSettings
 from simulation.phone_formats import WRITERS, stray
 from simulation.recording import VirtualPhone, VirtualRecording, record, save_truth
+from simulation.tag_on_table import with_tag
 from simulation.virtual_phone import SAMPLE, FormatName, VirtualScanSettings, virtual_scan, write_virtual_scan
-from simulation.virtual_world import VirtualWorld, WorldObject, arrange, random_world
+from simulation.virtual_world import VirtualWorld, WorldObject, arrange, bare_wall, random_world, sample_world
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_ZIP = ROOT / "resources" / "sample_scan.zip"
@@ -411,3 +412,48 @@ def test_the_scan_goes_again_where_its_truth_cannot_be(tmp_path: Path, monkeypat
     with pytest.raises(OutputError):
         write_virtual_scan(VirtualScanSettings(world="bare_wall", frames=2, rgb_width=64), tmp_path / "scan.r3d")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make_world", [sample_world, lambda: random_world(np.random.default_rng(4), 6)])
+def test_a_tag_lies_on_the_bare_table(make_world: object) -> None:
+    bare = make_world()  # type: ignore[operator]
+    world = with_tag(bare, np.random.default_rng(8), size_mm=60.0, number=3)
+    assert world.tag is not None
+    assert (world.tag.id, world.tag.size_mm) == (3, 60.0)
+    sheet = world.background[-1]
+    side = np.linalg.norm(sheet.vertices[1] - sheet.vertices[0])
+    assert side == pytest.approx(0.075)  # a white field on either side of eight
+    assert np.ptp(sheet.vertices[:, 2]) < 1e-9
+    corners = sheet.vertices.mean(axis=0) + np.linspace(0, 1, 9)[:, None, None] * (
+        sheet.vertices - sheet.vertices.mean(0)
+    )
+    # Nothing of the rest comes nearer than the table under the paper.
+    assert distance_to(bare, corners.reshape(-1, 3)).max() < 0.0005
+    things = [item.world_mesh.vertices[:, :2] for item in bare.objects]
+    assert min(np.linalg.norm(points - sheet.vertices.mean(0)[:2], axis=1).min() for points in things) > side / 2
+
+
+def test_no_bare_place_for_a_tag() -> None:
+    with pytest.raises(UsageError):
+        with_tag(bare_wall(np.random.default_rng(0)), np.random.default_rng(0))
+
+
+def test_a_phone_with_a_wrong_scale_errs_alike_in_poses_and_depth(world: VirtualWorld) -> None:
+    true = record(world, SMALL, np.random.default_rng(7))
+    wrong = record(world, dataclasses.replace(SMALL, scale=1.1), np.random.default_rng(7))
+    assert np.allclose(wrong.depth_and_confidence(2)[0], 1.1 * true.depth_and_confidence(2)[0], rtol=1e-6)
+    assert np.allclose(wrong.capture_from_camera[:, :3, 3], 1.1 * true.capture_from_camera[:, :3, 3])
+    assert np.array_equal(wrong.capture_from_camera[:, :3, :3], true.capture_from_camera[:, :3, :3])
+    assert np.array_equal(wrong.rgb(2), true.rgb(2))
+    assert np.allclose(wrong.undrifted[0], wrong.capture_from_camera[0], atol=2e-3)
+    assert np.allclose(np.linalg.det(wrong.undrifted[:, :3, :3]), 1.0)
+
+
+def test_the_truth_says_where_the_tag_is(tmp_path: Path) -> None:
+    settings = VirtualScanSettings(frames=2, objects=1, tag=True, rgb_width=64)
+    write_virtual_scan(settings, tmp_path / "scan.r3d")
+    truth = json.loads((tmp_path / "scan_truth" / "truth.json").read_text(encoding="utf-8"))
+    tag = virtual_scan(settings).world.tag
+    assert tag is not None
+    assert (truth["tag"]["family"], truth["tag"]["id"], truth["tag"]["size_mm"]) == ("apriltag_36h11", 0, 80.0)
+    assert np.allclose(truth["tag"]["world_from_tag"], tag.world_from_tag, atol=1e-8)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,7 +131,10 @@ def reconstruct(
         time.sleep(plan.get("seconds", 0.0) / 4)
     cache_folder.mkdir(exist_ok=True)
     misbehave(plan.get("do"))
-    scene, figures = scene_of(plan["objects"], ("no up",)), {"voxel_m": settings.fusion.voxel_m}
+    moved = EYE.copy()
+    moved[0, 3] = settings.fusion.voxel_m  # another setting, another frame: by a little, as with the real steps
+    scene = replace(scene_of(plan["objects"], ("no up",)), scene_from_capture=moved)
+    figures = {"voxel_m": settings.fusion.voxel_m}
     return Reconstruction(scene, {"fuse": 0.1}, figures, scene.background)
 
 
