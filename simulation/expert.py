@@ -59,13 +59,11 @@ class Hold:
     Attributes:
         approach: ``(K, J)`` joint positions from before to at the thing.
         opening: of the gripper before.
-        width_m: of what is between the fingers.
         base_from_tool: ``(4, 4)`` at the thing.
     """
 
     approach: FloatArray
     opening: float
-    width_m: float
     base_from_tool: FloatArray
 
 
@@ -183,7 +181,7 @@ class Expert:
                 continue
             line = self._line(base_from_tool, q, -BACK_M * base_from_tool[:3, 2], opening, frozenset(), NEAR_M)
             if line is not None:
-                return Hold(line[::-1], opening, width_m, base_from_tool)
+                return Hold(line[::-1], opening, base_from_tool)
         return None
 
     def _ranked(self, grasps: Grasps, pose: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

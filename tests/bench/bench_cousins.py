@@ -1,7 +1,7 @@
 """Cousins a second, how many of them an independent world finds at rest, and the memory that they take.
 
-Run with ``python tests/bench/bench_cousins.py [count] [checked]``. The baseline is PyBullet stepping the same six
-things: a cousin could be tried in physics for so many steps in the time that one takes here.
+Run with ``python tests/bench/bench_cousins.py [count] [checked] [loaded]``. The baseline is PyBullet stepping the same
+six things: a cousin could be tried in physics for so many steps in the time that one takes here.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
+
 from app.cousin_stage import make_cousins, recipes
 from app.project import Project, StageKey, StageNotes
 from reconstruction.scene import Scene
+from simulation.bank import Wardrobe
 from simulation.check import check_scene
-from simulation.cousins import CousinSettings, dress, wardrobe_of
+from simulation.cousins import Cousin, CousinSettings, dress, wardrobe_of
+from simulation.family import Family
 from simulation.variations import strengths_of
 from simulation.world import World
 from tests.small_scenes import ball, bowl, box, cylinder, l_shape, scene_of, textured, thing
@@ -53,10 +57,33 @@ def steps_a_second(folder: Path) -> float:
         return 1200 / (time.perf_counter() - started)
 
 
+def one_after_another(wardrobe: Wardrobe, cousins: list[Cousin], loaded: int, rate: float) -> None:
+    """Load cousins into one world: how long that takes, what it leaves, and the share of raw stepping speed."""
+    process = psutil.Process()
+    with Family(wardrobe.bare()) as family:
+        for cousin in cousins[:200]:
+            family.load(cousin)
+        before, started = process.memory_info().rss, time.perf_counter()
+        for number in range(loaded):
+            family.load(cousins[number % len(cousins)])
+        each = (time.perf_counter() - started) / loaded
+        grown = (process.memory_info().rss - before) / 1e6
+        started = time.perf_counter()
+        for cousin in cousins[:20]:
+            family.load(cousin)
+            family.world.step(1200)
+        share = 20 * 1200 / (time.perf_counter() - started) / rate
+        print(
+            f"{loaded} loaded into one world, one after another: {1e3 * each:.1f} ms each, {grown:+.1f} MB afterwards"
+        )
+        print(f"  loading and stepping 5 s of each: {share:.2f} of the speed of stepping the untouched scene")
+
+
 def main() -> None:
     """Print the figures."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     checked = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    loaded = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
     jobs = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as place:
         project = Project(Path(place) / "desk")
@@ -77,6 +104,7 @@ def main() -> None:
         )
         print("drawn again, a cousin:", {name: round(n / count, 3) for name, n in made.rejected.items()})
         wardrobe = wardrobe_of(Scene.load(project.folder / "scene"), 0, strengths_of(()))
+        one_after_another(wardrobe, list(recipes(project))[:1000], loaded, rate)
         passed = 0
         worst = [0.0, 0.0, 0.0]
         for number, cousin in enumerate(recipes(project)):
