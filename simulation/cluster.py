@@ -11,28 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import importlib.metadata
 import importlib.util
 import itertools
 import multiprocessing
 import os
 import pickle
-import platform
 import re
 import socket
 import sys
 import threading
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from reconstruction.errors import ClusterError, MissingToolError, UsageError
+from simulation.cluster_node import PACKAGES, Stored, likeness
 from simulation.ray_driver import serve
 
 P = ParamSpec("P")
@@ -51,10 +46,6 @@ LARGE = 50_000
 KEPT = 8
 """Large arguments that are kept there at a time."""
 END_S = 5.0
-PACKAGES = Path(__file__).resolve().parent.parent
-CODE = ("reconstruction", "simulation", "policies", "resources")
-DEPENDENCIES = ("numpy", "scipy", "trimesh", "pybullet")
-"""What results depend on in their last digit."""
 
 
 @contextlib.contextmanager
@@ -92,13 +83,6 @@ def checked_address(address: str) -> str:
             code="bad_value",
         )
     return address
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Stands in a job for an argument in the object store: the number of it among those that come with the job."""
-
-    number: int
 
 
 class ClusterExecutor(Executor):
@@ -150,6 +134,8 @@ class ClusterExecutor(Executor):
             self.slots = self._reached(wait_s)
         except BaseException:
             self._process.kill()
+            self._process.join()
+            self._pipe.close()
             raise
         self._threads = [threading.Thread(target=each, name="ray", daemon=True) for each in (self._talk, self._listen)]
         for thread in self._threads:
@@ -216,7 +202,7 @@ class ClusterExecutor(Executor):
             self._stored.append((argument, key))
             self._outbox.put(("store", key, data))
         keys.append(key)
-        return _Stored(len(keys) - 1)
+        return Stored(len(keys) - 1)
 
     def _talk(self) -> None:
         """Send what is in the outbox: in a thread, since Ctrl-C in the main one might tear a message in two."""
@@ -295,6 +281,7 @@ class ClusterExecutor(Executor):
             self._process.kill()
         for thread in self._threads:
             thread.join(END_S)
+        self._pipe.close()
 
 
 def _require_ray() -> None:
@@ -351,57 +338,3 @@ class _OnNodeError(Exception):
 def _checkout() -> str | None:
     """The folder of a checkout; nodes that see it too (the same computer, a shared disk) take the code from there."""
     return str(PACKAGES) if (PACKAGES / "pyproject.toml").is_file() else None
-
-
-@functools.cache
-def likeness() -> Mapping[str, str]:
-    """What two computers must have in common for the same results: versions, and a hash of Pocketworld's own files."""
-    digest = hashlib.blake2b(digest_size=8)
-    for package in CODE:
-        for file in sorted((PACKAGES / package).rglob("*")):
-            if file.is_file() and file.suffix != ".pyc":
-                digest.update(file.relative_to(PACKAGES).as_posix().encode() + b"\0" + file.read_bytes())
-    found = {
-        "Pocketworld's code": digest.hexdigest(),
-        "Python": platform.python_version(),
-        "processor": platform.machine(),
-    }
-    for package in DEPENDENCIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
-
-
-def perform(wanted: Mapping[str, str], job: bytes, stored: Sequence[bytes]) -> tuple[str, bytes | str]:
-    """Do a job; this runs on the nodes.
-
-    Args:
-        wanted: `likeness` of the computer that the job comes from.
-        job: pickled function, arguments and keyword arguments.
-        stored: pickled large arguments.
-
-    Returns:
-        ``"done"`` and the pickled result, ``"raised"`` and the pickled error with its traceback, or ``"unlike"`` and
-        in what this node differs from `wanted`.
-    """
-    here = likeness()
-    differing = [f"{name} is {here.get(name)} there, {value} here" for name, value in wanted.items()
-                 if here.get(name) != value]  # fmt: skip
-    if differing:
-        return "unlike", f"{socket.gethostname()}: {'; '.join(differing)}"
-    try:
-        function, arguments, kwargs = pickle.loads(job)
-        args = [pickle.loads(stored[part.number]) if isinstance(part, _Stored) else part for part in arguments]
-        return "done", pickle.dumps(function(*args, **kwargs))
-    except Exception as error:  # noqa: BLE001 - handed to whoever asked for the job
-        return "raised", _pickled(error)
-
-
-def _pickled(error: Exception) -> bytes:
-    where = "".join(traceback.format_exception(error))
-    try:
-        data = pickle.dumps((error, where))
-        pickle.loads(data)
-    except Exception:  # noqa: BLE001 - an error of any kind that does not travel
-        return pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), where))
-    return data

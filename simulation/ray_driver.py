@@ -183,7 +183,7 @@ def _remote(ray: Any, retries: int) -> Any:
         if checkout is not None and checkout not in sys.path and os.path.isdir(checkout):  # noqa: PTH112
             sys.path.insert(0, checkout)
         try:
-            from simulation.cluster import perform
+            from simulation.cluster_node import perform
         except ImportError as error:
             return "unlike", f"{socket.gethostname()}: Pocketworld is not installed in {sys.executable} ({error})"
         return perform(likeness, job, stored)

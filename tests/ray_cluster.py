@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from simulation.cluster import PACKAGES
+from simulation.cluster_node import PACKAGES
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(

@@ -22,7 +22,9 @@ import pytest
 
 from reconstruction.errors import ClusterError, InputError, MissingToolError, UsageError
 from simulation import cluster as cluster_module
-from simulation.cluster import CODE, PACKAGES, RAY, ClusterExecutor, checked_address, cluster_pool, likeness, perform
+from simulation import cluster_node
+from simulation.cluster import RAY, ClusterExecutor, checked_address, cluster_pool
+from simulation.cluster_node import CODE, PACKAGES, Stored, likeness, perform
 from tests.cluster_jobs import (
     Counted,
     beat,
@@ -78,7 +80,7 @@ def test_without_ray_the_command_that_installs_it_is_named() -> None:
 
 def test_a_job_as_a_node_does_it() -> None:
     here = likeness()
-    job = pickle.dumps((total, [cluster_module._Stored(0), 3], {"times": 2}))
+    job = pickle.dumps((total, [Stored(0), 3], {"times": 2}))
     kind, said = perform(here, job, [pickle.dumps(Counted(5))])
     assert kind == "done"
     assert pickle.loads(said) == 16.0  # type: ignore[arg-type]
@@ -103,7 +105,7 @@ def test_a_node_with_other_code_or_packages_does_nothing() -> None:
 
 
 def test_likeness_is_of_every_file_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "PACKAGES", tmp_path)
+    monkeypatch.setattr(cluster_node, "PACKAGES", tmp_path)
     fresh = likeness.__wrapped__
     file = tmp_path / "simulation" / "deep" / "code.py"
     file.parent.mkdir(parents=True)
