@@ -129,7 +129,10 @@ def _solid_ahead(
     rows = np.arange(len(spans))
     exit_at = np.nan_to_num(first_exit)
     exit_normal = outward[rows, owners]
-    covered = ((spans[:, :, 0] < -SEAM_M) & (spans[:, :, 1] > 2e-4)).any(axis=1)
+    # Other solid before it, or less than a seam away from it: no finger gets there.
+    behind = (spans[:, :, 0] < -2e-4) & (spans[:, :, 1] > -SEAM_M)
+    behind[rows, owners] = False
+    covered = behind.any(axis=1)
     for _ in range(spans.shape[1]):
         reach = np.where(spans[:, :, 0] < exit_at[:, None] + SEAM_M, spans[:, :, 1], -np.inf)
         reach = np.nan_to_num(reach, nan=-np.inf)

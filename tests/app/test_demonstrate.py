@@ -148,7 +148,8 @@ def test_what_cannot_be_demonstrated_says_why(
     assert run.errors[0]["code"] == code, run.errors
     assert run.errors[0]["remedy"]
     assert "Traceback" not in run.stdout + run.stderr
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".bank-")] == []
+    if code != "no_success":  # whose failures are kept, to be looked at
+        assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".bank-")] == []
 
 
 def test_other_settings_do_not_mix(project: Path, shell: Shell, tmp_path: Path) -> None:
