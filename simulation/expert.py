@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from reconstruction.scene import HULL_MARGIN_M, SceneObject
 from simulation.cell import Cell
-from simulation.forms import in_scene
+from simulation.forms import in_scene, outline
 from simulation.grasps import Grasps, tool_poses
 from simulation.motion import dense, even, rounded, timed
 from simulation.planner import Held, Planner
@@ -257,22 +258,35 @@ class Expert:
         return None
 
     def _into(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
-        """Poses of a thing in a vessel: in the middle or, where something is, beside that; as low as it goes."""
+        """Poses of a thing in a vessel: in the middle or, where something is, beside that; as low as it goes.
+
+        What is longer than the vessel is wide leans in it: one end on its floor, the other over its rim.
+        """
         cell = self.cell
         hollow = Hollow.of(cell, where)
         if len(hollow.rim) < 3:
             raise CannotError(f"{where} is not hollow")
         moved = cell.world.pose(where) @ np.linalg.inv(hollow.pose)
         rim_m, floor_m = hollow.rim_m + moved[2, 3], hollow.floor_m + moved[2, 3]
-        levels = np.unique(np.round(np.clip(np.array([0.012, 0.03, 0.05, 0.08]) + floor_m, None, rim_m + 0.02), 4))
         center = (hollow.rim.min(axis=0) + hollow.rim.max(axis=0)) / 2
-        radius = float(np.ptp(hollow.rim, axis=0).min()) / 4
-        spots = [(moved @ np.array([*center, hollow.rim_m, 1.0]))[:2]]
-        taken = [cell.world.pose(name)[:2, 3] for name in cell.world.names if name not in (item.name, where)]
-        if any(np.linalg.norm(place - spots[0]) < 3 * radius for place in taken):
-            way = np.arange(8) * np.pi / 4
-            spots += list(spots[0] + radius * np.stack([np.cos(way), np.sin(way)], axis=1))
+        middle = (moved @ np.array([*center, hollow.rim_m, 1.0]))[:2]
+        wide = float(np.ptp(hollow.rim, axis=0).min())
         turns = (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
+        if _length(item, pose) > wide - 0.01:  # laid flat it would bridge the rim
+            slope = float(np.arctan2(rim_m - floor_m, wide))
+            return [
+                _leaning(item, pose, turn * np.pi / 2, slope + more, middle, wide / 2 - 0.015, floor_m + bottom)
+                for bottom in (0.012, 0.03)
+                for more in (0.15, 0.3, 0.5)
+                for turn in turns
+            ]
+        levels = np.unique(np.round(np.clip(np.array([0.012, 0.03, 0.05, 0.08]) + floor_m, None, rim_m + 0.02), 4))
+        radius = wide / 4
+        spots = [middle]
+        taken = [cell.world.pose(name)[:2, 3] for name in cell.world.names if name not in (item.name, where)]
+        if any(np.linalg.norm(place - middle) < 3 * radius for place in taken):
+            way = np.arange(8) * np.pi / 4
+            spots += list(middle + radius * np.stack([np.cos(way), np.sin(way)], axis=1))
         return [
             _standing(item, pose, turn * np.pi / 2, spot, float(bottom))
             for bottom in (*levels, rim_m + 0.02)
@@ -507,5 +521,32 @@ def _standing(item: SceneObject, pose: FloatArray, turn: float, middle: FloatArr
     moved = moved @ pose
     points = in_scene(replace(item, scene_from_object=moved))
     moved[:2, 3] += middle - (points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2
+    moved[2, 3] += bottom_m - float(points[:, 2].min())
+    return moved
+
+
+def _length(item: SceneObject, pose: FloatArray) -> float:
+    """How long a thing at a pose is, seen from above."""
+    corners = outline(in_scene(replace(item, scene_from_object=pose))[:, :2])
+    return float(np.linalg.norm(corners[:, None] - corners[None], axis=2).max())
+
+
+def _leaning(
+    item: SceneObject, pose: FloatArray, turn: float, lean: float, middle: FloatArray, off_m: float, bottom_m: float
+) -> FloatArray:
+    """`scene_from_object` of a long thing with one end down by `lean`, that end `off_m` from the middle, turned."""
+    plan = in_scene(replace(item, scene_from_object=pose))[:, :2]
+    _, _, ways = np.linalg.svd(plan - plan.mean(axis=0), full_matrices=False)
+    c, s = np.cos(turn), np.sin(turn)
+    turned = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    ahead = turned @ np.array([*ways[0], 0.0])
+    moved = np.eye(4)
+    # About the level axis across it: its front end goes down.
+    moved[:3, :3] = Rotation.from_rotvec(lean * np.cross([0.0, 0.0, 1.0], ahead)).as_matrix() @ turned
+    moved = moved @ pose
+    points = in_scene(replace(item, scene_from_object=moved))
+    front = points[:, :2] @ ahead[:2]
+    across = points[:, :2] - front[:, None] * ahead[:2]
+    moved[:2, 3] += middle - (across.min(axis=0) + across.max(axis=0)) / 2 + (off_m - front.max()) * ahead[:2]
     moved[2, 3] += bottom_m - float(points[:, 2].min())
     return moved
