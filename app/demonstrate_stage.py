@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.cousin_stage import bank_of, pool_of
 from app.project import Project, as_settings_json, content_hash, read_json, real_path
-from policies.dataset import DatasetWriter
+from app.worker import from_json
+from policies.dataset import DatasetWriter, open_dataset
 from reconstruction.disk import write_whole, writing_to
-from reconstruction.errors import ReconstructionError, UsageError
+from reconstruction.errors import InputError, ReconstructionError, UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene
 from simulation.cousins import CousinSettings
@@ -29,7 +30,10 @@ from simulation.cousins import CousinSettings
 if TYPE_CHECKING:
     from policies.encoded import EncodedEpisode
     from simulation.demonstrations import Job
+    from simulation.mimic import Sketch
     from simulation.pool import Workers
+    from simulation.robots import Robot
+    from simulation.tasks import Task
 
 FORMAT, VERSION = "pocketworld.demonstrations", 1
 CHUNK = 2
@@ -63,6 +67,8 @@ class DemonstrateSettings:
     """Which cameras film it: one before the robot, one on its wrist."""
     image_size: int = 96
     """Width and height of their pictures, pixels."""
+    like: Path | None = None
+    """Do it as a few episodes show, of this dataset (`pocketworld teleoperate`), in place of the expert."""
     layout: Literal["lerobot", "gr00t"] = "lerobot"
     """Format of the dataset: LeRobotDataset v3.0, or v2.1 with modality.json as GR00T's fine-tuning reads it."""
 
@@ -132,7 +138,9 @@ class Order:
         keep = (task.where,) if task.kind == "clear" else task.names
         cousins = CousinSettings(seed=s.seed, vary=s.vary, swap_from=s.swap_from, gap_mm=s.gap_mm, keep=keep)
         cameras = {"both": CAMERAS, "none": ()}.get(s.cameras, (s.cameras,))
-        return Job(wardrobe, bank, cousins, task, robot_of(s.robot), s.rate_hz, cameras, s.image_size)
+        robot = robot_of(s.robot)
+        shown = shown_in(s, task, robot)
+        return Job(wardrobe, bank, cousins, task, robot, s.rate_hz, cameras, s.image_size, shown)
 
 
 def demonstrate(
@@ -181,9 +189,11 @@ def demonstrate(
         checked_address(cluster)
     started = time.perf_counter()
     settings = dataclasses.replace(settings, swap_from=tuple(map(real_path, settings.swap_from)))
+    if settings.like is not None:
+        settings = dataclasses.replace(settings, like=real_path(settings.like))
     scene_folder = project.require("scene")
     task = task_of(settings.task, Scene.load(scene_folder))
-    robot_of(settings.robot)
+    shown_in(settings, task, robot_of(settings.robot))
     folder = (out or project.folder / "episodes" / _slug(task.words, settings)).absolute()
     progress(0.0, "looking at what is there")
     with writing_to(folder):
@@ -220,12 +230,77 @@ def _forget_if_empty(folder: Path) -> None:
 
 def _slug(words: str, settings: DemonstrateSettings) -> str:
     text = f"{words} {Path(settings.robot).stem} {settings.seed}"
+    if settings.like is not None:
+        text += f" like {settings.like.name}"
     return re.sub(r"[^\w]+", "_", text).strip("_")
 
 
 def run_file(folder: Path) -> Path:
     """Where it is written how a dataset was made."""
     return folder.with_name(folder.name + ".json")
+
+
+def made_with(folder: Path) -> tuple[DemonstrateSettings, Path]:
+    """How a dataset was made, and where its scene lies.
+
+    Raises:
+        InputError: it is not known.
+    """
+    plain = folder.with_name(folder.name.removesuffix("_failures"))
+    record = read_json(run_file(plain))
+    try:
+        if record is None:
+            raise ValueError("there is no such file, or it is damaged")
+        settings = from_json(DemonstrateSettings, record["settings"])
+        scene = (run_file(plain).parent / str(record["scene"])).resolve()
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{run_file(plain)} does not say how {folder} was made: {error}.",
+            remedy="Name a dataset's folder as `pocketworld demonstrate` left it.",
+            code="bad_dataset",
+        ) from None
+    return settings, scene
+
+
+def shown_in(settings: DemonstrateSettings, task: Task, robot: Robot) -> tuple[Sketch, ...]:
+    """What is to be done alike; nothing where the expert does it.
+
+    Raises:
+        InputError: there is no such dataset, or it is damaged.
+        UsageError: it shows another task or robot, or nothing that succeeded.
+    """
+    from simulation.cousins import Cousin, dress, wardrobe_of
+    from simulation.mimic import KINDS, Sketch
+    from simulation.variations import strengths_of
+
+    if settings.like is None:
+        return ()
+    if task.kind not in KINDS:
+        raise UsageError(
+            f"What {task.words!r} needs cannot be done alike.", remedy="Leave out --like.", code="bad_task"
+        )
+    before, scene_folder = made_with(settings.like)
+    dataset = open_dataset(settings.like)
+    scene = Scene.load(scene_folder)
+    wardrobe = wardrobe_of(scene, before.seed, strengths_of(before.vary), pool_of(before.swap_from)).bare()
+    found = []
+    for number in range(len(dataset)):
+        episode = dataset.read(number, ())
+        same = episode.task_name == task.words, episode.action_names == robot.action_names
+        if not all(same):
+            what = f"the robot {before.robot}" if same[0] else repr(episode.task_name)
+            raise UsageError(
+                f"{settings.like} shows {what}.", remedy="Name one with this task and robot.", code="bad_dataset"
+            )
+        if episode.success:
+            found.append(Sketch.of(episode, task, dress(Cousin.from_json(episode.recipe), wardrobe)))
+    if not found:
+        raise UsageError(
+            f"{settings.like} shows nothing that succeeded.",
+            remedy="Show the task with `pocketworld teleoperate`.",
+            code="bad_dataset",
+        )
+    return tuple(found)
 
 
 def _same_settings(folder: Path, scene: Path, settings: DemonstrateSettings) -> None:
@@ -237,6 +312,8 @@ def _same_settings(folder: Path, scene: Path, settings: DemonstrateSettings) -> 
     asked = as_settings_json(dataclasses.replace(settings, count=0))
     inputs = {"scene": content_hash(scene / "scene.json")}
     inputs.update({f"swap_from {path}": content_hash(path) for path in settings.swap_from})
+    if settings.like is not None:
+        inputs["like"] = content_hash(settings.like)
     made = {"format": FORMAT, "version": VERSION, "settings": asked, "inputs": inputs}
     path = run_file(folder)
     # From here, so that a project can be moved as a whole.
@@ -246,7 +323,8 @@ def _same_settings(folder: Path, scene: Path, settings: DemonstrateSettings) -> 
         write_whole(path, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
         return
     if before.get("settings") != asked or before.get("inputs") != inputs:
-        changed = [key for key in asked if (before.get("settings") or {}).get(key) != asked[key]] or ["the scene"]
+        changed = [key for key in asked if (before.get("settings") or {}).get(key) != asked[key]]
+        changed = changed or [key for key in inputs if (before.get("inputs") or {}).get(key) != inputs[key]]
         raise UsageError(
             f"{folder} was made with other settings ({', '.join(changed)}).",
             remedy="Name another folder with --out, or delete this one.",

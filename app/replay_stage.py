@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from app.cousin_stage import pool_of
-from app.demonstrate_stage import DemonstrateSettings, run_file
-from app.project import read_json
-from app.worker import from_json
+from app.demonstrate_stage import made_with
 from policies.dataset import open_dataset
 from reconstruction.disk import write_whole
-from reconstruction.errors import InputError, UsageError
+from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
 from reconstruction.scene import Scene
 
@@ -70,12 +68,12 @@ def replay_episode(
     from simulation.demonstrations import replay
     from simulation.filming import Film
     from simulation.robots import robot_of
-    from simulation.tasks import TASKS, task_of
+    from simulation.tasks import TASKS, task_of, zone_of
     from simulation.variations import strengths_of
 
     folder = folder.absolute()
     progress(0.0, "reading the episode")
-    settings, scene_folder = _made(folder)
+    settings, scene_folder = made_with(folder)
     dataset = open_dataset(folder)
     if not 0 <= number < len(dataset):
         raise UsageError(
@@ -95,28 +93,11 @@ def replay_episode(
         if video is not None:
             progress(0.4, "filming")
             cousin = Cousin.from_json(episode.recipe)
-            shots = Film(wardrobe, robot, size).shoot(cousin, recording.moments, cell.mount)
+            zone = zone_of(cell, task.what[0]) if task.kind == "push" else None
+            shots = Film(wardrobe, robot, size).take(cousin, cell.mount, zone).shoot(recording.moments)
             pictures = np.concatenate([shot.rgb for shot in shots.values()], axis=2)
             write_whole(video.absolute(), encode_film(pictures, round(episode.rate_hz), FilmSettings(pixels="yuv420p")))
     progress(1.0, "done")
     where = "" if video is None else str(video)
     seconds = len(episode) / episode.rate_hz
     return ReplayResult(str(folder), number, episode.task, success, same, seconds, where)
-
-
-def _made(folder: Path) -> tuple[DemonstrateSettings, Path]:
-    """How a dataset was made, and where its scene lies."""
-    plain = folder.with_name(folder.name.removesuffix("_failures"))
-    record = read_json(run_file(plain))
-    try:
-        if record is None:
-            raise ValueError("there is no such file, or it is damaged")
-        settings = from_json(DemonstrateSettings, record["settings"])
-        scene = (run_file(plain).parent / str(record["scene"])).resolve()
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{run_file(plain)} does not say how {folder} was made: {error}.",
-            remedy="Name a dataset's folder as `pocketworld demonstrate` left it.",
-            code="bad_dataset",
-        ) from None
-    return settings, scene

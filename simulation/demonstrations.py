@@ -15,7 +15,8 @@ from simulation.cell import RATE_HZ, Cell, Moment
 from simulation.cousins import Cousin, CousinSettings, Draw
 from simulation.episode import Episode
 from simulation.expert import CannotError, Expert
-from simulation.filming import Film
+from simulation.filming import Film, Take
+from simulation.mimic import Mimic, Sketch
 from simulation.planner import Planner
 from simulation.robots import Robot
 from simulation.tasks import Task, unsuitable, zone_of
@@ -38,6 +39,7 @@ class Job:
         rate_hz: actions a second.
         cameras: that film it, of `filming.CAMERAS`.
         size: width and height of their pictures, pixels.
+        shown: demonstrations to go by in place of the expert; none: the expert.
     """
 
     wardrobe: Wardrobe
@@ -48,6 +50,7 @@ class Job:
     rate_hz: float = RATE_HZ
     cameras: tuple[str, ...] = ()
     size: int = 96
+    shown: tuple[Sketch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Stage:
         self._open = ExitStack()
         self.cell = self._open.enter_context(Cell(job.wardrobe.bare(), job.robot, job.rate_hz))
         self.planner = self._open.enter_context(Planner(job.robot))
-        self.expert = Expert(self.cell, self.planner)
+        self.expert = Mimic(self.cell, self.planner, job.shown) if job.shown else Expert(self.cell, self.planner)
         self._film = Film(job.wardrobe, job.robot, job.size) if job.cameras else None
         self.draw = Draw(job.wardrobe, job.bank, job.cousins)
 
@@ -96,19 +99,30 @@ class Stage:
         """End the worlds; harmless when repeated."""
         self._open.close()
 
-    def attempt(self, index: int) -> Attempt:
-        """Let the expert try cousin number `index`; the same whatever was tried before."""
+    def enter(self, index: int) -> str:
+        """Load cousin number `index`; why the task makes no sense in it, "" where it does."""
         try:
             cousin, _ = self.draw.cousin(index)
         except ReconstructionError:
-            return Attempt(index, "no valid cousin")
+            return "no valid cousin"
         self.cell.reset(cousin)
-        why = unsuitable(self.cell, self.job.task)
+        return unsuitable(self.cell, self.job.task)
+
+    def attempt(self, index: int) -> Attempt:
+        """Let the expert try cousin number `index`; the same whatever was tried before."""
+        why = self.enter(index)
         if why:
             return Attempt(index, why)
         recording = Recording()
         reason = record(self.cell, self.expert.perform(self.job.task), recording)
         return Attempt(index, episode=self.episode(recording, reason))
+
+    def take(self) -> Take:
+        """Ready to film the cousin that is loaded."""
+        assert self._film is not None
+        cell, task = self.cell, self.job.task
+        zone = zone_of(cell, task.what[0]) if task.kind == "push" else None
+        return self._film.take(cell.cousin, cell.mount, zone)
 
     def episode(self, recording: Recording, reason: str) -> Episode:
         """What was recorded in the cousin that is loaded, as an episode."""
@@ -116,13 +130,16 @@ class Stage:
         reason = reason or broken_rules(cell, self.planner, recording.moments)
         names = cell.robot.action_names
         count = len(recording.actions)
+        moments = recording.moments[:count]
         images = {}
         if self._film is not None:
-            shots = self._film.shoot(cousin, recording.moments[:count], cell.mount, self.job.cameras)
+            shots = self.take().shoot(moments, self.job.cameras)
             images = {name: shot.rgb for name, shot in shots.items()}
-        extra = {"object_pose": poses_of(recording.moments[:count], task.what[0])}
+        tools = [moment.links[cell.robot.tool_link] @ cell.robot.link_from_tool for moment in moments]
+        extra = {"tool_pose": as_rows(np.array(tools))}
+        extra["object_pose"] = as_rows(np.array([moment.objects[task.what[0]] for moment in moments]))
         if task.where:
-            extra["target_pose"] = poses_of(recording.moments[:count], task.where)
+            extra["target_pose"] = as_rows(np.array([moment.objects[task.where] for moment in moments]))
         elif task.kind == "push":
             zone = zone_of(cell, task.what[0])
             assert zone is not None  # else the cousin would have been unsuitable
@@ -131,7 +148,7 @@ class Stage:
             task=task.sentence,
             task_name=task.words,
             rate_hz=cell.rate_hz,
-            state=np.array([moment.state for moment in recording.moments[:count]], dtype=np.float32),
+            state=np.array([moment.state for moment in moments], dtype=np.float32),
             state_names=names,
             action=np.array(recording.actions, dtype=np.float32),
             action_names=names,
@@ -177,11 +194,10 @@ def broken_rules(cell: Cell, planner: Planner, moments: Iterable[Moment]) -> str
     return "self-collision" if any(planner.touches_itself(moment.state) for moment in moments) else ""
 
 
-def poses_of(moments: Iterable[Moment], name: str) -> npt.NDArray[np.float32]:
-    """``(T, 7)`` positions (m) and quaternions (x, y, z, w) of a thing."""
+def as_rows(poses: FloatArray) -> npt.NDArray[np.float32]:
+    """``(T, 7)`` positions (m) and quaternions (x, y, z, w) of poses ``(T, 4, 4)``."""
     from scipy.spatial.transform import Rotation
 
-    poses = np.array([moment.objects[name] for moment in moments])
     quat_xyzw = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
     return np.concatenate([poses[:, :3, 3], quat_xyzw], axis=1).astype(np.float32)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from reconstruction.mesh import Mesh
 from reconstruction.scene import Scene
 from simulation.bank import Wardrobe
 from simulation.cell import Moment
@@ -17,11 +18,15 @@ from simulation.drawable import Drawable
 from simulation.renderer import Optics, Pictures, Renderer
 from simulation.robot_meshes import drawn_links
 from simulation.robots import Robot
+from simulation.tasks import ZONE_M
 
 FloatArray = npt.NDArray[np.float64]
 CAMERAS = ("front", "wrist")
 WRIST_FIELD_DEG = 75.0
 ROBOT = "robot/"
+ZONE = "zone/"
+SHEET_M = 0.004
+SHEET_RGB = (60, 150, 70)
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class View:
 
 
 class Film:
-    """Films episodes in the cousins of one scene; what they share is made ready once."""
+    """Films what happens in the cousins of one scene; what they share is made ready once."""
 
     def __init__(self, wardrobe: Wardrobe, robot: Robot, size: int) -> None:
         """Get ready.
@@ -51,54 +56,97 @@ class Film:
         self.wardrobe, self.robot, self.size = wardrobe, robot, size
         self._backdrop: Drawable | None = None
 
-    def views(self, cousin: Cousin, scene: Scene, moments: Sequence[Moment]) -> dict[str, View]:
-        """The cameras by name in a cousin, which is `scene`."""
-        look = scene.extra["cousin"]
+    def take(self, cousin: Cousin, mount: FloatArray, zone: FloatArray | None = None) -> Take:
+        """Get ready for one cousin.
+
+        Args:
+            cousin: in which it happens.
+            mount: `scene_from_robot` ``(4, 4)``.
+            zone: ``(3,)`` middle of the zone that a thing is to be pushed to: a green sheet lies there.
+        """
+        scene = dress(cousin, self.wardrobe)
+        if self._backdrop is None:
+            self._backdrop = Drawable(backdrop(self.wardrobe.scene))
+        still: dict[str, tuple[Drawable, FloatArray]] = {BACKDROP: (self._backdrop, tilt_of(cousin))}
+        if zone is not None:
+            place = np.eye(4)
+            place[:3, 3] = zone
+            still[ZONE] = _sheet(), place
+        return Take(self.robot, self.size, cousin, scene, mount, still)
+
+
+class Take:
+    """Films one cousin."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        size: int,
+        cousin: Cousin,
+        scene: Scene,
+        mount: FloatArray,
+        still: dict[str, tuple[Drawable, FloatArray]],
+    ) -> None:
+        """Made by `Film.take`; `still` is what does not move, with its pose."""
+        self._robot, self._size, self._cousin, self._scene, self._mount = robot, size, cousin, scene, mount
+        self._still = {name: pose for name, (_, pose) in still.items()}
+        links = drawn_links(robot.urdf)
+        self._links = tuple(links)
+        bodies = {name: body for name, (body, _) in still.items()}
+        bodies.update({item.name: Drawable(item.visual) for item in scene.objects})
+        bodies.update({ROBOT + link: drawn for link, drawn in links.items()})
+        self._renderer = Renderer(bodies)
+
+    def views(self, moments: Sequence[Moment]) -> dict[str, View]:
+        """The cameras by name."""
+        look, robot = self._scene.extra["cousin"], self._robot
         height = look["camera"]["size"][1]
-        front = optics_of(look, round(look["camera"]["size"][0] * self.size / height))
+        front = optics_of(look, round(look["camera"]["size"][0] * self._size / height))
         # The middle of the cousin's picture, as high as that.
-        front = replace(front, size=(self.size, self.size))
-        focal = self.size / 2 / np.tan(np.deg2rad(WRIST_FIELD_DEG / 2)) * cousin.values("camera")["focal"]
-        tools = np.array([moment.links[self.robot.tool_link] @ self.robot.link_from_tool for moment in moments])
+        front = replace(front, size=(self._size, self._size))
+        focal = self._size / 2 / np.tan(np.deg2rad(WRIST_FIELD_DEG / 2)) * self._cousin.values("camera")["focal"]
+        tools = np.array([moment.links[robot.tool_link] @ robot.link_from_tool for moment in moments])
         return {
             "front": View(np.array(look["camera"]["scene_from_camera"]), front),
-            "wrist": View(tools @ self.robot.tool_from_camera, replace(front, focal_px=float(focal))),
+            "wrist": View(tools @ robot.tool_from_camera, replace(front, focal_px=float(focal))),
         }
 
     def shoot(
-        self, cousin: Cousin, moments: Sequence[Moment], mount: FloatArray, cameras: Sequence[str] = CAMERAS
+        self, moments: Sequence[Moment], cameras: Sequence[str] = CAMERAS, first_frame: int = 0
     ) -> dict[str, Pictures]:
-        """Pictures of every moment by each camera, the same bits wherever they are made.
+        """Pictures of every moment by each camera, the same bits wherever they are made, one by one or together.
 
         Args:
-            cousin: in which it happened.
-            moments: how things stood.
-            mount: `scene_from_robot` ``(4, 4)``.
+            moments: how things stood, one or more.
             cameras: of `CAMERAS`.
+            first_frame: number of the first moment in the episode.
         """
-        scene = dress(cousin, self.wardrobe)
-        bodies: dict[str, Drawable] = {}
-        poses: dict[str, FloatArray] = {}
-        if self._backdrop is None:
-            self._backdrop = Drawable(backdrop(self.wardrobe.scene))
-        bodies[BACKDROP], poses[BACKDROP] = self._backdrop, tilt_of(cousin)
-        for item in scene.objects:
-            bodies[item.name] = Drawable(item.visual)
+        poses = dict(self._still)
+        for item in self._scene.objects:
             poses[item.name] = np.array([moment.objects[item.name] for moment in moments])
-        for link, drawn in drawn_links(self.robot.urdf).items():
-            bodies[ROBOT + link] = drawn
+        for link in self._links:
             known = link in moments[0].links
-            poses[ROBOT + link] = np.array([moment.links[link] for moment in moments]) if known else mount
-        renderer = Renderer(bodies)
-        light, views = light_of(scene.extra["cousin"]), self.views(cousin, scene, moments)
+            poses[ROBOT + link] = np.array([moment.links[link] for moment in moments]) if known else self._mount
+        light, views = light_of(self._scene.extra["cousin"]), self.views(moments)
         return {
-            name: renderer.render(
+            name: self._renderer.render(
                 poses,
                 views[name].scene_from_camera,
                 views[name].optics,
                 light,
-                seed=(cousin.seed, cousin.index, number),
+                seed=(self._cousin.seed, self._cousin.index, number),
+                first_frame=first_frame,
             )
             for number, name in enumerate(CAMERAS)
             if name in cameras
         }
+
+
+def _sheet() -> Drawable:
+    """The zone: a round green sheet, thick enough to lie over what a scan leaves of a table's roughness."""
+    import trimesh
+
+    disc = trimesh.creation.cylinder(ZONE_M, SHEET_M, sections=48)
+    vertices = np.asarray(disc.vertices) + [0.0, 0.0, SHEET_M / 2]
+    color = np.tile(np.array(SHEET_RGB, dtype=np.uint8), (len(vertices), 1))
+    return Drawable(Mesh(vertices, np.asarray(disc.faces, dtype=np.int64), colors=color))

@@ -1,0 +1,168 @@
+"""A person drives an arm in a cousin: how its hand is to move becomes goals that the arm can follow.
+
+A person may push things about as they like; the arm does not go through the table or itself, and no joint goes beyond
+its limits or faster than it may.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from simulation.cell import Cell
+from simulation.demonstrations import Recording, Stage
+from simulation.episode import Episode
+from simulation.planner import Planner
+from simulation.tasks import TASKS
+
+FloatArray = npt.NDArray[np.float64]
+MOVE_M_S = 0.25
+TURN_RAD_S = 1.2
+GRIP_PER_S = 4.0
+"""Openings a second."""
+SMOOTHING = 0.5
+"""Share of the way to the wanted speed that is made up in a tick: keys know only all or nothing."""
+RESTS_S = 0.5
+"""A task is done when it is so for this long."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the hand is to do, as seen through the front camera.
+
+    Attributes:
+        move: right, away and up, -1 … 1 of the highest speed.
+        turn: about the line of sight's level direction (roll), about what is right (pitch) and about what is up (yaw),
+            -1 … 1 likewise.
+        closed: whether the gripper is to be closed.
+    """
+
+    move: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    turn: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    closed: bool = False
+
+
+class Jog:
+    """Steers one cell's arm by its hand."""
+
+    def __init__(self, cell: Cell, planner: Planner, scene_from_camera: FloatArray) -> None:
+        """Take over a cell after its reset.
+
+        Args:
+            cell: with a cousin.
+            planner: of the same robot.
+            scene_from_camera: ``(4, 4)`` from where it is seen.
+        """
+        self.cell, self.planner = cell, planner
+        planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
+        right = scene_from_camera[:3, 0] * [1.0, 1.0, 0.0]
+        right = right / np.linalg.norm(right)
+        self._axes = np.stack([right, np.cross([0.0, 0.0, 1.0], right), [0.0, 0.0, 1.0]], axis=1)
+        self._speed = np.array(cell.robot.speed)
+        self._things = frozenset(cell.world.names)
+        self._twist = np.zeros(6)
+
+    def action(self, command: Command) -> FloatArray:
+        """The next goal ``(J + 1,)``; where the hand cannot go as it should, it slides along as far as it can."""
+        cell = self.cell
+        wanted = np.concatenate(
+            [MOVE_M_S * np.clip(command.move, -1.0, 1.0), TURN_RAD_S * np.clip(command.turn, -1.0, 1.0)[[1, 0, 2]]]
+        )
+        self._twist += SMOOTHING * (wanted - self._twist)
+        q, opening = cell.goal[:-1], float(cell.goal[-1])
+        most = GRIP_PER_S / cell.rate_hz
+        opening += float(np.clip((0.0 if command.closed else 1.0) - opening, -most, most))
+        self.planner.look(cell.world.poses())
+        if np.abs(self._twist).max() > 1e-3:
+            for kept in ((1, 1, 1, 1, 1, 1), (1, 1, 1, 0, 0, 0), (1, 1, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0)):
+                moved = self._moved(q, self._twist * kept, opening)
+                if moved is not None:
+                    return np.append(moved, opening)
+        return np.append(q, opening)
+
+    def _moved(self, q: FloatArray, twist: FloatArray, opening: float) -> FloatArray | None:
+        """Joint positions a tick later; None where that is not possible."""
+        chain, seconds = self.planner.chain, 1.0 / self.cell.rate_hz
+        to_base = np.linalg.inv(self.cell.mount)[:3, :3] @ self._axes
+        tool = chain.tool(q)
+        tool[:3, 3] += to_base @ twist[:3] * seconds
+        tool[:3, :3] = Rotation.from_rotvec(to_base @ twist[3:] * seconds).as_matrix() @ tool[:3, :3]
+        found, exact = chain.solve(tool[None], q[None], 20)
+        step = found[0] - q
+        if not exact[0] or (np.abs(step) > self._speed * seconds).any():
+            return None
+        # Things may be touched; a hand that already touches the table may leave it.
+        clear = self.planner.clearance(found[0], opening, self._things)
+        return found[0] if clear > 0.0 or clear > self.planner.clearance(q, opening, self._things) else None
+
+
+class Session:
+    """Cousin after cousin in which a person shows a task, each recorded as an episode."""
+
+    def __init__(self, stage: Stage, first: int = 0) -> None:
+        """Take over a stage, with a film; the first cousin is number `first` or the next in which the task makes sense.
+
+        Args:
+            stage: of the task, whose job has cameras.
+            first: number of the first cousin.
+        """
+        self.stage = stage
+        self._begin(first)
+
+    @property
+    def cell(self) -> Cell:
+        """Where it happens."""
+        return self.stage.cell
+
+    def _begin(self, index: int) -> None:
+        while self.stage.enter(index):
+            index += 1
+        self.index = index
+        self._ready()
+
+    def _ready(self) -> None:
+        cell, stage = self.cell, self.stage
+        self.recording = Recording()
+        self._rested = 0
+        self._take = stage.take()
+        self.jog = Jog(cell, stage.planner, self._take.views([cell.moment()])["front"].scene_from_camera)
+
+    def again(self) -> None:
+        """Forget what was recorded: the same cousin from its beginning."""
+        self.cell.reset(self.cell.cousin)
+        self._ready()
+
+    def next(self) -> None:
+        """Forget what was recorded: the next cousin."""
+        self._begin(self.index + 1)
+
+    def tick(self, command: Command) -> None:
+        """One tick of the arm, recorded; nothing is recorded before the first command that says anything."""
+        cell = self.cell
+        action = self.jog.action(command).astype(np.float32).astype(np.float64)
+        if not self.recording.actions and np.allclose(action, cell.goal, atol=1e-6):
+            return
+        self.recording.moments.append(cell.moment())
+        self.recording.actions.append(action)
+        cell.act(action)
+        task = self.stage.job.task
+        self._rested = self._rested + 1 if TASKS[task.kind].done(cell, task) else 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the task is done, and has been for `RESTS_S`."""
+        return self._rested >= RESTS_S * self.cell.rate_hz
+
+    def pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """``(H, W, 3)`` of how it stands now, by camera."""
+        shots = self._take.shoot([self.cell.moment()])
+        return {name: shot.rgb[0] for name, shot in shots.items()}
+
+    def episode(self) -> Episode:
+        """What was recorded: a success where the task is done."""
+        self.recording.moments.append(self.cell.moment())
+        reason = "" if self.done else "not done"
+        return self.stage.episode(self.recording, reason)
