@@ -35,6 +35,8 @@ CANDIDATES = 48
 """Grasps of a thing that are tried, each from several sides …"""
 BATCH = 96
 """… so many at a time."""
+OTHERWISE = 6
+"""More ways for the arm to get to a grasp, where the nearest has no room."""
 NEAR_M = 0.001
 """The gripper may come this near to things where it grasps or lets go."""
 TRIES = 3
@@ -157,21 +159,26 @@ class Expert:
         if not len(tools):
             raise CannotError("no grasp from above")
         why = "out of reach"
-        for start in range(0, len(tools), BATCH):
-            some = slice(start, start + BATCH)
-            q, exact = self._reach(tools[some], 2)
-            ease = scores[some] - 0.08 * np.abs(q - self._home).max(axis=1)
-            for k in np.argsort(np.where(exact, -ease, np.inf), kind="stable")[: int(exact.sum())]:
-                hold = self._approach(tools[some][k], q[k], float(widths[some][k]))
-                if hold is None:
-                    why = "no room for the gripper"
-                    continue
-                if goals is not None:
-                    tool_from_object = np.linalg.inv(hold.base_from_tool) @ pose
-                    if self._where_to(name, item, tool_from_object, goals, quick=True) is None:
-                        why = "no room to put it"
+        for other in (False, True):
+            for start in range(0, len(tools), BATCH):
+                some = slice(start, start + BATCH)
+                if other:
+                    q, exact, which = self._otherwise(tools[some])
+                else:
+                    q, exact = self._reach(tools[some], 2)
+                    which = np.arange(len(q))
+                ease = scores[some][which] - 0.08 * np.abs(q - self._home).max(axis=1)
+                for k in np.argsort(np.where(exact, -ease, np.inf), kind="stable")[: int(exact.sum())]:
+                    hold = self._approach(tools[some][which[k]], q[k], float(widths[some][which[k]]))
+                    if hold is None:
+                        why = "no room for the gripper"
                         continue
-                return hold
+                    if goals is not None:
+                        tool_from_object = np.linalg.inv(hold.base_from_tool) @ pose
+                        if self._where_to(name, item, tool_from_object, goals, quick=True) is None:
+                            why = "no room to put it"
+                            continue
+                    return hold
         raise CannotError(why)
 
     def _approach(self, base_from_tool: FloatArray, q: FloatArray, width_m: float) -> Hold | None:
@@ -416,23 +423,37 @@ class Expert:
 
     def _reach(self, tools: FloatArray, seeds: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Joint positions ``(N, J)`` for tool poses, those nearest to home of several, and which are exact."""
-        chain = self.planner.chain
         rng = np.random.default_rng(1)
         starts = [self._home, self.cell.goal[:-1]][: max(seeds, 1)]
         starts += [self._home + rng.normal(0.0, 0.5, len(self._home)) for _ in range(2)]
-        count = len(tools)
+        q, exact = self._from(starts, tools)
+        cost = np.where(exact, np.abs(q - self._home).max(axis=2), np.inf)
+        best = cost.argmin(axis=0)
+        rows = np.arange(len(tools))
+        return q[best, rows], exact[best, rows]
+
+    def _otherwise(self, tools: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """More joint positions ``(M, J)`` for tool poses, which are exact, and of which tool pose each is.
+
+        An elbow on the other side, or a wrist turned the other way, may have room where the nearest one has none.
+        """
+        rng = np.random.default_rng(2)
+        spread = np.minimum(1.2, (self.planner.chain.high - self.planner.chain.low) / 4)
+        q, exact = self._from([self._home + spread * rng.normal(size=len(spread)) for _ in range(OTHERWISE)], tools)
+        which = np.tile(np.arange(len(tools)), OTHERWISE)
+        return q.reshape(len(which), -1), exact.ravel(), which
+
+    def _from(self, starts: Sequence[FloatArray], tools: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Joint positions ``(S, N, J)`` for N tool poses found from S starts, and which are exact."""
+        chain = self.planner.chain
         turned = []
         for start in starts:
-            q = np.tile(start, (count, 1))
+            q = np.tile(start, (len(tools), 1))
             # The first joint turns the arm towards the place: half of the way is done by that.
             q[:, 0] = np.clip(np.arctan2(tools[:, 1, 3], tools[:, 0, 3]), chain.low[0], chain.high[0])
             turned.append(q)
         q, exact = chain.solve(np.tile(tools, (len(starts), 1, 1)), np.vstack(turned), 30)
-        q, exact = q.reshape(len(starts), count, -1), exact.reshape(len(starts), count)
-        cost = np.where(exact, np.abs(q - self._home).max(axis=2), np.inf)
-        best = cost.argmin(axis=0)
-        rows = np.arange(count)
-        return q[best, rows], exact[best, rows]
+        return q.reshape(len(starts), len(tools), -1), exact.reshape(len(starts), len(tools))
 
     def _line(
         self,

@@ -17,8 +17,8 @@ from reconstruction.mesh import Mesh
 from reconstruction.scene import HULL_MARGIN_M, SceneObject
 
 FloatArray = npt.NDArray[np.float64]
-SAMPLES = 500
-CONE_RAD = np.deg2rad(16.0)
+SAMPLES = 2000
+CONE_RAD = np.deg2rad(24.0)
 """Contacts whose normal is farther than this from the line between the fingers are not trusted."""
 SEAM_M = 2 * HULL_MARGIN_M + 0.0005
 """Convex parts nearer than this to each other are one solid."""
