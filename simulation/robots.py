@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.errors import InputError, UsageError
+from reconstruction.scene import Scene
 from simulation.kinematics import Chain, Joint, read_joints, rotation_rpy
+from simulation.layout import SHORT_M, near_mount
 from simulation.world import World, pose_from_quaternion, quaternion_from_pose, quiet_stdout
 
 if sys.version_info >= (3, 11):
@@ -49,6 +51,9 @@ class Robot:
         grip_n: with which force (N, or N·m of a turning joint) the gripper's joints close.
         speed: ``(J,)`` rad/s at most.
         tool_from_camera: ``(4, 4)`` of the camera on the wrist; x right, y down, z forward.
+        jaw: +1 or -1 where only one finger moves: on which side (of the tool's y) of the other; 0 where both do.
+        gapes: ``(K,)`` metres between the fingertips at evenly spaced openings 0 … 1.
+        reach_m: so far from its base (in plan) it gets to what lies 2 cm over the table, pointing down; at most 0.6.
     """
 
     name: str
@@ -65,6 +70,32 @@ class Robot:
     grip_n: float
     speed: tuple[float, ...]
     tool_from_camera: FloatArray
+    jaw: float
+    gapes: tuple[float, ...]
+    reach_m: float
+
+    @property
+    def loose(self) -> bool:
+        """Whether it has too few joints to bring its tool into any pose within reach."""
+        return len(self.arm) < 6
+
+    def mounted(self, scene: Scene) -> Scene:
+        """`scene` with this robot's place in it, where it says none and a long arm's would be too far away."""
+        if scene.robot_mount is not None or self.reach_m > SHORT_M:
+            return scene
+        return replace(scene, robot_mount=near_mount(scene, self.reach_m))
+
+    def opening_for(self, width_m: float) -> float:
+        """The gripper's opening at which its tips are `width_m` apart; beyond 1 where it does not open so far."""
+        if not self.jaw:
+            return width_m / self.opening_m
+        if width_m >= self.gapes[-1]:
+            return width_m / self.gapes[-1]
+        return float(np.interp(width_m, self.gapes, np.linspace(0.0, 1.0, len(self.gapes))))
+
+    def off_middle_m(self, opening: float) -> float:
+        """How far along the tool's y the middle between the tips lies from the tool, at an opening 0 … 1."""
+        return self.jaw * float(np.interp(opening, np.linspace(0.0, 1.0, len(self.gapes)), self.gapes)) / 2
 
     @property
     def joints(self) -> dict[str, Joint]:
@@ -94,6 +125,19 @@ class Robot:
     def action_names(self) -> tuple[str, ...]:
         """What the numbers of an action (and of a state) are: joint positions in rad, the gripper 0 closed … 1 open."""
         return (*(f"{name}.pos" for name in self.arm), "gripper.pos")
+
+
+def _farthest(chain: Chain, home: Sequence[float]) -> float:
+    far = np.arange(0.1, SHORT_M + 0.1, 0.01)
+    tools = np.tile(np.diag([1.0, -1.0, -1.0, 1.0]), (4, len(far), 1, 1))
+    for number in range(4):
+        tools[number, :, :3, :3] = rotation_rpy([0.0, 0.0, number * np.pi / 4]) @ tools[number, :, :3, :3]
+    tools[..., 0, 3], tools[..., 2, 3] = far, 0.02
+    tools = tools.reshape(-1, 4, 4)
+    seeds = np.tile(np.array(home), (len(tools), 1))
+    seeds[:, 0] = chain.toward(seeds[0], tools[:, :3, 3])
+    _, exact = chain.solve(tools, seeds, 60)
+    return float(tools[exact, 0, 3].max()) if exact.any() else float(far[-1])
 
 
 @cache
@@ -148,6 +192,9 @@ def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
     link_from_tool = np.eye(4)
     link_from_tool[:3, :3] = rotation_rpy(document.get("tool_rpy", (0.0, 0.0, 0.0)))
     link_from_tool[:3, 3] = document.get("tool_xyz", (0.0, 0.0, 0.0))
+    jaw, gapes = _gapes(joints, str(document["tool_link"]), link_from_tool, fingers, opened, closed)
+    if not jaw and "opening_m" not in gripper:
+        raise KeyError("opening_m")
     robot = Robot(
         name=name,
         urdf=urdf,
@@ -157,15 +204,55 @@ def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
         home=home,
         opened=opened,
         closed=closed,
-        opening_m=float(gripper["opening_m"]),
+        opening_m=float(gripper.get("opening_m", gapes[-1])),
         fingers=fingers,
         finger_reach_m=float(gripper.get("reach_m", 0.01)),
         grip_n=float(gripper["force"]),
         speed=tuple(speed),
         tool_from_camera=wrist_camera(document.get("camera_xyz", (0.07, 0.0, -0.05))),
+        jaw=jaw,
+        gapes=gapes,
+        reach_m=0.0,
     )
-    _ = robot.chain  # says what is wrong with the arm's joints
-    return robot
+    return replace(robot, reach_m=_farthest(robot.chain, home))
+
+
+def _gapes(
+    joints: Mapping[str, Joint],
+    tool_link: str,
+    link_from_tool: FloatArray,
+    fingers: Sequence[str],
+    opened: Mapping[str, float],
+    closed: Mapping[str, float],
+) -> tuple[float, tuple[float, ...]]:
+    """`Robot.jaw` and `Robot.gapes`: where the spot that is at the tool when closed goes as one finger opens.
+
+    A jaw that turns about a pin does not open evenly.
+    """
+    above = {joint.child: joint for joint in joints.values()}
+
+    def path(link: str) -> list[Joint]:
+        found: list[Joint] = []
+        while link in above and len(found) <= len(above):
+            found.append(above[link])
+            link = above[link].parent
+        return found[::-1]
+
+    moved = [finger for finger in fingers if any(joint.name in opened for joint in path(finger))]
+    if len(moved) != 1 or len(fingers) < 2:
+        return 0.0, (0.0, 0.0)
+    shares = np.linspace(0.0, 1.0, 33)
+    # Joints other than the gripper's move hand and jaw alike: they may stay at zero.
+    pose = Chain.of(dict(joints), [], tool_link, link_from_tool).fixed[0]
+    own = [joint.name for joint in path(moved[0]) if joint.name in opened]
+    chain = Chain.of(dict(joints), own, moved[0], np.eye(4))
+    low, high = (np.array([state[name] for name in own]) for state in (closed, opened))
+    spot = np.linalg.inv(chain.tool(low)) @ pose[:, 3]
+    across = (np.linalg.inv(pose) @ chain.tool(low + shares[:, None] * (high - low)) @ spot)[:, 1]
+    jaw = float(np.sign(across[-1]))
+    if abs(across[-1]) < 1e-3:
+        raise ValueError("the moving finger does not move along the tool's y")
+    return jaw, tuple(np.maximum.accumulate(jaw * across).tolist())
 
 
 def wrist_camera(tool_xyz: npt.ArrayLike) -> FloatArray:
