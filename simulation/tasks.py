@@ -16,7 +16,7 @@ from reconstruction.errors import UsageError
 from reconstruction.scene import Scene, SceneObject, Support
 from simulation.cell import Cell
 from simulation.forms import in_scene, outline
-from simulation.layout import NORMALS, SHORT_M, Ground
+from simulation.layout import NORMALS, Ground
 from simulation.variations import unit
 
 FloatArray = npt.NDArray[np.float64]
@@ -359,7 +359,7 @@ def _draw_zone(cell: Cell, name: str) -> FloatArray | None:
     cousin, pose = cell.cousin, cell.start[name]
     ground = Ground.of(_support(cell, name), 1.0)
     others = [in_scene(_at(item, cell.start[item.name]))[:, :2] for item in cell.scene.objects if item.name != name]
-    short = cell.robot.reach_m < SHORT_M
+    short = cell.robot.short
     near_m, far_m = SHORT_PUSH_M if short else PUSH_M
     back_m, beyond_m, beside_m = (0.07, 0.04, 0.06) if short else (0.12, 0.06, 0.08)
     for n in range(60):

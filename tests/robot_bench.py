@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from reconstruction.scene import Scene
 from simulation.bank import Bank, Wardrobe, build
 from simulation.cousins import CousinSettings, wardrobe_of
 from simulation.demonstrations import Job
-from simulation.layout import SHORT_M
 from simulation.robots import robot_of
 from simulation.tasks import task_of
 from simulation.variations import strengths_of
@@ -41,7 +38,7 @@ def job(family: tuple[Wardrobe, Bank], words: str, robot: str = "panda", **more:
     wardrobe, bank = family
     task, arm = task_of(words, wardrobe.scene), robot_of(robot)
     wardrobe = replace(wardrobe, scene=arm.mounted(wardrobe.scene))
-    reach_m = min(CousinSettings.reach_m, arm.reach_m if arm.reach_m < SHORT_M else np.inf)
+    reach_m = arm.reach_m if arm.short else CousinSettings.reach_m
     settings = CousinSettings(seed=SEED, vary=VARY, gap_mm=15.0, keep=task.names, reach_m=reach_m)
     return replace(Job(wardrobe, bank, settings, task, arm), **more)  # type: ignore[arg-type]
 
