@@ -45,7 +45,7 @@ demo: install
 	@echo "Play with the scene:  $(BIN)/pocketworld simulate '$(OUT)/sample_scan'"
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
+	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
 
 # Ray stays out of the environment of the other tests, which see what is said where it is missing.
 test-cluster: install

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "mount": "Say where the robot stands in a project's scene.",
     "simulate": "Open a project's scene in PyBullet, check it, or film it.",
     "cousins": "Make a project's scene into thousands of digital cousins, or write one of them as a scene.",
+    "teleoperate": "Show a task yourself: drive the arm by keyboard or gamepad, in a window.",
     "demonstrate": "Let a robot do a task in a project's cousins, and write a dataset of how it did.",
     "replay": "Play an episode of a dataset again in physics, and film it.",
     "export-scene": "Write a project's scene for another tool.",

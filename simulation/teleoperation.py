@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from simulation.cell import Cell
 from simulation.demonstrations import Recording, Stage
 from simulation.episode import Episode
+from simulation.filming import Film
 from simulation.planner import Planner
 from simulation.tasks import TASKS
 
@@ -102,14 +103,16 @@ class Jog:
 class Session:
     """Cousin after cousin in which a person shows a task, each recorded as an episode."""
 
-    def __init__(self, stage: Stage, first: int = 0) -> None:
-        """Take over a stage, with a film; the first cousin is number `first` or the next in which the task makes sense.
+    def __init__(self, stage: Stage, first: int = 0, size: int = 256) -> None:
+        """Load the first cousin in which the task makes sense.
 
         Args:
-            stage: of the task, whose job has cameras.
-            first: number of the first cousin.
+            stage: of the task.
+            first: number of the first cousin that is looked at.
+            size: width and height of what the person sees, pixels; what is recorded is as `stage.job` says.
         """
         self.stage = stage
+        self._film = Film(stage.job.wardrobe, stage.job.robot, size)
         self._begin(first)
 
     @property
@@ -127,7 +130,7 @@ class Session:
         cell, stage = self.cell, self.stage
         self.recording = Recording()
         self._rested = 0
-        self._take = stage.take()
+        self._take = stage.take(self._film)
         self.jog = Jog(cell, stage.planner, self._take.views([cell.moment()])["front"].scene_from_camera)
 
     def again(self) -> None:
@@ -158,7 +161,7 @@ class Session:
 
     def pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
         """``(H, W, 3)`` of how it stands now, by camera."""
-        shots = self._take.shoot([self.cell.moment()])
+        shots = self._take.shoot([self.cell.moment()], smooth=False)
         return {name: shot.rgb[0] for name, shot in shots.items()}
 
     def episode(self) -> Episode:
