@@ -26,6 +26,8 @@ GRIP_PER_S = 4.0
 """Openings a second."""
 SMOOTHING = 0.5
 """Share of the way to the wanted speed that is made up in a tick: keys know only all or nothing."""
+WHAT_RGB, WHERE_RGB = (255, 176, 0), (0, 190, 255)
+"""Outlines of the thing that is moved, and of what it is brought to."""
 RESTS_S = 0.5
 """A task is done when it is so for this long."""
 
@@ -160,12 +162,27 @@ class Session:
         return self._rested >= RESTS_S * self.cell.rate_hz
 
     def pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
-        """``(H, W, 3)`` of how it stands now, by camera."""
-        shots = self._take.shoot([self.cell.moment()], smooth=False)
-        return {name: shot.rgb[0] for name, shot in shots.items()}
+        """``(H, W, 3)`` of how it stands now, by camera; what the task is about is outlined."""
+        task = self.stage.job.task
+        colors = {name: WHAT_RGB for name in task.what[: 1 if task.kind != "clear" else None]}
+        colors[task.where] = WHERE_RGB
+        found = {}
+        for camera, shot in self._take.shoot([self.cell.moment()], smooth=False).items():
+            found[camera] = shot.rgb[0].copy()
+            for name, color in colors.items():
+                if name in shot.names:
+                    found[camera][_outline(shot.body[0] == shot.names.index(name))] = color
+        return found
 
     def episode(self) -> Episode:
         """What was recorded: a success where the task is done."""
         self.recording.moments.append(self.cell.moment())
         reason = "" if self.done else "not done"
         return self.stage.episode(self.recording, reason)
+
+
+def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The pixels ``(H, W)`` just inside the edge of what a mask shows."""
+    inside = np.pad(mask, 1)
+    inside = inside[1:-1, :-2] & inside[1:-1, 2:] & inside[:-2, 1:-1] & inside[2:, 1:-1]
+    return np.asarray(mask & ~inside)

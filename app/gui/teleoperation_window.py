@@ -199,6 +199,7 @@ class TeleoperationWindow(QMainWindow):
         self._views = {name: _view(size) for name, size in (("front", 512), ("wrist", 256))}
         title = QLabel(sentence[:1].upper() + sentence[1:])
         title.setStyleSheet("font-size: 20px; font-weight: 600;")
+        legend = QLabel("Orange outline: what is moved. Blue: where to.")
         self._status, self._message = QLabel("Getting ready …"), QLabel("")
         self._status.setWordWrap(True)
         self._message.setWordWrap(True)
@@ -215,6 +216,7 @@ class TeleoperationWindow(QMainWindow):
         side.addStretch(1)
         front = QVBoxLayout()
         front.addWidget(title)
+        front.addWidget(legend)
         front.addWidget(self._views["front"], 1)
         front.addWidget(self._status)
         front.addWidget(self._message)

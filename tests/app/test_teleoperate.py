@@ -14,7 +14,7 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.demonstrate_stage import TaskSettings
-from app.gui.gamepad import A, B, LEFT_X, LEFT_Y, TRIGGER_RIGHT, Gamepad
+from app.gui.gamepad import LEFT_X, LEFT_Y, TRIGGER_RIGHT, A, B, Gamepad
 from app.gui.teleoperation_window import TeleoperationWindow
 from app.project import Project, StageKey, StageNotes
 from app.teleoperate_stage import Recorder
