@@ -26,6 +26,8 @@ MOVED_M = 0.03
 """What is brought beside another thing must have come from at least this far away."""
 ZONE_M = 0.06
 PUSH_M = (0.1, 0.22)
+ASIDE_M = 0.08
+"""Nothing is nearer than this to the middle of a push's way."""
 BELOW_RIM_M = 0.005
 ROOM_M = 0.008
 """A thing goes into a vessel whose inside is wider by this."""
@@ -355,14 +357,16 @@ def zone_of(cell: Cell, name: str) -> FloatArray | None:
 def _draw_zone(cell: Cell, name: str) -> FloatArray | None:
     cousin, pose = cell.cousin, cell.start[name]
     ground = Ground.of(_support(cell, name), 1.0)
-    others = [in_scene(_at(item, cell.start[item.name]))[:, :2] for item in cell.scene.objects if item.name != name]
+    others = [
+        outline(in_scene(_at(item, cell.start[item.name]))[:, :2]) for item in cell.scene.objects if item.name != name
+    ]
     for n in range(60):
         u, v = (unit(cousin.seed, cousin.index, "zone", name, n, axis) for axis in "uv")
         far, turn = PUSH_M[0] + u * (PUSH_M[1] - PUSH_M[0]), 2 * np.pi * v
         at = pose[:2, 3] + far * np.array([np.cos(turn), np.sin(turn)])
         # The hand stands behind the thing first, and over the zone at last.
         way = pose[:2, 3] + np.linspace(-0.12 / far, 1.0 + 0.06 / far, 12)[:, None] * (at - pose[:2, 3])
-        if any(np.linalg.norm(way[:, None] - points[None], axis=2).min() < 0.08 for points in others):
+        if any(_within(corners, way).max() > -ASIDE_M for corners in others):
             continue
         ends = [cell.reaches(np.array([*way[end], ground.height_m + 0.02])) for end in (0, -1)]
         if all(ends) and ground.holds(at[None], np.zeros((1, len(NORMALS))), ZONE_M)[0]:
@@ -388,7 +392,7 @@ def unsuitable(cell: Cell, task: Task) -> str:
         if not _carriers(cell, name) <= set(cell.world.fixed_names):
             return f"{name} stands on something"
         return "" if zone_of(cell, name) is not None else "no free way to push"
-    if not len(cell.grasps(name)):
+    if not cell.grasps(name).level(cell.start[name][:3, :3]).any():
         return f"{name} is too wide for the gripper"
     return _no_room(cell, task.kind, name, where)
 
