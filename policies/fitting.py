@@ -256,7 +256,11 @@ def _compared(
     missing, left = [], []
     if has.rate_hz / every != like.rate_hz:
         times = has.rate_hz / like.rate_hz
-        hint = f" (--every {times:.0f} gives it, if actions say where to go)" if times == round(times) and times > 1 else ""
+        hint = (
+            f" (--every {times:.0f} gives it, if actions say where to go)"
+            if times == round(times) and times > 1
+            else ""
+        )
         missing.append(f"it has {has.rate_hz / every:g} frames a second, not {like.rate_hz:g}{hint}")
     for kind, names in wanted.items():
         lacking = [name for name in names if name not in kept[kind]]
