@@ -171,6 +171,9 @@ def test_equal_episodes_of_one_source_all_count(convert: Convert, tmp_path: Path
     for name, values in still.items():
         files |= zarr(f"data/{name}", values, codec="")
     source = write_folder(tmp_path / "still.zarr", files)
+    fewer = shutil.copytree(source, tmp_path / "fewer.zarr")
+    write_folder(fewer, zarr("meta/episode_ends", np.array([3]), codec=""))
+    assert convert(fewer, tmp_path / "set").result["episodes"] == 1
     assert convert(source, tmp_path / "set").result["episodes"] == 3
     assert convert(source, tmp_path / "set").result["episodes"] == 3
 
