@@ -43,16 +43,14 @@ HOPELESS = 60
 
 
 @dataclass(frozen=True)
-class DemonstrateSettings:
-    """Which demonstrations are made."""
+class TaskSettings:
+    """What is done, by whom, in which cousins, and how it is recorded."""
 
     task: str
     """What to do, with the names of the scene's things: "pick X", "place X in Y", "place X on Y", "place X next to Y",
     "push X", "stack X on Y", "clear table into Y"."""
     robot: str = "panda"
     """Who does it: panda, xarm6, so101, or the path of a TOML file that describes an arm (docs/robots.md)."""
-    count: int = 100
-    """How many demonstrations that succeed; more than there are already: the dataset is added to."""
     seed: int = 0
     """Another seed gives another family of cousins."""
     vary: tuple[str, ...] = ()
@@ -63,14 +61,22 @@ class DemonstrateSettings:
     """Things that do not stand on each other are at least this far apart: fingers need room."""
     rate_hz: float = 10.0
     """Actions, and pictures, a second; a whole number of physics steps (240 a second) must fit."""
-    cameras: Literal["both", "front", "wrist", "none"] = "both"
-    """Which cameras film it: one before the robot, one on its wrist."""
     image_size: int = 96
-    """Width and height of their pictures, pixels."""
-    like: Path | None = None
-    """Do it as a few episodes show, of this dataset (`pocketworld teleoperate`), in place of the expert."""
+    """Width and height of the recorded pictures, pixels."""
     layout: Literal["lerobot", "gr00t"] = "lerobot"
     """Format of the dataset: LeRobotDataset v3.0, or v2.1 with modality.json as GR00T's fine-tuning reads it."""
+
+
+@dataclass(frozen=True)
+class DemonstrateSettings(TaskSettings):
+    """Which demonstrations are made."""
+
+    count: int = 100
+    """How many demonstrations that succeed; more than there are already: the dataset is added to."""
+    cameras: Literal["both", "front", "wrist", "none"] = "both"
+    """Which cameras film it: one before the robot, one on its wrist."""
+    like: Path | None = None
+    """Do it as a few episodes show, of this dataset (`pocketworld teleoperate`), in place of the expert."""
 
 
 @dataclass(frozen=True)
@@ -173,20 +179,10 @@ def demonstrate(
     from simulation.pool import workers
     from simulation.robots import robot_of
     from simulation.tasks import task_of
-    from simulation.world import WorldSettings
 
-    for name, value in (("count", settings.count), ("jobs", jobs)):
-        if value < 1:
-            raise UsageError(f"--{name} is {value}.", remedy="Give 1 or more.", code="bad_value")
-    if not 16 <= settings.image_size <= 1024 or settings.image_size % 2:
-        raise UsageError(
-            f"--image-size is {settings.image_size}.", remedy="Give an even number, 16 … 1024.", code="bad_value"
-        )
-    steps = 1.0 / (WorldSettings().time_step_s * settings.rate_hz) if settings.rate_hz > 0 else 0.0
-    if steps < 1 or abs(steps - round(steps)) > 1e-9:
-        raise UsageError(
-            f"--rate-hz is {settings.rate_hz}.", remedy="Give a divisor of 240, such as 10.", code="bad_value"
-        )
+    if jobs < 1:
+        raise UsageError(f"--jobs is {jobs}.", remedy="Give 1 or more.", code="bad_value")
+    check_settings(settings)
     if cluster is not None:
         checked_address(cluster)
     started = time.perf_counter()
@@ -196,20 +192,20 @@ def demonstrate(
     scene_folder = project.require("scene")
     task = task_of(settings.task, Scene.load(scene_folder))
     shown_in(settings, task, robot_of(settings.robot))
-    folder = (out or project.folder / "episodes" / _slug(task.words, settings)).absolute()
+    folder = (out or project.folder / "episodes" / slug(task.words, settings)).absolute()
     progress(0.0, "looking at what is there")
     with writing_to(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with DatasetWriter(folder, layout=settings.layout, robot=Path(settings.robot).stem) as writer:
-            _same_settings(folder, scene_folder, settings)
+            make_or_match(folder, scene_folder, settings)
             with workers(jobs, cluster) as crew:
-                bank = _bank(folder, project, scene_folder, settings, crew.executor, part(progress, 0.0, 0.2))
+                bank = bank_file(folder, project, scene_folder, settings, crew.executor, part(progress, 0.0, 0.2))
                 order = Order(scene_folder, bank, settings, uuid.uuid4().hex)
                 skipped = _collect(writer, order, crew, part(progress, 0.2, 0.95))
             summary = writer.finish(part(progress, 0.95, 1.0))
     except BaseException:
-        _forget_if_empty(folder)
+        forget_if_empty(folder)
         raise
     progress(1.0, "done")
     return DemonstrateResult(
@@ -223,14 +219,36 @@ def demonstrate(
     )
 
 
-def _forget_if_empty(folder: Path) -> None:
+def check_settings(settings: DemonstrateSettings) -> None:
+    """Look at the numbers before anything is made.
+
+    Raises:
+        UsageError: one makes no sense.
+    """
+    from simulation.world import WorldSettings
+
+    if settings.count < 1:
+        raise UsageError(f"--count is {settings.count}.", remedy="Give 1 or more.", code="bad_value")
+    if not 16 <= settings.image_size <= 1024 or settings.image_size % 2:
+        raise UsageError(
+            f"--image-size is {settings.image_size}.", remedy="Give an even number, 16 … 1024.", code="bad_value"
+        )
+    steps = 1.0 / (WorldSettings().time_step_s * settings.rate_hz) if settings.rate_hz > 0 else 0.0
+    if steps < 1 or abs(steps - round(steps)) > 1e-9:
+        raise UsageError(
+            f"--rate-hz is {settings.rate_hz}.", remedy="Give a divisor of 240, such as 10.", code="bad_value"
+        )
+
+
+def forget_if_empty(folder: Path) -> None:
     """Take away what a run has left that came to nothing."""
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock"}:
         shutil.rmtree(folder, ignore_errors=True)
         run_file(folder).unlink(missing_ok=True)
 
 
-def _slug(words: str, settings: DemonstrateSettings) -> str:
+def slug(words: str, settings: DemonstrateSettings) -> str:
+    """Name of the folder of a task's dataset."""
     text = f"{words} {Path(settings.robot).stem} {settings.seed}"
     if settings.like is not None:
         text += f" like {settings.like.name}"
@@ -305,7 +323,7 @@ def shown_in(settings: DemonstrateSettings, task: Task, robot: Robot) -> tuple[S
     return tuple(found)
 
 
-def _same_settings(folder: Path, scene: Path, settings: DemonstrateSettings) -> None:
+def make_or_match(folder: Path, scene: Path, settings: DemonstrateSettings) -> None:
     """Write down how a dataset is made, or see that it is made as it was.
 
     Raises:
@@ -334,7 +352,7 @@ def _same_settings(folder: Path, scene: Path, settings: DemonstrateSettings) -> 
         )
 
 
-def _bank(
+def bank_file(
     folder: Path,
     project: Project,
     scene_folder: Path,

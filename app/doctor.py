@@ -52,6 +52,8 @@ OPTIONAL = {
     "pxr": ("usd-core", "no export to USD."),
     "pyarrow": ("pyarrow", "no datasets of episodes can be written or read."),
     "jsonschema": ("jsonschema", "scene files cannot be checked against their schema."),
+    "PySide6": ("pyside6-essentials", "no window to show a task in (`pocketworld teleoperate`)."),
+    "pygame": ("pygame-ce", "no gamepad in that window."),
     "ray": ("ray", "no work on a cluster (`--cluster`)."),
 }
 """Import name → package and what one loses without it."""

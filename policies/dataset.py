@@ -168,6 +168,20 @@ class DatasetWriter:
         waiting = {index for index, path in self._waiting.items() if path.name.endswith("-success.zip")}
         return waiting | {row["run_index"] for row in self._layout.counted(self.folder)}
 
+    def features(self) -> Features | None:
+        """Of the episodes that are there already; None where there is none."""
+        if self._features is None and self._waiting:
+            self._features = self._entry(self._waiting[min(self._waiting)]).features
+        return self._features
+
+    def waiting(self) -> Iterator[EncodedEpisode]:
+        """What a run before has left in the journal, one at a time.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return (self._entry(path) for _, path in sorted(self._waiting.items()))
+
     def add(self, episode: Episode | EncodedEpisode) -> None:
         """Take an episode; when this returns, it is on the disk.
 
@@ -191,9 +205,7 @@ class DatasetWriter:
         self._waiting[episode.index] = path
 
     def _check_features(self, episode: EncodedEpisode) -> None:
-        if self._features is None and self._waiting:
-            self._features = self._entry(self._waiting[min(self._waiting)]).features
-        self._features = self._features or episode.features
+        self._features = self.features() or episode.features
         difference = self._features.difference(episode.features)
         if difference:
             raise InputError(

@@ -20,7 +20,7 @@ class Dataset(ABC):
     Attributes:
         folder: the folder or file.
         features: what all episodes have in common.
-        left_out: names of columns that an `Episode` has no place for, or that cannot be read here.
+        left_out: names of columns that an `Episode` has no place for, or that cannot be read here, and why.
     """
 
     folder: Path
@@ -127,4 +127,4 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 def _number(row: Mapping[str, Any], name: str, otherwise: int) -> int:
     value = row.get(name)
-    return value if type(value) is int else otherwise
+    return value if type(value) is int and -(1 << 63) <= value < 1 << 63 else otherwise

@@ -96,7 +96,7 @@ class Features:
 
     @staticmethod
     def from_json(document: object, rate_hz: object, where: str) -> tuple[Features, tuple[str, ...]]:
-        """LeRobot's ``features`` read, and the names of those that an `Episode` has no place for.
+        """LeRobot's ``features`` read, and those that an `Episode` has no place for, in words.
 
         Raises:
             InputError: they are not what LeRobot writes, or state or action is missing.
@@ -115,7 +115,7 @@ class Features:
             elif column is not None:
                 extra[key] = column
             else:
-                left_out.append(str(key))
+                left_out.append(f"{key}: {entry.get('dtype')} {entry.get('shape')} has no place in an episode"[:300])
         names = {key: _names(key, document.get(key), where) for key in (STATE, ACTION)}
         features = Features(
             float(rate_hz), names[STATE], names[ACTION], dict(sorted(cameras.items())), dict(sorted(extra.items()))

@@ -117,12 +117,11 @@ class Stage:
         reason = record(self.cell, self.expert.perform(self.job.task), recording)
         return Attempt(index, episode=self.episode(recording, reason))
 
-    def take(self) -> Take:
+    def take(self, film: Film) -> Take:
         """Ready to film the cousin that is loaded."""
-        assert self._film is not None
         cell, task = self.cell, self.job.task
         zone = zone_of(cell, task.what[0]) if task.kind == "push" else None
-        return self._film.take(cell.cousin, cell.mount, zone)
+        return film.take(cell.cousin, cell.mount, zone)
 
     def episode(self, recording: Recording, reason: str) -> Episode:
         """What was recorded in the cousin that is loaded, as an episode."""
@@ -133,7 +132,7 @@ class Stage:
         moments = recording.moments[:count]
         images = {}
         if self._film is not None:
-            shots = self.take().shoot(moments, self.job.cameras)
+            shots = self.take(self._film).shoot(moments, self.job.cameras)
             images = {name: shot.rgb for name, shot in shots.items()}
         tools = [moment.links[cell.robot.tool_link] @ cell.robot.link_from_tool for moment in moments]
         extra = {"tool_pose": as_rows(np.array(tools))}

@@ -36,6 +36,11 @@ CANDIDATES = 48
 """Grasps of a thing that are tried, each from several sides …"""
 BATCH = 96
 """… so many at a time."""
+STEEP = 0.1
+"""Largest z of the direction from which a thing is grasped."""
+NEARLY_LEVEL = np.sin(np.deg2rad(8.0))
+TIP_M = 0.003
+"""What is held lies at least so far inside the fingertips, and these stay so far above what it stands on."""
 OTHERWISE = 6
 """More ways for the arm to get to a grasp, where the nearest has no room."""
 NEAR_M = 0.001
@@ -48,7 +53,7 @@ STROKES = 8
 STROKE_M = 0.12
 """… by this at most …"""
 PUSH_PACE = 0.3
-ASIDE_M = 0.0025
+GAP_M = 0.0025
 """A finger that does not move is put so far beside what the other one will press against it."""
 FINGER_M = 0.012
 """… by fingers that are so thick, seen from the tool's frame."""
@@ -164,7 +169,8 @@ class Expert:
         if not len(grasps):
             raise CannotError("too wide for the gripper")
         pose = self._base_from_scene @ cell.world.pose(name)
-        tools, scores, widths = self._ranked(grasps, pose)
+        low_m = float(in_scene(replace(item, scene_from_object=pose))[:, 2].min())
+        tools, scores, widths = self._ranked(grasps, pose, low_m)
         if not len(tools):
             raise CannotError("no grasp from above")
         why = "out of reach"
@@ -207,13 +213,20 @@ class Expert:
                 return Hold(line[::-1], opening, base_from_tool)
         return None
 
-    def _ranked(self, grasps: Grasps, pose: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Tool poses ``(N, 4, 4)`` in the base frame for the best grasps of an object at `pose`, scores and widths."""
+    def _ranked(self, grasps: Grasps, pose: FloatArray, low_m: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Tool poses ``(N, 4, 4)`` in the base frame for the best grasps of an object at `pose`, scores and widths.
+
+        Nothing goes lower than `low_m`, that of the object's lowest point: there is what it stands on.
+        """
         center = grasps.center @ pose[:3, :3].T + pose[:3, 3]
         axis = grasps.axis @ pose[:3, :3].T
-        level = np.abs(axis[:, 2])
-        score = grasps.score - 0.8 * level
-        left = level < 0.95
+        # What is nearly level may as well be: else one fingertip is lower than the other.
+        nearly = np.abs(axis[:, 2]) < NEARLY_LEVEL
+        axis[nearly, 2] = 0.0
+        axis[nearly] /= np.linalg.norm(axis[nearly], axis=1)[:, None]
+        left = grasps.level(pose[:3, :3])
+        deep = np.clip(1.0 - (center[:, 2] - low_m) / (self.robot.finger_reach_m + TIP_M), 0.0, 1.0)
+        score = grasps.score - 0.8 * np.abs(axis[:, 2]) - 0.4 * deep
         picked: list[int] = []
         for k in np.argsort(-score, kind="stable"):
             if left[k] and len(picked) < CANDIDATES:
@@ -228,9 +241,14 @@ class Expert:
         scores = np.repeat(score[picked], len(tools[0])) - 0.4 * (1.0 + poses[:, 2, 2])
         widths = np.repeat(grasps.width[picked], len(tools[0]))
         if self.robot.jaw:
-            poses[:, :3, 3] -= self.robot.jaw * (widths[:, None] / 2 + ASIDE_M) * poses[:, :3, 1]
+            poses[:, :3, 3] -= self.robot.jaw * (widths[:, None] / 2 + GAP_M) * poses[:, :3, 1]
         order = np.argsort(-scores, kind="stable")
-        order = order[poses[order, 2, 2] < 0.1]
+        order = order[poses[order, 2, 2] < STEEP]
+        # Low things are held by the very fingertips.
+        reach = self.robot.finger_reach_m
+        below = low_m + TIP_M - (poses[:, 2, 3] + reach * poses[:, 2, 2])
+        back = np.clip(below, 0.0, max(reach - TIP_M, 0.0)) * (poses[:, 2, 2] < -0.5)
+        poses[:, :3, 3] -= back[:, None] * poses[:, :3, 2]
         return poses[order], scores[order], widths[order]
 
     # Putting down --------------------------------------------------------------------------------------------------
@@ -261,7 +279,7 @@ class Expert:
         """Take the finger that does not move off a thing, so that it does not drag it along."""
         across = self.cell.mount[:3, :3] @ self.planner.chain.tool(self.cell.goal[:-1])[:3, 1]
         try:
-            yield from self._straight((-2 * ASIDE_M * self.robot.jaw * across).tolist(), GENTLE, frozenset([name]))
+            yield from self._straight((-2 * GAP_M * self.robot.jaw * across).tolist(), GENTLE, frozenset([name]))
         except CannotError:
             return
 

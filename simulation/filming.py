@@ -112,7 +112,11 @@ class Take:
         }
 
     def shoot(
-        self, moments: Sequence[Moment], cameras: Sequence[str] = CAMERAS, first_frame: int = 0
+        self,
+        moments: Sequence[Moment],
+        cameras: Sequence[str] = CAMERAS,
+        first_frame: int = 0,
+        smooth: bool = True,
     ) -> dict[str, Pictures]:
         """Pictures of every moment by each camera, the same bits wherever they are made, one by one or together.
 
@@ -120,6 +124,7 @@ class Take:
             moments: how things stood, one or more.
             cameras: of `CAMERAS`.
             first_frame: number of the first moment in the episode.
+            smooth: edges are smoothed.
         """
         poses = dict(self._still)
         for item in self._scene.objects:
@@ -136,6 +141,7 @@ class Take:
                 light,
                 seed=(self._cousin.seed, self._cousin.index, number),
                 first_frame=first_frame,
+                smooth=smooth,
             )
             for number, name in enumerate(CAMERAS)
             if name in cameras

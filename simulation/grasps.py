@@ -25,6 +25,8 @@ SEAM_M = 2 * HULL_MARGIN_M + 0.0005
 CLEAR_M = 0.005
 """The open gripper is wider than what it holds by this."""
 THINNEST_M = 0.003
+LEVEL = 0.8
+"""Largest z of the line between the fingers of a gripper that comes from above or from a side."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ class Grasps:
 
     def __len__(self) -> int:
         return len(self.width)
+
+    def level(self, rotation: FloatArray) -> npt.NDArray[np.bool_]:
+        """``(G,)`` whether the fingers are beside each other, not one over the other, with the object so turned.
+
+        Args:
+            rotation: ``(3, 3)`` `scene_from_object`, z up.
+        """
+        return np.asarray(np.abs(self.axis @ rotation[2]) < LEVEL)
 
 
 def antipodal(item: SceneObject, opening_m: float, samples: int = SAMPLES) -> Grasps:
@@ -70,12 +80,12 @@ def antipodal(item: SceneObject, opening_m: float, samples: int = SAMPLES) -> Gr
 
 
 def _surface(parts: Sequence[Mesh], samples: int) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
-    """Points ``(S, 3)`` spread over all faces by area, outward normals, and the part each belongs to."""
+    """Points ``(S, 3)`` spread over all faces, outward normals, and the part each belongs to."""
     corners = np.concatenate([part.vertices[part.faces] for part in parts])
     owners = np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts])
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(cross, axis=1)
-    total = np.cumsum(area)
+    total = np.cumsum(area * _evened(cross, area))
     rng = np.random.default_rng(0)
     picked = np.searchsorted(total, (np.arange(samples) + rng.random(samples)) / samples * total[-1])
     picked = np.minimum(picked, len(area) - 1)
@@ -87,6 +97,20 @@ def _surface(parts: Sequence[Mesh], samples: int) -> tuple[FloatArray, FloatArra
     outside = ((points - middle[owners[picked]]) * normals).sum(axis=1) < 0
     normals[outside] *= -1.0
     return points, normals, owners[picked]
+
+
+def _evened(cross: FloatArray, area: FloatArray) -> FloatArray:
+    """Factors ``(F,)`` that give the faces of each main direction the same area: a plate is held by its narrow sides.
+
+    Args:
+        cross: ``(F, 3)`` normals as long as the faces are large.
+        area: ``(F,)`` their lengths.
+    """
+    normals = cross / np.maximum(area, 1e-15)[:, None]
+    _, axes = np.linalg.eigh((area[:, None, None] * normals[:, :, None] * normals[:, None, :]).sum(axis=0))
+    along = np.abs(normals @ axes).argmax(axis=1)
+    share = np.bincount(along, weights=area, minlength=3)
+    return np.asarray(1.0 / np.maximum(share, 1e-15)[along])
 
 
 def _planes(part: Mesh) -> tuple[FloatArray, FloatArray]:

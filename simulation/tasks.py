@@ -28,6 +28,8 @@ ZONE_M = 0.06
 PUSH_M = (0.1, 0.22)
 SHORT_PUSH_M = (0.08, 0.14)
 """… for an arm that reaches no farther than `layout.SHORT_M`."""
+ASIDE_M = 0.08
+"""Nothing is nearer than this to the middle of a push's way."""
 BELOW_RIM_M = 0.005
 ROOM_M = 0.008
 """A thing goes into a vessel whose inside is wider by this."""
@@ -358,17 +360,19 @@ def zone_of(cell: Cell, name: str) -> FloatArray | None:
 def _draw_zone(cell: Cell, name: str) -> FloatArray | None:
     cousin, pose = cell.cousin, cell.start[name]
     ground = Ground.of(_support(cell, name), 1.0)
-    others = [in_scene(_at(item, cell.start[item.name]))[:, :2] for item in cell.scene.objects if item.name != name]
+    others = [
+        outline(in_scene(_at(item, cell.start[item.name]))[:, :2]) for item in cell.scene.objects if item.name != name
+    ]
     short = cell.robot.short
     near_m, far_m = SHORT_PUSH_M if short else PUSH_M
-    back_m, beyond_m, beside_m = (0.07, 0.04, 0.06) if short else (0.12, 0.06, 0.08)
+    back_m, beyond_m, aside_m = (0.07, 0.04, 0.06) if short else (0.12, 0.06, ASIDE_M)
     for n in range(60):
         u, v = (unit(cousin.seed, cousin.index, "zone", name, n, axis) for axis in "uv")
         far, turn = near_m + u * (far_m - near_m), 2 * np.pi * v
         at = pose[:2, 3] + far * np.array([np.cos(turn), np.sin(turn)])
         # The hand stands behind the thing first, and over the zone at last.
         way = pose[:2, 3] + np.linspace(-back_m / far, 1.0 + beyond_m / far, 12)[:, None] * (at - pose[:2, 3])
-        if any(np.linalg.norm(way[:, None] - points[None], axis=2).min() < beside_m for points in others):
+        if any(_within(corners, way).max() > -aside_m for corners in others):
             continue
         ends = [cell.reaches(np.array([*way[end], ground.height_m + 0.02]), down=True) for end in (0, -1)]
         if all(ends) and ground.holds(at[None], np.zeros((1, len(NORMALS))), ZONE_M)[0]:
@@ -394,7 +398,7 @@ def unsuitable(cell: Cell, task: Task) -> str:
         if not _carriers(cell, name) <= set(cell.world.fixed_names):
             return f"{name} stands on something"
         return "" if zone_of(cell, name) is not None else "no free way to push"
-    if not len(cell.grasps(name)):
+    if not cell.grasps(name).level(cell.start[name][:3, :3]).any():
         return f"{name} is too wide for the gripper"
     return _no_room(cell, task.kind, name, where)
 

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from simulation.cell import Cell
 from simulation.demonstrations import Recording, Stage
 from simulation.episode import Episode
+from simulation.filming import Film
 from simulation.planner import Planner
 from simulation.tasks import TASKS
 
@@ -25,6 +26,8 @@ GRIP_PER_S = 4.0
 """Openings a second."""
 SMOOTHING = 0.5
 """Share of the way to the wanted speed that is made up in a tick: keys know only all or nothing."""
+WHAT_RGB, WHERE_RGB = (255, 176, 0), (0, 190, 255)
+"""Outlines of the thing that is moved, and of what it is brought to."""
 RESTS_S = 0.5
 """A task is done when it is so for this long."""
 
@@ -102,14 +105,16 @@ class Jog:
 class Session:
     """Cousin after cousin in which a person shows a task, each recorded as an episode."""
 
-    def __init__(self, stage: Stage, first: int = 0) -> None:
-        """Take over a stage, with a film; the first cousin is number `first` or the next in which the task makes sense.
+    def __init__(self, stage: Stage, first: int = 0, size: int = 256) -> None:
+        """Load the first cousin in which the task makes sense.
 
         Args:
-            stage: of the task, whose job has cameras.
-            first: number of the first cousin.
+            stage: of the task.
+            first: number of the first cousin that is looked at.
+            size: width and height of what the person sees, pixels; what is recorded is as `stage.job` says.
         """
         self.stage = stage
+        self._film = Film(stage.job.wardrobe, stage.job.robot, size)
         self._begin(first)
 
     @property
@@ -127,7 +132,7 @@ class Session:
         cell, stage = self.cell, self.stage
         self.recording = Recording()
         self._rested = 0
-        self._take = stage.take()
+        self._take = stage.take(self._film)
         self.jog = Jog(cell, stage.planner, self._take.views([cell.moment()])["front"].scene_from_camera)
 
     def again(self) -> None:
@@ -157,12 +162,27 @@ class Session:
         return self._rested >= RESTS_S * self.cell.rate_hz
 
     def pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
-        """``(H, W, 3)`` of how it stands now, by camera."""
-        shots = self._take.shoot([self.cell.moment()])
-        return {name: shot.rgb[0] for name, shot in shots.items()}
+        """``(H, W, 3)`` of how it stands now, by camera; what the task is about is outlined."""
+        task = self.stage.job.task
+        colors = {name: WHAT_RGB for name in task.what[: 1 if task.kind != "clear" else None]}
+        colors[task.where] = WHERE_RGB
+        found = {}
+        for camera, shot in self._take.shoot([self.cell.moment()], smooth=False).items():
+            found[camera] = shot.rgb[0].copy()
+            for name, color in colors.items():
+                if name in shot.names:
+                    found[camera][_outline(shot.body[0] == shot.names.index(name))] = color
+        return found
 
     def episode(self) -> Episode:
         """What was recorded: a success where the task is done."""
         self.recording.moments.append(self.cell.moment())
         reason = "" if self.done else "not done"
         return self.stage.episode(self.recording, reason)
+
+
+def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The pixels ``(H, W)`` just inside the edge of what a mask shows."""
+    inside = np.pad(mask, 1)
+    inside = inside[1:-1, :-2] & inside[1:-1, 2:] & inside[:-2, 1:-1] & inside[2:, 1:-1]
+    return np.asarray(mask & ~inside)

@@ -16,6 +16,7 @@ import pytest
 
 from app.cli import COMMANDS
 from tests.conftest import ROOT
+from tests.policies.test_foreign import umi_without_packages
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NEEDS_A_DISPLAY = "pocketworld simulate worlds/desk"
@@ -127,10 +128,11 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the README's reader stands: `scans` is a folder of her scans."""
+    """Where the README's reader stands: `scans` is a folder of her scans, `cup.zarr.zip` what somebody recorded."""
     place = tmp_path_factory.mktemp("reader")
     made = run("pocketworld virtual-scan scans/mug.r3d --frames 24 --objects 2 --no-truth", place)
     assert made.returncode == 0, made.stderr
+    umi_without_packages(place / "cup.zarr.zip")
     yield place
     shutil.rmtree(place, ignore_errors=True)
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from app.demonstrate_stage import DemonstrateSettings, Order, _bank, try_some
+from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, try_some
 from app.project import Project, StageKey, StageNotes
 from reconstruction.progress import silent
 from reconstruction.scene import Scene
@@ -74,7 +74,7 @@ def main() -> None:
             for cameras in ("none", "both"):
                 for task in words if cameras == "none" else words[-1:]:
                     settings = DemonstrateSettings(task=task, seed=SEED, cameras=cameras)
-                    bank = bank or _bank(Path(place) / "set", project, folder, settings, executor, silent)
+                    bank = bank or bank_file(Path(place) / "set", project, folder, settings, executor, silent)
                     order = Order(folder, bank, settings, f"{task} {cameras}")
                     list(executor.map(try_some, [order] * jobs, [(10_000 + n,) for n in range(jobs)]))
                     started = time.perf_counter()

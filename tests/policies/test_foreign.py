@@ -85,6 +85,24 @@ def write_zip(path: Path, files: Files) -> Path:
     return path
 
 
+def umi_without_packages(path: Path, seed: int = 0, **more: npt.NDArray[Any]) -> Path:
+    """A replay buffer with what needs no other packages."""
+    rng = np.random.default_rng(seed)
+    files: Files = zarr("meta/episode_ends", np.array(ENDS), codec="zlib")
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "robot0_eef_pos": rng.normal(size=(9, 3)).astype(np.float32),
+        "robot0_gripper_width": rng.random((9, 1)).astype(np.float32),
+        "tcp": rng.normal(size=(9, 6)).astype(">f8"),
+        "camera0_rgb": moving(seed, 9, 24),
+        "depth": rng.random((9, 4, 4)),
+        **more,
+    }
+    for name, values in arrays.items():
+        files |= zarr(f"data/{name}", values, (1, *values.shape[1:]), codec="zlib")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_zip(path, files)
+
+
 def write_folder(path: Path, files: Files) -> Path:
     for name, data in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from simulation.demonstrations import Stage
 from simulation.jaws import with_sliced
 from simulation.kinematics import Loose, rotation_rpy
 from simulation.layout import BASE_M, near_mount, usual_mount
-from simulation.robots import SO101_PACKAGES, SO101_VARIABLE, Robot, described, robot_of
+from simulation.robots import SO101_VARIABLE, Robot, described, robot_of
 from simulation.world import World
 from tests.robot_bench import bench, few_forms, five_joints, job, small_bench
 

@@ -10,7 +10,7 @@ import pytest
 from reconstruction.errors import UsageError
 from simulation.bank import Bank, Wardrobe
 from simulation.demonstrations import Stage
-from simulation.tasks import TASKS, Task, hollow_of, task_of, unsuitable, zone_of
+from simulation.tasks import TASKS, Task, _no_room, hollow_of, task_of, unsuitable, zone_of
 from tests.robot_bench import bench, few_forms, job
 from tests.small_scenes import bowl, box, thing
 
@@ -130,7 +130,8 @@ def test_cousins_that_are_none_for_a_task_say_why(stage: Stage) -> None:
     cell = stage.cell
     place = Task("place-in", ("block_1",), "bowl_1")
     assert unsuitable(cell, Task("place-in", ("gone",), "bowl_1")) == "gone is not there"
-    assert unsuitable(cell, Task("place-in", ("box_1",), "bowl_1")) == "box_1 does not fit into bowl_1"
+    assert unsuitable(cell, Task("place-in", ("box_1",), "bowl_1")) == "box_1 is too wide for the gripper"
+    assert _no_room(cell, "place-in", "box_1", "bowl_1") == "box_1 does not fit into bowl_1"
     assert unsuitable(cell, Task("place-in", ("block_1",), "can_1")) == "can_1 is not open above"
     x, y, z = cell.world.pose("bowl_1")[:3, 3]
     _put(stage, "block_1", (x, y, z + 0.06))

@@ -1,0 +1,1 @@
+"""Windows. Nothing here is imported before a window is asked for."""
