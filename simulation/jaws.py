@@ -95,7 +95,7 @@ def _slice(link: ET.Element, collision: ET.Element, slices: int, folder: Path, l
     scale = np.array((mesh.get("scale") or "1 1 1").split(), dtype=np.float64)
     scale = 1.0 / np.abs(scale)  # from metres to the file's units
     start, end = solid.vertices[solid.edges_unique].transpose(1, 0, 2)
-    edges = np.linspace(*solid.bounds[:, axis], slices + 1)
+    edges = np.linspace(float(solid.bounds[0, axis]), float(solid.bounds[1, axis]), slices + 1)
     for number, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
         points = [solid.vertices[(solid.vertices[:, axis] >= low) & (solid.vertices[:, axis] <= high)]]
         for level in (low, high):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,11 @@ def family() -> Family:
 )
 def test_an_arm_of_five_joints_does_it(family: Family, toml: Path, words: str) -> None:
     with Stage(job(family, words, str(toml))) as stage:
-        tried = [attempt.episode for attempt in map(stage.attempt, range(10)) if attempt.episode is not None][:5]
-        assert len(tried) >= 3
+        attempts = (stage.attempt(index).episode for index in range(12))
+        tried = list(islice((episode for episode in attempts if episode is not None), 3))
+        assert len(tried) == 3
         good = [episode for episode in tried if episode.success]
-        assert len(good) >= len(tried) - 1, [episode.reason for episode in tried]
+        assert len(good) >= 2, [episode.reason for episode in tried]
         chain, speed = stage.cell.robot.chain, np.array(stage.cell.robot.speed)
         for episode in good:
             arm = episode.state[:, :-1].astype(np.float64)
@@ -86,7 +88,7 @@ def test_it_leans_on_its_way_up_where_it_cannot_point_down(five: Robot) -> None:
     chain, home = five.chain, np.array(five.home)
     offset = np.linspace(0.0, 0.12, 8)[1:, None] * [0.0, 0.0, 1.0]
     reached = 0
-    for yaw in (0.3, 1.2, 2.0, 2.7):
+    for yaw in (1.2, 2.0, 2.7, -0.8):
         tool = np.diag([1.0, -1.0, -1.0, 1.0])
         tool[:3, :3] = rotation_rpy([0.0, 0.0, yaw]) @ tool[:3, :3]
         tool[:3, 3] = 0.17, 0.1, 0.02
