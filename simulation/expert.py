@@ -189,7 +189,7 @@ class Expert:
                     exact &= there[:, 2, 2] < 0.1
                 ease = scores[some][which] - 0.08 * np.abs(q - self._home).max(axis=1)
                 for k in np.argsort(np.where(exact, -ease, np.inf), kind="stable")[: int(exact.sum())]:
-                    hold = self._approach(there[k], q[k], float(widths[some][which[k]]))
+                    hold = self._approach(name, there[k], q[k], float(widths[some][which[k]]))
                     if hold is None:
                         why = "no room for the gripper"
                         continue
@@ -201,8 +201,11 @@ class Expert:
                     return hold
         raise CannotError(why)
 
-    def _approach(self, base_from_tool: FloatArray, q: FloatArray, width_m: float) -> Hold | None:
+    def _approach(self, name: str, base_from_tool: FloatArray, q: FloatArray, width_m: float) -> Hold | None:
         """The way to a grasp, as far open as there is room for; None where there is none."""
+        # Fingers on links go farther out as they close: what was just over the table would be pressed into it.
+        if self.planner.clearance(q, min(1.0, self.robot.opening_for(width_m)), frozenset([name])) < NEAR_M:
+            return None
         # A jaw that turns comes nearer to what is held the nearer to its pin: it may have to open wide.
         for spare_m in (0.03, 0.01) if not self.robot.jaw else (0.03, 1.0, 0.01):
             opening = min(1.0, self.robot.opening_for(width_m + spare_m))
