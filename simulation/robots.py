@@ -323,7 +323,7 @@ def xarm6() -> Robot:
                 "opening_m": 0.084,
                 "fingers": [f"{side}_finger" for side in sides],
                 "reach_m": 0.008,
-                "force": 10.0,
+                "force": 2.0,
             },
         },
     )
@@ -474,7 +474,11 @@ class Arm:
         self._closed = np.array([robot.closed[name] for name in robot.opened])
         self._span = np.array([robot.opened[name] for name in robot.opened]) - self._closed
         joints = robot.joints
-        self._forces = [joints[name].effort or 50.0 for name in robot.arm] + [robot.grip_n] * len(self._grip)
+        # Of a linkage only the first joint is driven, as in the real one: motors in all of them would bend it, and the
+        # fingers would not stay parallel on what they hold.
+        self._linkage = len(self._grip) > 2
+        grips = [robot.grip_n] + [0.0 if self._linkage else robot.grip_n] * (len(self._grip) - 1)
+        self._forces = [joints[name].effort or 50.0 for name in robot.arm] + grips
         for row in rows:  # the motors that PyBullet adds would brake what is not commanded
             if row[2] != pybullet.JOINT_FIXED:
                 world.call("setJointMotorControl2", self.body, row[0], pybullet.VELOCITY_CONTROL, force=0.0)
@@ -493,7 +497,8 @@ class Arm:
             kind = pybullet.JOINT_GEAR
             gear = self.world.call("createConstraint", self.body, first, self.body, joint, kind, axis, [0] * 3, [0] * 3)
             ratio = -float(self._span[0] / span) if span else -1.0
-            self.world.call("changeConstraint", gear, gearRatio=ratio, maxForce=100.0, erp=0.1)
+            force, erp = (1000.0, 0.5) if self._linkage else (100.0, 0.1)
+            self.world.call("changeConstraint", gear, gearRatio=ratio, maxForce=force, erp=erp)
 
     def reset(self, positions: FloatArray) -> None:
         """Put all joints somewhere at once, at rest."""
