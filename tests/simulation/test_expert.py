@@ -148,3 +148,17 @@ def test_cameras_see_the_thing_go_into_the_bowl(family: Family) -> None:
         assert again is not None
         for name, images in episode.images.items():
             assert np.array_equal(again.images[name], images)
+
+
+def test_fingers_on_a_linkage_stay_parallel_on_what_they_hold(family: Family) -> None:
+    with Stage(job(family, "pick block_1", "xarm6")) as stage:
+        (attempt,) = _tried(stage, 1)
+        assert attempt.episode is not None
+        assert attempt.episode.success
+        arm = stage.cell.arm
+        numbers = [
+            arm.links[arm.robot.joints[name].child] for name in arm.robot.opened
+        ]  # PyBullet's, of joint and link
+        angles = [row[0] for row in stage.cell.world.call("getJointStates", arm.body, numbers)]
+        assert 0.1 < min(angles)
+        assert max(angles) - min(angles) < 0.12
