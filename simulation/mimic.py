@@ -75,6 +75,8 @@ class Sketch:
         for name in columns:
             if name not in episode.extra or episode.extra[name].shape != (len(episode), 7):
                 raise _useless(episode, f"it has no column {name}")
+            if np.abs(np.linalg.norm(episode.extra[name][:, 3:], axis=1) - 1.0).max() > 1e-3:
+                raise _useless(episode, f"{name} holds no quaternions")
         tools, things = (_poses(episode.extra[name]) for name in columns[:2])
         targets = _poses(episode.extra["target_pose"]) if kind != "pick" else None
         # An action is reached by the next frame.
@@ -286,10 +288,7 @@ class Mimic(Expert):
         ways = [pose @ np.linalg.inv(sketch.target)] if _tilt(pose, sketch.target) < TILT_RAD else []
         frame, _ = plan_frame(self._item(where), pose)
         turns = np.arange(8) * np.pi / 4
-        level = frame @ np.linalg.inv(sketch.target_outline)
-        ways += [
-            level @ sketch.target_outline @ _about_z(turn) @ np.linalg.inv(sketch.target_outline) for turn in turns
-        ]
+        ways += [frame @ _about_z(turn) @ np.linalg.inv(sketch.target_outline) for turn in turns]
         ends = np.array([way @ sketch.bringing[-1] @ fitted @ np.linalg.inv(held) for way in ways])
         q, exact = self._reach(self._base_from_scene @ ends, 1)
         far = np.abs(q - self._home).max(axis=1)
