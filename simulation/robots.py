@@ -33,7 +33,11 @@ FloatArray = npt.NDArray[np.float64]
 USUAL_SPEED = 1.5
 """rad/s, for joints to which neither the URDF nor the description sets a limit."""
 POSITION_GAIN = 0.3
-"""Share of the position error that PyBullet's motors try to undo in one step."""
+"""Share of the position error that PyBullet's motors try to undo in one step …"""
+GRIP_GAIN = 0.8
+"""… and those of a gripper with several joints, …"""
+AHEAD = 0.02
+"""… none of which is asked to close farther than this (of the whole opening) ahead of the others."""
 
 
 @dataclass(frozen=True)
@@ -481,19 +485,7 @@ class Arm:
         for link in robot.fingers:
             friction = float(world.call("getDynamicsInfo", self.body, self.links[link])[1])
             world.call("changeDynamics", self.body, self.links[link], lateralFriction=max(friction, 0.8) * grip)
-        self._couple()
         self.reset(np.array([*robot.home, 1.0]))
-
-    def _couple(self) -> None:
-        """Gears between the gripper's joints, so that it closes evenly whatever resists on one side."""
-        pybullet, robot, first = self.world.pybullet, self.robot, self._grip[0]
-        names = list(robot.opened)
-        for name, joint, span in zip(names[1:], self._grip[1:], self._span[1:], strict=True):
-            axis = robot.joints[name].axis.tolist()
-            kind = pybullet.JOINT_GEAR
-            gear = self.world.call("createConstraint", self.body, first, self.body, joint, kind, axis, [0] * 3, [0] * 3)
-            ratio = -float(self._span[0] / span) if span else -1.0
-            self.world.call("changeConstraint", gear, gearRatio=ratio, maxForce=100.0, erp=0.1)
 
     def reset(self, positions: FloatArray) -> None:
         """Put all joints somewhere at once, at rest."""
@@ -506,6 +498,10 @@ class Arm:
     def drive(self, positions: FloatArray) -> None:
         """Give the motors new goals ``(J + 1,)``; they hold for every step until the next."""
         joints = self._arm + self._grip
+        gains = [POSITION_GAIN] * len(joints)
+        if len(self._grip) > 1:
+            positions = np.append(positions[:-1], self._together(positions[-1]))
+            gains[len(self._arm) :] = [GRIP_GAIN] * len(self._grip)
         self.world.call(
             "setJointMotorControlArray",
             self.body,
@@ -513,8 +509,19 @@ class Arm:
             self.world.pybullet.POSITION_CONTROL,
             self._joint_values(positions),
             forces=self._forces,
-            positionGains=[POSITION_GAIN] * len(joints),
+            positionGains=gains,
         )
+
+    def _together(self, opening: float) -> float:
+        """An opening to ask for with which no joint of the gripper closes ahead of the one that is farthest behind.
+
+        So it closes evenly whatever resists on one side, and fingers on a linkage stay as they are to each other.
+        PyBullet's gears give way under load: the fingers of an xArm6 were tilted by 20 to 40 degrees, a wedge that
+        squeezed out what it should hold.
+        """
+        rows = self.world.call("getJointStates", self.body, self._grip)
+        openings = (np.array([row[0] for row in rows]) - self._closed) / self._span
+        return max(opening, float(openings.max()) - AHEAD)
 
     def positions(self) -> FloatArray:
         """``(J + 1,)`` as measured."""
