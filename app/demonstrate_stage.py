@@ -50,7 +50,7 @@ class TaskSettings:
     """What to do, with the names of the scene's things: "pick X", "place X in Y", "place X on Y", "place X next to Y",
     "push X", "stack X on Y", "clear table into Y"."""
     robot: str = "panda"
-    """Who does it: panda, xarm6, or the path of a TOML file that describes an arm (docs/robots.md)."""
+    """Who does it: panda, xarm6, so101, or the path of a TOML file that describes an arm (docs/robots.md)."""
     seed: int = 0
     """Another seed gives another family of cousins."""
     vary: tuple[str, ...] = ()
@@ -137,14 +137,16 @@ class Order:
         from simulation.variations import strengths_of
 
         s = self.settings
-        scene = Scene.load(self.scene)
+        robot = robot_of(s.robot)
+        scene = robot.mounted(Scene.load(self.scene))
         task = task_of(s.task, scene)
         wardrobe = wardrobe_of(scene, s.seed, strengths_of(s.vary), pool_of(s.swap_from))
         bank = Bank.from_json(json.loads(self.bank.read_text(encoding="utf-8"))["bank"])
         keep = (task.where,) if task.kind == "clear" else task.names
         cousins = CousinSettings(seed=s.seed, vary=s.vary, swap_from=s.swap_from, gap_mm=s.gap_mm, keep=keep)
+        if robot.short:
+            cousins = dataclasses.replace(cousins, reach_m=robot.reach_m)
         cameras = {"both": CAMERAS, "none": ()}.get(s.cameras, (s.cameras,))
-        robot = robot_of(s.robot)
         shown = shown_in(s, task, robot)
         return Job(wardrobe, bank, cousins, task, robot, s.rate_hz, cameras, s.image_size, shown)
 
@@ -299,7 +301,7 @@ def shown_in(settings: DemonstrateSettings, task: Task, robot: Robot) -> tuple[S
         )
     before, scene_folder = made_with(settings.like)
     dataset = open_dataset(settings.like)
-    scene = Scene.load(scene_folder)
+    scene = robot.mounted(Scene.load(scene_folder))
     wardrobe = wardrobe_of(scene, before.seed, strengths_of(before.vary), pool_of(before.swap_from)).bare()
     found = []
     for number in range(len(dataset)):

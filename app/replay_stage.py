@@ -82,9 +82,9 @@ def replay_episode(
             code="bad_value",
         )
     episode = dataset.read(number, ())
-    scene = Scene.load(scene_folder)
-    wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), pool_of(settings.swap_from))
     robot = robot_of(settings.robot)
+    scene = robot.mounted(Scene.load(scene_folder))
+    wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), pool_of(settings.swap_from))
     with Cell(wardrobe.bare(), robot, episode.rate_hz) as cell:
         progress(0.1, "replaying")
         recording, same = replay(cell, episode)

@@ -25,6 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 RATE_HZ = 10.0
 SETTLE_S = 0.25
 """What was put down by rule comes to lie as it will before the robot is asked for anything."""
+LEANS = (0.3, 0.6, 0.9, -0.3, -0.6)
+"""How far (rad) an arm of five joints leans its tool outwards to get somewhere."""
 SLACK_RAD = 0.01
 """A joint this far beyond its limit has broken it (the motors overshoot by a part of that)."""
 
@@ -167,8 +169,15 @@ class Cell:
             self._grasps[key] = antipodal(item, self.robot.opening_m)
         return self._grasps[key]
 
-    def reaches(self, point: FloatArray) -> bool:
-        """Whether the tool gets to a point ``(3,)`` of the scene, and 12 cm over it, pointing down."""
+    def reaches(self, point: FloatArray, down: bool = False) -> bool:
+        """Whether the tool gets to a point ``(3,)`` of the scene, and 12 cm over it, pointing down.
+
+        An arm of five joints may lean it: its wrist does not bend enough to point down wherever it gets to.
+
+        Args:
+            point: metres.
+            down: at the point itself it may not.
+        """
         home = np.array(self.robot.home)
         base = np.linalg.inv(self.mount) @ np.append(point, 1.0)
         turn = np.arctan2(base[1], base[0])
@@ -178,9 +187,15 @@ class Cell:
         for number in range(8):
             tools[number, :3, :3] = rotation_rpy([0.0, 0.0, turn + number % 4 * np.pi / 4]) @ tools[number, :3, :3]
         seeds = np.tile(home, (8, 1))
-        seeds[:, 0] = np.clip(turn, self._chain.low[0], self._chain.high[0])
+        seeds[:, 0] = self._chain.toward(home, tools[:, :3, 3])
         _, exact = self._chain.solve(tools, seeds, 30)
-        return bool(exact[:4].any() and exact[4:].any())
+        there, over = bool(exact[:4].any()), bool(exact[4:].any())
+        if not self.robot.loose or (there and over) or (down and not there):
+            return there and over
+        leaning = np.concatenate([self._chain.along(tool, np.zeros((1, 3)), lean) for tool in tools for lean in LEANS])
+        _, exact = self._chain.solve(leaning, np.repeat(seeds, len(LEANS), axis=0), 30)
+        half = len(exact) // 2
+        return bool((there or exact[:half].any()) and (over or exact[half:].any()))
 
     def still(self, name: str) -> bool:
         """Whether a thing is at rest, or as good as."""

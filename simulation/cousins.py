@@ -25,6 +25,7 @@ from simulation.bank import AS_SCANNED, Bank, Wardrobe, as_scanned
 from simulation.forms import in_scene, repainted, reweighed
 from simulation.kinship import relatives_of
 from simulation.layout import (
+    SHORT_M,
     Camera,
     Ground,
     gaps,
@@ -491,8 +492,10 @@ class Draw:
             place.add(stance, number, start, 0.0, reach[0])
             return True
         distance = np.linalg.norm(at - place.mount[:2, 3], axis=1)
-        within = (distance < self._reach_m) & (distance > s.near_m)
+        within = (distance < self._far_m(stance)) & (distance > min(s.near_m, s.reach_m / 2))
         middle = np.column_stack([at, np.full(TRIES, place.heights[number] + stance.height_m / 2)])
+        if self.settings.reach_m < SHORT_M and {member.name for member in stance.members} & set(self.settings.keep):
+            within &= (at - place.mount[:2, 3]) @ place.mount[:2, 0] > 0.0  # it does not turn round to what is behind
         shown = place.camera.sees(middle)
         for n in range(TRIES):
             if apart[n] and within[n] and shown[n]:
@@ -500,6 +503,17 @@ class Draw:
                 return True
             rejected["pose" if not apart[n] else "mount" if not within[n] else "camera"] += 1
         return False
+
+    def _far_m(self, stance: Stance) -> float:
+        """How far from the arm's base things may stand: those that the task is about where a short arm gets to them."""
+        if not {member.name for member in stance.members} & set(self.settings.keep):
+            return self._reach_m
+        own = [
+            float(np.linalg.norm(self._own[name] - self._mount[:2, 3]))
+            for name in self.settings.keep
+            if name in self._own
+        ]
+        return min(self._reach_m, max(self.settings.reach_m, *own))
 
     def _ground_for(self, name: str, blank: Cousin, place: _Place) -> int:
         """Which support: as scanned, or now and then another one that the arm may reach."""

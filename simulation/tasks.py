@@ -26,6 +26,8 @@ MOVED_M = 0.03
 """What is brought beside another thing must have come from at least this far away."""
 ZONE_M = 0.06
 PUSH_M = (0.1, 0.22)
+SHORT_PUSH_M = (0.08, 0.14)
+"""… for an arm that reaches no farther than `layout.SHORT_M`."""
 ASIDE_M = 0.08
 """Nothing is nearer than this to the middle of a push's way."""
 BELOW_RIM_M = 0.005
@@ -345,7 +347,8 @@ def height_map(item: SceneObject, pose: FloatArray, cells: int) -> tuple[FloatAr
 def zone_of(cell: Cell, name: str) -> FloatArray | None:
     """Middle ``(3,)`` of the zone that a thing is to be pushed to, drawn for each cousin; None where there is none.
 
-    It is a free place on the support, 10 … 22 cm from the thing, that the arm reaches and with nothing on the way.
+    It is a free place on the support, 10 … 22 cm (for a short arm 8 … 14 cm) from the thing, that the arm reaches and
+    with nothing on the way.
     """
     key = ("zone", name)
     if key not in cell.notes:
@@ -360,15 +363,18 @@ def _draw_zone(cell: Cell, name: str) -> FloatArray | None:
     others = [
         outline(in_scene(_at(item, cell.start[item.name]))[:, :2]) for item in cell.scene.objects if item.name != name
     ]
+    short = cell.robot.short
+    near_m, far_m = SHORT_PUSH_M if short else PUSH_M
+    back_m, beyond_m, aside_m = (0.07, 0.04, 0.06) if short else (0.12, 0.06, ASIDE_M)
     for n in range(60):
         u, v = (unit(cousin.seed, cousin.index, "zone", name, n, axis) for axis in "uv")
-        far, turn = PUSH_M[0] + u * (PUSH_M[1] - PUSH_M[0]), 2 * np.pi * v
+        far, turn = near_m + u * (far_m - near_m), 2 * np.pi * v
         at = pose[:2, 3] + far * np.array([np.cos(turn), np.sin(turn)])
         # The hand stands behind the thing first, and over the zone at last.
-        way = pose[:2, 3] + np.linspace(-0.12 / far, 1.0 + 0.06 / far, 12)[:, None] * (at - pose[:2, 3])
-        if any(_within(corners, way).max() > -ASIDE_M for corners in others):
+        way = pose[:2, 3] + np.linspace(-back_m / far, 1.0 + beyond_m / far, 12)[:, None] * (at - pose[:2, 3])
+        if any(_within(corners, way).max() > -aside_m for corners in others):
             continue
-        ends = [cell.reaches(np.array([*way[end], ground.height_m + 0.02])) for end in (0, -1)]
+        ends = [cell.reaches(np.array([*way[end], ground.height_m + 0.02]), down=True) for end in (0, -1)]
         if all(ends) and ground.holds(at[None], np.zeros((1, len(NORMALS))), ZONE_M)[0]:
             return np.array([*at, ground.height_m])
     return None

@@ -12,10 +12,11 @@ from simulation.kinematics import Chain, read_joints, rotation_rpy
 from simulation.robots import ROBOTS, Arm
 from simulation.world import World
 
+BUNDLED = sorted(ROBOTS.keys() - {"so101"})  # its URDF is not part of the project
 MOUNT = np.array([[0.0, -1.0, 0.0, 0.1], [1.0, 0.0, 0.0, -0.2], [0.0, 0.0, 1.0, 0.05], [0.0, 0.0, 0.0, 1.0]])
 
 
-@pytest.mark.parametrize("name", sorted(ROBOTS))
+@pytest.mark.parametrize("name", BUNDLED)
 def test_the_tool_is_where_pybullet_has_it(name: str) -> None:
     robot = ROBOTS[name]()
     chain = robot.chain
@@ -29,7 +30,7 @@ def test_the_tool_is_where_pybullet_has_it(name: str) -> None:
             assert np.allclose(arm.positions(), [*q, 0.5], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(ROBOTS))
+@pytest.mark.parametrize("name", BUNDLED)
 def test_solutions_bring_the_tool_there_within_the_limits(name: str) -> None:
     robot = ROBOTS[name]()
     chain = robot.chain
@@ -53,8 +54,8 @@ def test_what_is_out_of_reach_is_not_called_reached() -> None:
 
 
 def test_tools_point_down_at_home() -> None:
-    for make in ROBOTS.values():
-        robot = make()
+    for name in BUNDLED:
+        robot = ROBOTS[name]()
         pose = robot.chain.tool(np.array(robot.home))
         assert pose[2, 2] < -0.99
         assert 0.2 < pose[0, 3] < 0.6
