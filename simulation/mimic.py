@@ -19,6 +19,7 @@ from simulation.cell import Cell
 from simulation.episode import Episode
 from simulation.expert import Actions, CannotError, Expert
 from simulation.forms import in_scene, outline
+from simulation.kinematics import Loose
 from simulation.motion import rounded
 from simulation.planner import Held, Planner
 from simulation.tasks import Task, zone_of
@@ -253,7 +254,9 @@ class Mimic(Expert):
         ways.sort(key=lambda way: way[:2])
         closing = [next(iter(_changes(way[2].taking_opening)[0]), len(way[2].taking) - 1) for way in ways]
         grasps = [moved @ sketch.taking[at] for (_, _, sketch, moved), at in zip(ways, closing, strict=True)]
-        exact = self._reach(self._base_from_scene @ np.array(grasps), 2)[1] if ways else np.zeros(0, dtype=bool)
+        if not ways:
+            raise CannotError("no demonstration fits")
+        exact = self._reach(self._base_from_scene @ np.array(grasps), 2, self._about_closing(len(grasps)))[1]
         for k in np.flatnonzero(exact):
             _, _, sketch, moved = ways[k]
             fitted = np.linalg.inv(moved @ sketch.thing) @ pose
@@ -311,25 +314,34 @@ class Mimic(Expert):
         for way in ways:  # as high over it as shown, whatever has become of their sizes
             way[2, 3] += level_m - _lowest(item, way @ sketch.bringing[-1] @ fitted)
         ends = np.array([way @ sketch.bringing[-1] @ fitted @ np.linalg.inv(held) for way in ways])
-        q, exact = self._reach(self._base_from_scene @ ends, 1)
+        ends = self._base_from_scene @ ends
+        q, exact = self._reach(ends, 1, self._about_upright(ends, held))
         far = np.abs(q - self._home).max(axis=1)
         own = len(ways) - len(turns)
         # As it was shown where that goes, else with the wrist turned least.
         order = sorted(np.flatnonzero(exact).tolist(), key=lambda k: (k >= own, round(float(far[k]), 6)))
         return [ways[k] for k in order]
 
-    def _solved(self, tools: FloatArray, start: FloatArray | None = None) -> FloatArray | None:
+    def _solved(
+        self, tools: FloatArray, start: FloatArray | None = None, held: FloatArray | None = None
+    ) -> FloatArray | None:
         """Joint positions ``(T, J)`` for tool poses in the scene, each from the one before; None where it cannot.
 
-        The first from `start` ``(J,)``, or from wherever the arm gets there most easily.
+        Args:
+            tools: ``(T, 4, 4)``; an arm of five joints leans or turns the hand as it must.
+            start: ``(J,)`` from where to the first; left out: wherever the arm gets there most easily.
+            held: ``(4, 4)`` `tool_from_object` of what stays upright on the way.
         """
         base = self._base_from_scene @ tools
-        q, exact = self._reach(base[:1], 2) if start is None else self.planner.chain.solve(base[:1], start[None], 25)
+        loose = self._about_closing(len(base)) if held is None else self._about_upright(base, held)
+        each = [None if loose is None else Loose(loose.axis[k, None], loose.point[k, None]) for k in range(len(base))]
+        solve = self.planner.chain.solve
+        q, exact = self._reach(base[:1], 2, each[0]) if start is None else solve(base[:1], start[None], 25, each[0])
         if not exact[0]:
             return None
         found = [q[0]]
-        for pose in base[1:]:
-            q, exact = self.planner.chain.solve(pose[None], found[-1][None], 25)
+        for pose, slack in zip(base[1:], each[1:], strict=True):
+            q, exact = solve(pose[None], found[-1][None], 25, slack)
             if not exact[0] or np.abs(q[0] - found[-1]).max() > JUMP_RAD:
                 return None
             found.append(q[0])
@@ -351,7 +363,7 @@ class Mimic(Expert):
         for moved in self._brought(task, sketch, aim.fitted, held):
             # As the object was brought, not the hand: it may be held a little otherwise.
             tools = moved @ sketch.bringing @ aim.fitted @ np.linalg.inv(held)
-            way = self._solved(tools)
+            way = self._solved(tools, held=held)
             if way is not None and all(self.planner.clearance(q, self._opening) > -0.001 for q in way):
                 break
         else:
@@ -364,7 +376,8 @@ class Mimic(Expert):
         yield from self._play(way, np.full(len(way), self._opening))
         self.planner.carry(None)
         leaving = moved @ sketch.leaving
-        away = self._solved(tools[-1] @ np.linalg.inv(leaving[0]) @ leaving)
+        end = cell.mount @ self.planner.chain.tool(way[-1])
+        away = self._solved(end @ np.linalg.inv(leaving[0]) @ leaving, way[-1])
         if away is not None:
             yield from self._play(away, sketch.leaving_opening)
             return
