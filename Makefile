@@ -58,7 +58,8 @@ test-cluster: install
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $(CLUSTER)/base.txt
 	cp $(CLUSTER)/base.txt "$$($(CLUSTER)/bin/python -c "import site; print(site.getsitepackages()[0])")/base.pth"
 	$(CLUSTER)/bin/python -m pip install -qq -e ".[cluster]"
-	OMP_NUM_THREADS=1 $(CLUSTER)/bin/python -m pytest -q tests/simulation/test_cluster.py tests/app/test_cousins_on_a_cluster.py
+	OMP_NUM_THREADS=1 $(CLUSTER)/bin/python -m pytest -q tests/simulation/test_cluster.py tests/app/test_cousins_on_a_cluster.py \
+	  tests/app/test_demonstrate.py::test_a_cluster_makes_the_same_dataset_though_a_node_dies
 
 lint: install
 	$(BIN)/ruff format --check .
