@@ -10,7 +10,7 @@ OUT ?= demo
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-cluster lint bench clean
+.PHONY: install demo test coverage test-cluster lint bench clean
 
 install: $(STAMP)
 
@@ -46,6 +46,10 @@ demo: install
 	@echo "Play with the scene:  $(BIN)/pocketworld simulate '$(OUT)/sample_scan'"
 
 test: install
+	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# Not part of `test`, whose time it adds half to.
+coverage: install
 	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
 
 # Ray stays out of the environment of the other tests, which see what is said where it is missing.
@@ -54,7 +58,8 @@ test-cluster: install
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $(CLUSTER)/base.txt
 	cp $(CLUSTER)/base.txt "$$($(CLUSTER)/bin/python -c "import site; print(site.getsitepackages()[0])")/base.pth"
 	$(CLUSTER)/bin/python -m pip install -qq -e ".[cluster]"
-	OMP_NUM_THREADS=1 $(CLUSTER)/bin/python -m pytest -q tests/simulation/test_cluster.py tests/app/test_cousins_on_a_cluster.py
+	OMP_NUM_THREADS=1 $(CLUSTER)/bin/python -m pytest -q tests/simulation/test_cluster.py tests/app/test_cousins_on_a_cluster.py \
+	  tests/app/test_demonstrate.py::test_a_cluster_makes_the_same_dataset_though_a_node_dies
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -207,6 +207,11 @@ def quoted(*words: object) -> str:
     return subprocess.list2cmdline(plain) if os.name == "nt" else shlex.join(plain)
 
 
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
 def program() -> str:
     """How this very Pocketworld is called from here, ready to be pasted: `pocketworld` where the shell finds it."""
     script = Path(sys.executable).with_name("pocketworld.exe" if os.name == "nt" else "pocketworld")

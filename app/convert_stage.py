@@ -242,6 +242,15 @@ def _check_target(folder: Path) -> None:
             remedy="Convert it, too, into a new dataset: one source after the other.",
             code="path_in_the_way",
         )
+    beside = folder.with_name(folder.name + "_failures")
+    reader = DatasetFolder(beside)
+    block = reader.json(INFO).get("pocketworld") if reader.has(INFO) else None
+    if reader.has(INFO) and not (isinstance(block, dict) and "failures_of" in block):
+        raise OutputError(
+            f"{beside}, where failures would go, holds a dataset of its own.",
+            remedy="Choose another folder for the dataset.",
+            code="path_in_the_way",
+        )
 
 
 def _check_features(there: Features | None, datasets: list[Fitted], folder: Path) -> None:

@@ -57,7 +57,7 @@ class TaskSettings:
     """What varies and how strongly, as for `pocketworld cousins`."""
     swap_from: tuple[Path, ...] = ()
     """Other projects, or folders of meshes, whose things are swapped in and added. Left out: the bundled ones."""
-    gap_mm: float = 15.0
+    gap_mm: float = 25.0
     """Things that do not stand on each other are at least this far apart: fingers need room."""
     rate_hz: float = 10.0
     """Actions, and pictures, a second; a whole number of physics steps (240 a second) must fit."""

@@ -118,7 +118,9 @@ class Fitted(Dataset):
         if len(taken) * sum(h * w * 3 for h, w in map(self.features.cameras.__getitem__, chosen)) > MAX_DECODED_BYTES:
             raise bad_dataset(where, "its pictures do not fit into memory")
         extra = {
-            new: _as(whole.extra[old][last if _of_the_step(old) else taken], self.features.extra[new])
+            new: _as(
+                whole.extra[old][last if _of_the_step(old) else taken], self.features.extra[new], f"{where}: {old}"
+            )
             for new, old in self._extra.items()
         }
         images = {camera: self.frames(number, camera, range(len(taken))) for camera in chosen}
@@ -177,10 +179,18 @@ def _native(extra: Extra) -> Extra:
     return Extra(np.dtype(extra.dtype).name, extra.length)
 
 
-def _as(values: npt.NDArray[np.generic], kind: Extra) -> npt.NDArray[np.generic]:
+def _as(values: npt.NDArray[np.generic], kind: Extra, where: str) -> npt.NDArray[np.generic]:
     """Values in the type and shape of a column; in this computer's order of bytes, which Parquet insists on."""
+    before, dtype = values, np.dtype(kind.dtype)
     with np.errstate(over="ignore"):  # what has become infinite is refused with the episode
-        values = values.astype(np.dtype(kind.dtype))
+        values = before.astype(dtype)
+    # NumPy lets whole numbers that are too large begin anew at the other end of the type.
+    if before.dtype.kind in "iu" and dtype.kind in "iu" and not np.array_equal(before, values):
+        raise InputError(
+            f"{where} has numbers that do not fit into {dtype}.",
+            remedy="Take another dataset after --like, or leave the column out of it (--leave-out).",
+            code="other_features",
+        )
     return values.reshape(len(values)) if kind.length is None else values.reshape(len(values), kind.length)
 
 

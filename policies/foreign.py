@@ -377,6 +377,8 @@ def foreign_kind(path: Path) -> Callable[..., Dataset] | None:
     try:
         if path.is_dir():
             return Umi if (path / ".zgroup").is_file() or (path / "meta" / "episode_ends").is_dir() else None
+        if not path.is_file():  # reading a pipe waits for ever
+            return None
         with path.open("rb") as file:
             head = file.read(8)
     except (OSError, ValueError):

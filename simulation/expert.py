@@ -538,7 +538,7 @@ class Expert:
         for start in starts:
             q = np.tile(start, (len(tools), 1))
             # The first joint turns the arm towards the place: half of the way is done by that.
-            q[:, 0] = chain.toward(start, tools[:, :3, 3])
+            q[:, 0] = chain.toward(self._home, tools[:, :3, 3])
             turned.append(q)
         goals = np.tile(tools, (len(starts), 1, 1))
         q, exact = chain.solve(goals, np.vstack(turned), 30)

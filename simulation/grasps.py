@@ -22,7 +22,7 @@ CONE_RAD = np.deg2rad(24.0)
 """Contacts whose normal is farther than this from the line between the fingers are not trusted."""
 SEAM_M = 2 * HULL_MARGIN_M + 0.0005
 """Convex parts nearer than this to each other are one solid."""
-CLEAR_M = 0.005
+CLEAR_M = 0.007
 """The open gripper is wider than what it holds by this."""
 THINNEST_M = 0.003
 LEVEL = 0.8

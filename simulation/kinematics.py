@@ -226,8 +226,11 @@ class Chain:
         now = np.round(self.tool(q)[:2, 3] - center, 9)
         wanted = points[:, :2] - center
         turn = np.arctan2(wanted[:, 1], wanted[:, 0]) - np.arctan2(now[1], now[0])
-        turn = np.where(np.abs(turn) > np.pi, turn - 2 * np.pi * np.sign(turn), turn)
-        return np.asarray(np.clip(q[0] + np.sign(axis[2]) * turn, self.low[0], self.high[0]))
+        # The same turn, more or less by a whole one, that is the least beyond the limits.
+        ways = q[0] + np.sign(axis[2]) * turn + 2.0 * np.pi * np.array([0.0, -1.0, 1.0])[:, None]
+        within = np.clip(ways, self.low[0], self.high[0])
+        best = np.abs(ways - within).argmin(axis=0)
+        return np.asarray(within[best, np.arange(len(points))])
 
     def along(self, base_from_tool: FloatArray, offsets: FloatArray, lean_rad: float = 0.0) -> FloatArray:
         """Poses ``(K, 4, 4)`` at `offsets` ``(K, 3)`` (m, base) from one, turned as an arm of five joints can.

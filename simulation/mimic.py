@@ -19,6 +19,8 @@ from simulation.cell import Cell
 from simulation.episode import Episode
 from simulation.expert import Actions, CannotError, Expert
 from simulation.forms import in_scene, outline
+from simulation.kinematics import Loose
+from simulation.motion import rounded
 from simulation.planner import Held, Planner
 from simulation.tasks import Task, zone_of
 from simulation.world import pose_from_quaternion
@@ -35,6 +37,9 @@ TILT_RAD = np.deg2rad(20.0)
 GRIP = 0.08
 """The gripper opens or closes where its goal changes by more than this."""
 JUMP_RAD = 0.6
+PACE = 0.7
+SPARE_M = 0.002
+"""Things are let go of by so much higher than shown, lest a larger one is pressed down."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Sketch:
         taking_opening: ``(T,)`` of the gripper.
         target: ``(4, 4)`` pose of what it is brought to; the zone's; None where there is none.
         target_outline: ``(4, 4)`` its `plan_frame`.
+        over_m: how far over the target's top (stacking; else its lowest point) the object's lowest is when let go of.
         bringing: ``(B, 4, 4)`` poses of the object until it is let go of; when pushed, of the tool.
         leaving: ``(L, 4, 4)`` tool poses from then on, the first where it lets go.
         leaving_opening: ``(L,)`` of the gripper.
@@ -59,6 +65,7 @@ class Sketch:
     taking_opening: FloatArray
     target: FloatArray | None
     target_outline: FloatArray
+    over_m: float
     bringing: FloatArray
     leaving: FloatArray
     leaving_opening: FloatArray
@@ -75,6 +82,8 @@ class Sketch:
         for name in columns:
             if name not in episode.extra or episode.extra[name].shape != (len(episode), 7):
                 raise _useless(episode, f"it has no column {name}")
+            if np.abs(np.linalg.norm(episode.extra[name][:, 3:], axis=1) - 1.0).max() > 1e-3:
+                raise _useless(episode, f"{name} holds no quaternions")
         tools, things = (_poses(episode.extra[name]) for name in columns[:2])
         targets = _poses(episode.extra["target_pose"]) if kind != "pick" else None
         # An action is reached by the next frame.
@@ -104,7 +113,7 @@ class Sketch:
         if kind == "pick":
             rest = slice(len(tools), len(tools))
             taking = tools[begin:], opening[begin:]
-            return Sketch(start, own, *taking, None, np.eye(4), things[rest], tools[rest], opening[rest])
+            return Sketch(start, own, *taking, None, np.eye(4), 0.0, things[rest], tools[rest], opening[rest])
         assert targets is not None
         lifted = int(raised[0]) + 1
         bring, leave = slice(_nearing(tools, let_go, lifted), let_go), slice(let_go - 1, None)
@@ -115,6 +124,7 @@ class Sketch:
             opening[begin:lifted],
             targets[let_go],
             plan_frame(items[task.where], targets[let_go])[0],
+            _lowest(items[task.what[0]], things[let_go]) - _level(items[task.where], targets[let_go], kind),
             # The object is where it is seen a frame after the action that brought it there.
             np.concatenate([things[1:], things[-1:]])[bring],
             tools[leave],
@@ -139,6 +149,7 @@ def _pushing(tools: FloatArray, opening: FloatArray, things: FloatArray, zone: F
         opening[begin:touch],
         zone,
         np.eye(4),
+        0.0,
         tools[touch:],
         tools[-1:],
         opening[touch:],
@@ -189,13 +200,14 @@ class Aim:
         sketch: which.
         way: ``(T, J)`` joint positions of its first part.
         fitted: ``(4, 4)`` from the frame of the object to that of the one shown, as both are held.
-        closes: frame of the first part at which the gripper begins to close.
+        stroke: ``(S, J)`` joint positions of a push from there on, `stroke_opening` ``(S,)`` of the gripper.
     """
 
     sketch: Sketch
     way: FloatArray
     fitted: FloatArray
-    closes: int
+    stroke: FloatArray
+    stroke_opening: FloatArray
 
 
 class Mimic(Expert):
@@ -212,7 +224,9 @@ class Mimic(Expert):
         aim = self._aimed(task)
         sketch = aim.sketch
         if task.kind == "push":
-            yield from self._pushed(name, aim)
+            yield from self._go(aim.way[0], float(sketch.taking_opening[0]))
+            opening = np.concatenate([sketch.taking_opening, aim.stroke_opening])
+            yield from self._play(np.concatenate([aim.way, aim.stroke]), opening)
             return
         yield from self._go(aim.way[0], float(sketch.taking_opening[0]))
         yield from self._play(aim.way, sketch.taking_opening)
@@ -220,7 +234,7 @@ class Mimic(Expert):
             yield from self._grip(1.0)
             raise CannotError("nothing was grasped")
         if sketch.target is not None:
-            yield from self._set_down(name, task.where, aim)
+            yield from self._set_down(task, aim)
 
     def _aimed(self, task: Task) -> Aim:
         """The demonstration that fits best here.
@@ -240,17 +254,25 @@ class Mimic(Expert):
         ways.sort(key=lambda way: way[:2])
         closing = [next(iter(_changes(way[2].taking_opening)[0]), len(way[2].taking) - 1) for way in ways]
         grasps = [moved @ sketch.taking[at] for (_, _, sketch, moved), at in zip(ways, closing, strict=True)]
-        exact = self._reach(self._base_from_scene @ np.array(grasps), 2)[1] if ways else np.zeros(0, dtype=bool)
+        if not ways:
+            raise CannotError("no demonstration fits")
+        exact = self._reach(self._base_from_scene @ np.array(grasps), 2, self._about_closing(len(grasps)))[1]
         for k in np.flatnonzero(exact):
             _, _, sketch, moved = ways[k]
             fitted = np.linalg.inv(moved @ sketch.thing) @ pose
-            if sketch.target is not None and task.kind != "push":
+            if task.where:
                 held = np.linalg.inv(grasps[k]) @ pose
-                if not len(self._brought(task.where, sketch, fitted, held)):
+                if not len(self._brought(task, sketch, fitted, held)):
                     continue
             way = self._solved(moved @ sketch.taking)
             if way is not None and self._room(way, sketch.taking_opening, closing[k], name):
-                return Aim(sketch, way, fitted, closing[k])
+                stroke, opening = way[:0], sketch.taking_opening[:0]
+                if task.kind == "push":
+                    found, opening = self._stroke_on(name, sketch, way[-1])
+                    if found is None:
+                        continue
+                    stroke = found
+                return Aim(sketch, way, fitted, stroke, opening)
         raise CannotError("no demonstration fits")
 
     def _places(self, task: Task, sketch: Sketch) -> list[tuple[int, FloatArray]]:
@@ -272,41 +294,54 @@ class Mimic(Expert):
             found.append((1, frame @ _about_z(quarter * np.pi / 2) @ np.linalg.inv(sketch.outline)))
         return found
 
-    def _brought(self, where: str, sketch: Sketch, fitted: FloatArray, held: FloatArray) -> list[FloatArray]:
+    def _brought(self, task: Task, sketch: Sketch, fitted: FloatArray, held: FloatArray) -> list[FloatArray]:
         """Ways ``(4, 4)`` from where the target was shown to where it is, at which the arm gets there, best first.
 
         Args:
-            where: name of the target.
+            task: with a target.
             sketch: what was shown.
             fitted: see `Aim`.
             held: ``(4, 4)`` `tool_from_object`.
         """
         assert sketch.target is not None
-        pose = self.cell.world.pose(where)
+        item, under = self._item(task.what[0]), self._item(task.where)
+        pose = self.cell.world.pose(task.where)
         ways = [pose @ np.linalg.inv(sketch.target)] if _tilt(pose, sketch.target) < TILT_RAD else []
-        frame, _ = plan_frame(self._item(where), pose)
+        frame, _ = plan_frame(under, pose)
         turns = np.arange(8) * np.pi / 4
-        level = frame @ np.linalg.inv(sketch.target_outline)
-        ways += [
-            level @ sketch.target_outline @ _about_z(turn) @ np.linalg.inv(sketch.target_outline) for turn in turns
-        ]
+        ways += [frame @ _about_z(turn) @ np.linalg.inv(sketch.target_outline) for turn in turns]
+        level_m = _level(under, pose, task.kind) + sketch.over_m + SPARE_M
+        for way in ways:  # as high over it as shown, whatever has become of their sizes
+            way[2, 3] += level_m - _lowest(item, way @ sketch.bringing[-1] @ fitted)
         ends = np.array([way @ sketch.bringing[-1] @ fitted @ np.linalg.inv(held) for way in ways])
-        q, exact = self._reach(self._base_from_scene @ ends, 1)
+        ends = self._base_from_scene @ ends
+        q, exact = self._reach(ends, 1, self._about_upright(ends, held))
         far = np.abs(q - self._home).max(axis=1)
         own = len(ways) - len(turns)
         # As it was shown where that goes, else with the wrist turned least.
         order = sorted(np.flatnonzero(exact).tolist(), key=lambda k: (k >= own, round(float(far[k]), 6)))
         return [ways[k] for k in order]
 
-    def _solved(self, tools: FloatArray) -> FloatArray | None:
-        """Joint positions ``(T, J)`` for tool poses in the scene, each from the one before; None where it cannot."""
+    def _solved(
+        self, tools: FloatArray, start: FloatArray | None = None, held: FloatArray | None = None
+    ) -> FloatArray | None:
+        """Joint positions ``(T, J)`` for tool poses in the scene, each from the one before; None where it cannot.
+
+        Args:
+            tools: ``(T, 4, 4)``; an arm of five joints leans or turns the hand as it must.
+            start: ``(J,)`` from where to the first; left out: wherever the arm gets there most easily.
+            held: ``(4, 4)`` `tool_from_object` of what stays upright on the way.
+        """
         base = self._base_from_scene @ tools
-        q, exact = self._reach(base[:1], 2)
+        loose = self._about_closing(len(base)) if held is None else self._about_upright(base, held)
+        each = [None if loose is None else Loose(loose.axis[k, None], loose.point[k, None]) for k in range(len(base))]
+        solve = self.planner.chain.solve
+        q, exact = self._reach(base[:1], 2, each[0]) if start is None else solve(base[:1], start[None], 25, each[0])
         if not exact[0]:
             return None
         found = [q[0]]
-        for pose in base[1:]:
-            q, exact = self.planner.chain.solve(pose[None], found[-1][None], 25)
+        for pose, slack in zip(base[1:], each[1:], strict=True):
+            q, exact = solve(pose[None], found[-1][None], 25, slack)
             if not exact[0] or np.abs(q[0] - found[-1]).max() > JUMP_RAD:
                 return None
             found.append(q[0])
@@ -320,15 +355,15 @@ class Mimic(Expert):
             for k, (q, width) in enumerate(zip(way[: closes + 2], opening, strict=False))
         )
 
-    def _set_down(self, name: str, where: str, aim: Aim) -> Actions:
-        cell, sketch = self.cell, aim.sketch
+    def _set_down(self, task: Task, aim: Aim) -> Actions:
+        cell, sketch, name = self.cell, aim.sketch, task.what[0]
         self._look()
         held = np.linalg.inv(cell.arm.tool()) @ cell.world.pose(name)
         self.planner.carry(Held(name, held))
-        for moved in self._brought(where, sketch, aim.fitted, held):
+        for moved in self._brought(task, sketch, aim.fitted, held):
             # As the object was brought, not the hand: it may be held a little otherwise.
             tools = moved @ sketch.bringing @ aim.fitted @ np.linalg.inv(held)
-            way = self._solved(tools)
+            way = self._solved(tools, held=held)
             if way is not None and all(self.planner.clearance(q, self._opening) > -0.001 for q in way):
                 break
         else:
@@ -341,7 +376,8 @@ class Mimic(Expert):
         yield from self._play(way, np.full(len(way), self._opening))
         self.planner.carry(None)
         leaving = moved @ sketch.leaving
-        away = self._solved(tools[-1] @ np.linalg.inv(leaving[0]) @ leaving)
+        end = cell.mount @ self.planner.chain.tool(way[-1])
+        away = self._solved(end @ np.linalg.inv(leaving[0]) @ leaving, way[-1])
         if away is not None:
             yield from self._play(away, sketch.leaving_opening)
             return
@@ -349,16 +385,17 @@ class Mimic(Expert):
         self._look()
         yield from self._straight([0.0, 0.0, 0.1], 0.6, along_tool=True, ignore=frozenset([name]))
 
-    def _pushed(self, name: str, aim: Aim) -> Actions:
-        """Behind the object as shown; then on, so that the end is at the zone as shown."""
-        sketch = aim.sketch
+    def _stroke_on(
+        self, name: str, sketch: Sketch, behind: FloatArray
+    ) -> tuple[FloatArray | None, npt.NDArray[np.float64]]:
+        """From ``(J,)`` behind the object on, so that the end is at the zone as shown: joint positions, openings."""
         assert sketch.target is not None
         zone = zone_of(self.cell, name)
         assert zone is not None
         here, there = _heading(self.cell.world.pose(name), zone), _heading(sketch.thing, sketch.target[:3, 3])
         here[:3, 3], there[:3, 3] = zone, sketch.target[:3, 3]
         tools = here @ np.linalg.inv(there) @ sketch.bringing
-        last = self.cell.mount @ self.planner.chain.tool(aim.way[-1])
+        last = self.cell.mount @ self.planner.chain.tool(behind)
         # What of the stroke lies before its beginning here is left out; a gap is crossed in a straight line.
         along = (tools[:, :3, 3] - last[:3, 3]) @ here[:3, 0]
         first = int(np.argmax(along > 0.0)) if (along > 0.0).any() else len(tools) - 1
@@ -366,23 +403,20 @@ class Mimic(Expert):
         steps = max(1, int(np.ceil(gap / 0.01)))
         bridge = np.tile(last, (steps, 1, 1))
         bridge[:, :3, 3] += np.linspace(0.0, 1.0, steps, endpoint=False)[:, None] * (tools[first] - last)[:3, 3]
-        stroke = self._solved(np.concatenate([bridge, tools[first:]]))
-        if stroke is None:
-            raise CannotError("no demonstration fits")
-        yield from self._go(aim.way[0], float(sketch.taking_opening[0]))
-        yield from self._play(aim.way, sketch.taking_opening)
-        opening = np.concatenate([np.full(steps, self._opening), sketch.leaving_opening[first:]])
-        yield from self._play(stroke, opening)
+        opening = np.concatenate([np.full(steps, sketch.taking_opening[-1]), sketch.leaving_opening[first:]])
+        return self._solved(np.concatenate([bridge, tools[first:]]), behind), opening
 
     def _play(self, way: FloatArray, opening: FloatArray) -> Actions:
-        """Joint positions one a tick as they were shown, slower where a joint would be too fast."""
-        most = self._speed / self.cell.rate_hz
-        for goal, wide in zip(way, opening.tolist(), strict=True):
-            start, before = self.cell.goal[:-1], self._opening
-            ticks = max(1, int(np.ceil((np.abs(goal - start) / most).max() - 1e-6)))
-            for k in range(1, ticks + 1):
-                yield np.append(start + (goal - start) * (k / ticks), before + (wide - before) * (k / ticks))
-            self._opening = wide
+        """Joint positions one a tick as they were shown; slower where a joint would be too fast, and without jerks."""
+        most = PACE * self._speed / self.cell.rate_hz
+        rows = np.column_stack([way, opening])
+        points = [np.append(self.cell.goal[:-1], self._opening)]
+        for row in rows:
+            ticks = max(1, int(np.ceil((np.abs(row - points[-1])[:-1] / most).max() - 1e-6)))
+            points += list(points[-1] + (row - points[-1]) * (np.arange(1, ticks + 1) / ticks)[:, None])
+        smooth = rounded(np.array(points), 2)
+        self._opening = float(opening[-1])
+        yield from smooth[1:]
 
 
 def _heading(pose: FloatArray, zone: FloatArray) -> FloatArray:
@@ -408,6 +442,16 @@ def plan_frame(item: SceneObject, pose: FloatArray) -> tuple[FloatArray, bool]:
     frame[2, 3] = (points[:, 2].min() + points[:, 2].max()) / 2
     sides = high - low
     return frame, bool(sides[0] > 1.25 * sides[1])
+
+
+def _lowest(item: SceneObject, pose: FloatArray) -> float:
+    return float(in_scene(replace(item, scene_from_object=pose))[:, 2].min())
+
+
+def _level(item: SceneObject, pose: FloatArray, kind: str) -> float:
+    """Height of what counts of a target: its top where something is put onto it, else its lowest point."""
+    heights = in_scene(replace(item, scene_from_object=pose))[:, 2]
+    return float(heights.max() if kind in ("stack", "place-on") else heights.min())
 
 
 def _about_z(angle: float) -> FloatArray:

@@ -33,7 +33,11 @@ FloatArray = npt.NDArray[np.float64]
 USUAL_SPEED = 1.5
 """rad/s, for joints to which neither the URDF nor the description sets a limit."""
 POSITION_GAIN = 0.3
-"""Share of the position error that PyBullet's motors try to undo in one step."""
+"""Share of the position error that PyBullet's motors try to undo in one step …"""
+GRIP_GAIN = 0.8
+"""… and those of a gripper with several joints, …"""
+AHEAD = 0.02
+"""… none of which is asked to close farther than this (of the whole opening) ahead of the others."""
 
 
 @dataclass(frozen=True)
@@ -323,7 +327,7 @@ def xarm6() -> Robot:
                 "opening_m": 0.084,
                 "fingers": [f"{side}_finger" for side in sides],
                 "reach_m": 0.008,
-                "force": 2.0,
+                "force": 10.0,
             },
         },
     )
@@ -474,31 +478,14 @@ class Arm:
         self._closed = np.array([robot.closed[name] for name in robot.opened])
         self._span = np.array([robot.opened[name] for name in robot.opened]) - self._closed
         joints = robot.joints
-        # Of a linkage only the first joint is driven, as in the real one: motors in all of them would bend it, and the
-        # fingers would not stay parallel on what they hold.
-        self._linkage = len(self._grip) > 2
-        grips = [robot.grip_n] + [0.0 if self._linkage else robot.grip_n] * (len(self._grip) - 1)
-        self._forces = [joints[name].effort or 50.0 for name in robot.arm] + grips
+        self._forces = [joints[name].effort or 50.0 for name in robot.arm] + [robot.grip_n] * len(self._grip)
         for row in rows:  # the motors that PyBullet adds would brake what is not commanded
             if row[2] != pybullet.JOINT_FIXED:
                 world.call("setJointMotorControl2", self.body, row[0], pybullet.VELOCITY_CONTROL, force=0.0)
         for link in robot.fingers:
             friction = float(world.call("getDynamicsInfo", self.body, self.links[link])[1])
             world.call("changeDynamics", self.body, self.links[link], lateralFriction=max(friction, 0.8) * grip)
-        self._couple()
         self.reset(np.array([*robot.home, 1.0]))
-
-    def _couple(self) -> None:
-        """Gears between the gripper's joints, so that it closes evenly whatever resists on one side."""
-        pybullet, robot, first = self.world.pybullet, self.robot, self._grip[0]
-        names = list(robot.opened)
-        for name, joint, span in zip(names[1:], self._grip[1:], self._span[1:], strict=True):
-            axis = robot.joints[name].axis.tolist()
-            kind = pybullet.JOINT_GEAR
-            gear = self.world.call("createConstraint", self.body, first, self.body, joint, kind, axis, [0] * 3, [0] * 3)
-            ratio = -float(self._span[0] / span) if span else -1.0
-            force, erp = (1000.0, 0.5) if self._linkage else (100.0, 0.1)
-            self.world.call("changeConstraint", gear, gearRatio=ratio, maxForce=force, erp=erp)
 
     def reset(self, positions: FloatArray) -> None:
         """Put all joints somewhere at once, at rest."""
@@ -511,6 +498,10 @@ class Arm:
     def drive(self, positions: FloatArray) -> None:
         """Give the motors new goals ``(J + 1,)``; they hold for every step until the next."""
         joints = self._arm + self._grip
+        gains = [POSITION_GAIN] * len(joints)
+        if len(self._grip) > 1:
+            positions = np.append(positions[:-1], self._together(positions[-1]))
+            gains[len(self._arm) :] = [GRIP_GAIN] * len(self._grip)
         self.world.call(
             "setJointMotorControlArray",
             self.body,
@@ -518,8 +509,19 @@ class Arm:
             self.world.pybullet.POSITION_CONTROL,
             self._joint_values(positions),
             forces=self._forces,
-            positionGains=[POSITION_GAIN] * len(joints),
+            positionGains=gains,
         )
+
+    def _together(self, opening: float) -> float:
+        """An opening to ask for with which no joint of the gripper closes ahead of the one that is farthest behind.
+
+        So it closes evenly whatever resists on one side, and fingers on a linkage stay as they are to each other.
+        PyBullet's gears give way under load: the fingers of an xArm6 were tilted by 20 to 40 degrees, a wedge that
+        squeezed out what it should hold.
+        """
+        rows = self.world.call("getJointStates", self.body, self._grip)
+        openings = (np.array([row[0] for row in rows]) - self._closed) / self._span
+        return max(opening, float(openings.max()) - AHEAD)
 
     def positions(self) -> FloatArray:
         """``(J + 1,)`` as measured."""

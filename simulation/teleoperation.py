@@ -91,7 +91,12 @@ class Jog:
         chain, seconds = self.planner.chain, 1.0 / self.cell.rate_hz
         to_base = np.linalg.inv(self.cell.mount)[:3, :3] @ self._axes
         tool = chain.tool(q)
+        before = tool[:2, 3] - chain.fixed[0][:2, 3]
         tool[:3, 3] += to_base @ twist[:3] * seconds
+        if self.cell.robot.loose:  # an arm of five joints turns its hand with itself
+            after = tool[:2, 3] - chain.fixed[0][:2, 3]
+            turn = np.arctan2(before[0] * after[1] - before[1] * after[0], before @ after)
+            tool[:3, :3] = Rotation.from_rotvec([0.0, 0.0, turn]).as_matrix() @ tool[:3, :3]
         tool[:3, :3] = Rotation.from_rotvec(to_base @ twist[3:] * seconds).as_matrix() @ tool[:3, :3]
         found, exact = chain.solve(tool[None], q[None], 20)
         step = found[0] - q

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from app.console import Console, Outcome
+from app.console import Console, Outcome, has_display
 from app.project import Project
 from reconstruction.disk import writing_to
 from reconstruction.errors import MissingToolError, ReconstructionError, UsageError
@@ -78,7 +76,7 @@ def _verdict(report: CheckReport) -> str:
 
 def _window(scene: Path) -> None:
     """Show the scene until the user closes the window."""
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not has_display():
         raise MissingToolError(
             "There is no display for PyBullet's window.",
             remedy="Run it on a desktop, or use --check or --video out.mp4, which need none.",

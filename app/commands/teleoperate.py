@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from app.console import Console, Outcome, program, quoted
+from app.console import Console, Outcome, has_display, program, quoted
 from app.demonstrate_stage import TaskSettings
 from app.project import Project
 from app.teleoperate_stage import Recorder
@@ -35,6 +36,12 @@ def run(
         json: Print one JSON object a line on stdout and nothing else.
         out: The dataset's folder. Left out: one in the project's folder `episodes`, named after the task.
     """
+    if not (has_display() or os.environ.get("QT_QPA_PLATFORM")):
+        raise MissingToolError(
+            "There is no display for the window.",
+            remedy="Run it on a desktop; `pocketworld demonstrate` needs none.",
+            code="no_display",
+        )
     try:
         from app.gui.gamepad import open_gamepad
         from app.gui.teleoperation_window import show_task

@@ -235,6 +235,20 @@ def test_what_does_not_fit_is_listed(convert: Convert, tmp_path: Path) -> None:
     assert not (tmp_path / "set.json").exists()
 
 
+def test_numbers_too_large_for_the_pattern_are_refused(convert: Convert, tmp_path: Path) -> None:
+    """NumPy would make them small, or negative, without a word."""
+    made = made_episode(0, frames=3, cameras=0)
+    small = dataclasses.replace(made, extra={"count": np.array([0, -1, 2], np.int32)})
+    pattern = ours(tmp_path / "pattern", [small])
+    fits = ours(tmp_path / "fits", [dataclasses.replace(made, extra={"count": np.array([5, -6, 7])})])
+    assert convert(fits, tmp_path / "set", "--like", pattern).code == 0
+    (read,) = open_dataset(tmp_path / "set")
+    assert (read.extra["count"].dtype, read.extra["count"].tolist()) == (np.int32, [5, -6, 7])
+    large = ours(tmp_path / "large", [dataclasses.replace(made, extra={"count": np.array([5, 6, 1 << 40])})])
+    refused(convert(large, tmp_path / "set2", "--like", pattern), str(large), "count", "int32", code="other_features")
+    assert not (tmp_path / "set2").exists()
+
+
 def test_every_third_frame(convert: Convert, tmp_path: Path) -> None:
     made = made_episode(1, frames=8)
     convert(ours(tmp_path / "own", [dataclasses.replace(made, rate_hz=30)]), tmp_path / "set", "--every", 3)
@@ -309,6 +323,15 @@ def test_a_rate_that_the_source_contradicts(convert: Convert, tmp_path: Path) ->
 # --- places ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Datasets ``own``, with a failure, and ``gr00t``, to be copied."""
+    place = tmp_path_factory.mktemp("small")
+    ours(place / "own", [made_episode(k, frames=2, cameras=0, success=k > 0) for k in range(2)])
+    ours(place / "gr00t", [made_episode(0, frames=2, cameras=0)], "gr00t")
+    return place
+
+
 @pytest.mark.parametrize(
     ("source", "target"),
     [
@@ -322,6 +345,8 @@ def test_a_rate_that_the_source_contradicts(convert: Convert, tmp_path: Path) ->
         ("own", "cup.zarr.zip"),
         ("own", "demonstrated"),
         ("own", "other_failures"),
+        ("own", "taken"),
+        ("pipe", "set"),
         ("own", "gr00t"),
         ("own", "stranger"),
         ("own", "photos"),
@@ -330,10 +355,14 @@ def test_a_rate_that_the_source_contradicts(convert: Convert, tmp_path: Path) ->
         ("own", "/"),
     ],
 )
-def test_places_that_are_refused(convert: Convert, tmp_path: Path, source: str, target: str) -> None:
+def test_places_that_are_refused(convert: Convert, tmp_path: Path, small: Path, source: str, target: str) -> None:
     for name in ("own", "other", "demonstrated", "inner/own", "stranger"):
-        ours(tmp_path / name, [made_episode(k, frames=2, cameras=0, success=k > 0) for k in range(2)])
-    ours(tmp_path / "gr00t", [made_episode(0, frames=2, cameras=0)], "gr00t")
+        for end in ("", "_failures"):
+            shutil.copytree(small / f"own{end}", tmp_path / f"{name}{end}")
+    shutil.copytree(small / "gr00t", tmp_path / "gr00t")
+    shutil.copytree(small / "own", tmp_path / "taken_failures")  # successes, whatever it is called
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
     (tmp_path / "demonstrated.json").write_text('{"format": "pocketworld.demonstrations"}')
     info = tmp_path / "stranger" / "meta" / "info.json"
     info.write_text(json.dumps({k: v for k, v in json.loads(info.read_text()).items() if k != "pocketworld"}))
@@ -489,6 +518,37 @@ def test_seeds_and_words_that_no_table_can_hold(convert: Convert, tmp_path: Path
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.95])
 def test_a_zip_cut_short(convert: Convert, tmp_path: Path, keep: float) -> None:
     source = umi(tmp_path / "cup.zarr.zip")
+    source.write_bytes(source.read_bytes()[: int(source.stat().st_size * keep)])
+    refused(convert(source, tmp_path / "set"), str(source))
+    assert not (tmp_path / "set").exists()
+
+
+def _put(name: str, values: Any) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        del file[name]
+        file[name] = values
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (_put("data/demo_1/actions", np.full((7, 7), np.nan)), "not finite"),
+        (_put("data/demo_1/obs/object", np.zeros((2, 10))), "demo_1/obs/object"),
+        (_put("data/demo_0/actions", np.array([b"a"] * 6)), "no actions"),
+        (_put("data", np.zeros(3)), "no group data"),
+    ],
+)
+def test_hostile_hdf5(convert: Convert, tmp_path: Path, change: Callable[[Any], None], word: str) -> None:
+    source = write_hdf5(tmp_path / "größe 1.hdf5", change)
+    refused(convert(source, tmp_path / "set"), str(source), word, code="bad_dataset")
+    assert {path.name for path in tmp_path.iterdir()} == {source.name}
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.95])
+def test_an_hdf5_cut_short(convert: Convert, tmp_path: Path, keep: float) -> None:
+    source = write_hdf5(tmp_path / "lift.hdf5")
     source.write_bytes(source.read_bytes()[: int(source.stat().st_size * keep)])
     refused(convert(source, tmp_path / "set"), str(source))
     assert not (tmp_path / "set").exists()

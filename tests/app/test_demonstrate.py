@@ -17,6 +17,7 @@ from app.project import Project, StageKey, StageNotes
 from policies.dataset import open_dataset
 from simulation.episode import Episode
 from tests.conftest import Run, command, environment
+from tests.ray_cluster import needs_ray, ray_cluster
 from tests.robot_bench import VARY, bench
 
 Shell = Callable[..., Run]
@@ -171,3 +172,23 @@ def test_replay_refuses_what_it_cannot_play(project: Path, shell: Shell, tmp_pat
     record = out.with_name("out.json")
     record.write_text(json.dumps({**json.loads(record.read_text(encoding="utf-8")), "scene": "gone"}), encoding="utf-8")
     assert shell("replay", out, "--json").code == 3
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_makes_the_same_dataset_though_a_node_dies(project: Path, shell: Shell, tmp_path: Path) -> None:
+    one, two = tmp_path / "eins" / "data", tmp_path / "zwei" / "data"
+    assert shell("demonstrate", project, *QUICK, "--count", 8, "--jobs", 1, "--out", one).code == 0
+    with ray_cluster(1, 1) as (cluster, (_, second)):
+        words = command("demonstrate", project, *QUICK, "--count", 8, "--out", two, "--json")
+        words += ["--cluster", cluster.address]
+        killed = False
+        with subprocess.Popen(words, env=environment(False), stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if not killed and " of 8 demonstrations" in json.loads(line).get("message", ""):
+                    second.kill()
+                    killed = True
+        assert process.returncode == 0
+        assert killed
+    assert _files(one) == _files(two)

@@ -7,16 +7,22 @@ the processes have started. The baseline is PyBullet stepping the same scene wit
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, try_some
 from app.project import Project, StageKey, StageNotes
 from reconstruction.progress import silent
 from reconstruction.scene import Scene
+from simulation.cousins import Cousin, dress
+from simulation.demonstrations import Stage
+from simulation.mimic import Sketch
 from simulation.pool import worker_pool
 from simulation.tasks import TASKS, Task, hollow_of
 from simulation.world import World
@@ -48,6 +54,28 @@ def tasks_of(scene: Scene) -> list[str]:
     if vessels:
         found.append(Task("place-in", (small,), max(vessels, key=lambda name: vessels[name])))
     return [task.words for task in found if task.kind in TASKS]
+
+
+def multiplied(order: Order, tries: int, few: int = 5) -> None:
+    """How often what a few episodes of the expert show is done in other cousins."""
+    job = order.job()
+    plain = job.wardrobe.bare()
+    shown: list[Sketch] = []
+    with Stage(job) as stage:
+        for index in itertools.count(20_000):
+            episode = stage.attempt(index).episode
+            if episode is not None and episode.success:
+                shown.append(Sketch.of(episode, job.task, dress(Cousin.from_json(episode.recipe), plain)))
+            if len(shown) == few:
+                break
+    with Stage(dataclasses.replace(job, shown=tuple(shown))) as stage:
+        started = time.perf_counter()
+        found = (stage.attempt(index).episode for index in itertools.count())
+        tried = list(itertools.islice((episode for episode in found if episode is not None), tries))
+        seconds = time.perf_counter() - started
+    good = sum(episode.success for episode in tried)
+    print(f"{job.task.words}, as {few} episodes show it: {good} of {tries} succeeded, {good / seconds:.2f} a second")
+    print(f"  on one core; failed: {dict(Counter(e.reason for e in tried if not e.success))}", flush=True)
 
 
 def main() -> None:
@@ -94,6 +122,9 @@ def main() -> None:
                     print(f"{task}, cameras {cameras}: {good} of {len(episodes)} succeeded, {skipped} cousins skipped;")
                     print(f"  {good / seconds:.2f} a second on {jobs} cores, each {ticks / 10:.1f} s long;", end=" ")
                     print(f"PyBullet alone would step {raw:.2f} of them a second", flush=True)
+        if bank is not None:
+            for task in words:
+                multiplied(Order(folder, bank, DemonstrateSettings(task=task, seed=SEED, cameras="none"), task), tries)
 
 
 if __name__ == "__main__":

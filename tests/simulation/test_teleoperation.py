@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from simulation.demonstrations import Stage
 from simulation.episode import Episode
 from simulation.mimic import Sketch
 from simulation.teleoperation import MOVE_M_S, Command, Session
-from tests.robot_bench import few_forms, job
+from tests.robot_bench import few_forms, five_joints, job, small_bench
 
 FloatArray = npt.NDArray[np.float64]
 Family = tuple[Wardrobe, Bank]
@@ -166,3 +167,18 @@ def test_what_shows_nothing_is_refused(family: Family) -> None:
         with pytest.raises(UsageError) as caught:
             Sketch.of(changed, order.task, scene)
         assert caught.value.code == "bad_dataset"
+
+
+def test_an_arm_of_five_joints_goes_where_it_is_told(tmp_path: Path) -> None:
+    toml = five_joints(tmp_path)
+    with Stage(job(few_forms(small_bench()), "pick block_1", str(toml))) as stage:
+        session = Session(stage, 0, 32)
+        for way in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, 0, -1)):
+            session.again()
+            before = session.cell.arm.tool()[:3, 3]
+            for _ in range(6):
+                session.tick(Command(tuple(0.4 * np.array(way))))  # type: ignore[arg-type]
+            moved = session.cell.arm.tool()[:3, 3] - before
+            wanted = session.jog._axes @ np.array(way, dtype=float)
+            assert moved @ wanted > 0.9 * np.linalg.norm(moved)
+            assert moved @ wanted > 0.02
