@@ -20,7 +20,7 @@ from simulation.grasps import Grasps, tool_poses
 from simulation.kinematics import Loose
 from simulation.motion import dense, even, rounded, timed
 from simulation.planner import Held, Planner
-from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, to_clear, zone_of
+from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, to_clear, top_middle, zone_of
 
 FloatArray = npt.NDArray[np.float64]
 Actions = Iterator[FloatArray]
@@ -377,13 +377,11 @@ class Expert:
         ]
 
     def _onto(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
-        """Poses of a thing on another: over its middle, just not touching."""
+        """Poses of a thing on another: where its top bears, just not touching."""
         cell = self.cell
         under = replace(self._item(where), scene_from_object=cell.world.pose(where))
-        points = in_scene(under)
-        top = float(points[:, 2].max()) + 2 * HULL_MARGIN_M
-        high = points[points[:, 2] > points[:, 2].max() - 0.004, :2]
-        middle = (high.min(axis=0) + high.max(axis=0)) / 2
+        top = float(in_scene(under)[:, 2].max()) + 2 * HULL_MARGIN_M
+        middle = top_middle(under, under.scene_from_object)
         return [_standing(item, pose, turn * np.pi / 2, middle, top + 0.003) for turn in self._turns(pose, middle)]
 
     def _beside(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
@@ -432,9 +430,10 @@ class Expert:
         low, high = float(points[:, 2].min()), float(points[:, 2].max())
         height = low + robot.finger_reach_m + float(np.clip(0.3 * (high - low), 0.006, 0.03))
         beside = float(np.clip(robot.opening_for(0.5 * wide), 0.01, 1.0))
+        ways: list[tuple[FloatArray, float, FloatArray]] = []
         for back_m in (0.03, 0.02, 0.045):
-            # Both fingers push side by side where there is room for the hand, else one behind the other.
-            for turn in (0.0, np.pi, np.pi / 2, -np.pi / 2):
+            # Both fingers push side by side where there is room for the hand, else one behind the other, or askew.
+            for turn in np.pi / 4 * np.array([0, 4, 2, -2, 1, -1, 3, -3]):
                 across = np.cos(turn) * side + np.sin(turn) * ahead
                 tool = np.eye(4)
                 tool[:3, 1], tool[:3, 2] = [*across, 0.0], [0.0, 0.0, -1.0]
@@ -444,22 +443,25 @@ class Expert:
                 stop = start + ahead * (min(far, STROKE_M) + back_m - (FINGER_M if opening else 0.0))
                 tool[:3, 3] = [*start, height]
                 tool[:3, 3] -= robot.off_middle_m(opening) * tool[:3, 1]
-                tool = self._base_from_scene @ tool
-                q, exact = self._reach(tool[None], 2)
-                if not exact[0] or planner.clearance(q[0], opening) < NEAR_M:
-                    continue
                 onward = self._base_from_scene[:3, :3] @ np.array([*(stop - start), 0.0])
-                stroke = self._line(tool, q[0], onward, opening, frozenset([name]), NEAR_M, 16)
-                down = self._line(tool, q[0], np.array([0.0, 0.0, 0.1]), opening, frozenset(), NEAR_M)
-                if stroke is None or down is None:
-                    continue
-                yield from self._go(down[-1], opening)
-                yield from self._follow(down[::-1], opening, GENTLE)
-                yield from self._follow(stroke, opening, PUSH_PACE)
-                self._look()
-                yield from self._straight([*(-0.02 * ahead), 0.0], GENTLE, ignore=frozenset([name]))
-                yield from self._straight([0.0, 0.0, 0.1], 0.6, ignore=frozenset([name]))
-                return
+                ways.append((self._base_from_scene @ tool, opening, onward))
+        for other in (False, True):
+            for tool, opening, onward in ways:
+                q, exact = self._otherwise(tool[None], None)[:2] if other else self._reach(tool[None], 2)
+                for k in np.flatnonzero(exact):
+                    if planner.clearance(q[k], opening) < NEAR_M:
+                        continue
+                    stroke = self._line(tool, q[k], onward, opening, frozenset([name]), NEAR_M, 16)
+                    down = self._line(tool, q[k], np.array([0.0, 0.0, 0.1]), opening, frozenset(), NEAR_M)
+                    if stroke is None or down is None:
+                        continue
+                    yield from self._go(down[-1], opening)
+                    yield from self._follow(down[::-1], opening, GENTLE)
+                    yield from self._follow(stroke, opening, PUSH_PACE)
+                    self._look()
+                    yield from self._straight([*(-0.02 * ahead), 0.0], GENTLE, ignore=frozenset([name]))
+                    yield from self._straight([0.0, 0.0, 0.1], 0.6, ignore=frozenset([name]))
+                    return
         raise CannotError("no room to push")
 
     # Clearing ------------------------------------------------------------------------------------------------------

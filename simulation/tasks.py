@@ -28,6 +28,9 @@ ZONE_M = 0.06
 PUSH_M = (0.1, 0.22)
 SHORT_PUSH_M = (0.08, 0.14)
 """… for an arm that reaches no farther than `layout.SHORT_M`."""
+LEVEL_M = 0.0015
+"""What is lower than the highest point of a top by less than this is level with it."""
+BEARS_M = 0.008
 ASIDE_M = 0.08
 """Nothing is nearer than this to the middle of a push's way."""
 BELOW_RIM_M = 0.005
@@ -405,7 +408,7 @@ def unsuitable(cell: Cell, task: Task) -> str:
 
 def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
     points = in_scene(_at(_item(cell, name), cell.start[name]))
-    small, middle, _ = np.sort(np.ptp(points, axis=0))
+    _, middle, _ = np.sort(np.ptp(points, axis=0))
     if kind == "place-in":
         hollow = Hollow.of(cell, where)
         if len(hollow.rim) < 3:
@@ -420,7 +423,7 @@ def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
     if kind in ("place-on", "stack"):
         if any(where in _carriers(cell, other) for other in cell.start if other != where):
             return f"something stands on {where}"
-        if level_m(_item(cell, where), cell.start[where]) < max(0.5 * small, 0.02):
+        if level_m(_item(cell, where), cell.start[where]) < max(0.4 * middle, 0.02):
             return f"{where} has no level top"
     return ""
 
@@ -430,8 +433,26 @@ def level_m(item: SceneObject, pose: FloatArray) -> float:
     from scipy.ndimage import distance_transform_edt
 
     heights, _, step = height_map(item, pose, 40)
-    top = heights > heights.max() - 0.003
+    top = heights > heights.max() - LEVEL_M
     return float(2 * step * distance_transform_edt(np.pad(top, 1)).max())
+
+
+def top_middle(item: SceneObject, pose: FloatArray) -> FloatArray:
+    """Where ``(2,)`` something is best put down on an object: over its middle, where its top bears on all sides of
+    that, else on the middle of the largest level place.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    heights, low, step = height_map(item, pose, 40)
+    top = heights > heights.max() - LEVEL_M
+    cells = np.argwhere(top)
+    corners = outline(np.vstack([low + (cells + offset) * step for offset in ((0, 0), (0, 1), (1, 0), (1, 1))]))
+    points = in_scene(_at(item, pose))[:, :2]
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    if _within(corners, middle[None])[0] > BEARS_M:
+        return np.asarray(middle)
+    room = distance_transform_edt(np.pad(top, 1))[1:-1, 1:-1]
+    return np.asarray(low + (np.array(np.unravel_index(int(room.argmax()), room.shape)) + 0.5) * step)
 
 
 def _support(cell: Cell, name: str) -> Support:
