@@ -48,7 +48,7 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-# Not part of `test`, whose time it adds half to.
+# Not part of `test`, which has to stay short.
 coverage: install
 	OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
 

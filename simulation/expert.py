@@ -39,6 +39,7 @@ BATCH = 96
 STEEP = 0.1
 """Largest z of the direction from which a thing is grasped."""
 NEARLY_LEVEL = np.sin(np.deg2rad(8.0))
+"""A line between the fingers whose z is smaller is made level."""
 TIP_M = 0.003
 """What is held lies at least so far inside the fingertips, and these stay so far above what it stands on."""
 OTHERWISE = 6
@@ -52,11 +53,11 @@ STROKES = 8
 """Times that a thing is pushed on at most …"""
 STROKE_M = 0.12
 """… by this at most …"""
+FINGER_M = 0.012
+"""… by fingers that are so thick, seen from the tool's frame."""
 PUSH_PACE = 0.3
 GAP_M = 0.0025
 """A finger that does not move is put so far beside what the other one will press against it."""
-FINGER_M = 0.012
-"""… by fingers that are so thick, seen from the tool's frame."""
 
 
 class CannotError(Exception):
@@ -82,7 +83,7 @@ class Expert:
     """Plans and acts in one cell."""
 
     def __init__(self, cell: Cell, planner: Planner) -> None:
-        """Take over a cell and its planner; call `ready` after each reset."""
+        """Take over a cell and its planner."""
         self.cell, self.planner, self.robot = cell, planner, cell.robot
         self._speed = SHARE_OF_SPEED * np.array(cell.robot.speed)
         self._home = np.array(cell.robot.home)
@@ -186,7 +187,7 @@ class Expert:
                 there = tools[some][which]
                 if loose is not None:
                     there = self.planner.chain.tool(q)
-                    exact &= there[:, 2, 2] < 0.1
+                    exact &= there[:, 2, 2] < STEEP
                 ease = scores[some][which] - 0.08 * np.abs(q - self._home).max(axis=1)
                 for k in np.argsort(np.where(exact, -ease, np.inf), kind="stable")[: int(exact.sum())]:
                     hold = self._approach(name, there[k], q[k], float(widths[some][which[k]]))

@@ -38,6 +38,7 @@ GRIP = 0.08
 """The gripper opens or closes where its goal changes by more than this."""
 JUMP_RAD = 0.6
 PACE = 0.7
+"""Share of the expert's own highest speed."""
 SPARE_M = 0.002
 """Things are let go of by so much higher than shown, lest a larger one is pressed down."""
 
