@@ -20,11 +20,14 @@ from simulation.grasps import Grasps, antipodal
 from simulation.kinematics import rotation_rpy
 from simulation.layout import usual_mount
 from simulation.robots import Arm, Robot
+from simulation.world import WorldSettings
 
 FloatArray = npt.NDArray[np.float64]
 RATE_HZ = 10.0
 SETTLE_S = 0.25
 """What was put down by rule comes to lie as it will before the robot is asked for anything."""
+STILL_M_S, STILL_RAD_S = 0.01, 0.1
+"""What moves slower than this then is at rest."""
 LEANS = (0.3, 0.6, 0.9, -0.3, -0.6)
 """How far (rad) an arm of five joints leans its tool outwards to get somewhere."""
 SLACK_RAD = 0.01
@@ -92,7 +95,8 @@ class Cell:
     _grasps: dict[tuple[str, int], Grasps] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.family = Family(self.wardrobe)
+        # Things stand close together on a bench: with PyBullet's usual 2 cm, one that moves keeps all others awake.
+        self.family = Family(self.wardrobe, WorldSettings(near_m=0.005, residual=1e-5))
         self.world = self.family.world
         self.steps = round(1.0 / (self.rate_hz * self.world.settings.time_step_s))
         self._chain = self.robot.chain
@@ -131,6 +135,7 @@ class Cell:
         self.goal = np.array([*self.robot.home, 1.0])
         self.arm.drive(self.goal)
         self.world.step(round(SETTLE_S / self.world.settings.time_step_s))
+        self.world.sleep(STILL_M_S, STILL_RAD_S)
         self.faults, self.ticks, self.notes = Faults(), 0, {}
         self.start = self.world.poses()
 

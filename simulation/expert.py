@@ -48,7 +48,12 @@ NEAR_M = 0.001
 """The gripper may come this near to things where it grasps or lets go."""
 TRIES = 3
 ROUNDED = 8
-RESTS_S = 0.6
+JOINED = 4
+"""Points on either side over which a corner is rounded, in a path and between two."""
+RESTS_S = 0.8
+"""So long it waits for a task to be done …"""
+SURE = 3
+"""… and for so many ticks on end it must be."""
 STROKES = 8
 """Times that a thing is pushed on at most …"""
 STROKE_M = 0.12
@@ -110,9 +115,12 @@ class Expert:
                 if not self._worth_another(problem):
                     break
                 yield from self._stand_back()
-            yield from self._wait(RESTS_S)
-            if TASKS[task.kind].done(cell, task):
-                return
+            rested = 0
+            for _ in range(round(RESTS_S * cell.rate_hz)):
+                yield cell.goal
+                rested = rested + 1 if TASKS[task.kind].done(cell, task) else 0
+                if rested == SURE:
+                    return
         raise CannotError(problem)
 
     def _worth_another(self, problem: str) -> bool:
@@ -144,8 +152,7 @@ class Expert:
         self._look()
         self._leant = np.eye(3)
         hold = self._hold(name, goals)
-        yield from self._go(hold.approach[0], hold.opening)
-        yield from self._follow(hold.approach, hold.opening, GENTLE)
+        yield from self._go(hold.approach[0], hold.opening, hold.approach)
         yield from self._grip(0.0)
         if not cell.arm.holds(cell.world.body(name)):
             yield from self._grip(1.0)
@@ -266,12 +273,11 @@ class Expert:
         if found is None:
             raise CannotError("no room to put it")
         above, down = found
-        yield from self._go(above, self._opening)
+        yield from self._go(above, self._opening, down)
         if not cell.arm.holds(cell.world.body(name)):
             self.planner.carry(None)
             yield from self._grip(1.0)
             raise CannotError("it slipped")
-        yield from self._follow(down, self._opening, GENTLE)
         self.planner.carry(None)
         yield from self._grip(self._wide(name))
         self._look()
@@ -456,8 +462,7 @@ class Expert:
                     down = self._line(tool, q[k], np.array([0.0, 0.0, 0.1]), opening, frozenset(), NEAR_M)
                     if stroke is None or down is None:
                         continue
-                    yield from self._go(down[-1], opening)
-                    yield from self._follow(down[::-1], opening, GENTLE)
+                    yield from self._go(down[-1], opening, down[::-1])
                     yield from self._follow(stroke, opening, PUSH_PACE)
                     self._look()
                     yield from self._straight([*(-0.02 * ahead), 0.0], GENTLE, ignore=frozenset([name]))
@@ -598,16 +603,33 @@ class Expert:
                 return
         raise CannotError("no free way")
 
-    def _go(self, goal: FloatArray, opening: float) -> Actions:
-        """Move freely to joint positions ``(J,)``."""
+    def _go(self, goal: FloatArray, opening: float, onward: FloatArray | None = None) -> Actions:
+        """Move freely to joint positions ``(J,)`` and, more slowly, on along a free line ``(K, J)`` from there."""
         corners = self.planner.way(self.cell.goal[:-1], goal, max(opening, self._opening), self._seed)
         if corners is None:
             raise CannotError("no free way")
-        yield from self._follow(corners, opening, 1.0)
+        first = rounded(even(dense(corners)), ROUNDED)
+        if onward is None:
+            yield from self._along(first, opening)
+            return
+        second = rounded(even(dense(onward)), ROUNDED)
+        # In one go, where the corner between the two may be cut.
+        both = rounded(np.vstack([first[:-1], second]), JOINED)
+        pace = np.repeat([1.0, GENTLE], [len(first) - 1, len(second)])
+        near = slice(max(0, len(first) - 1 - JOINED), len(first) + JOINED)
+        if self.planner.free(both[near], max(opening, self._opening), NEAR_M):
+            yield from self._along(both, opening, pace)
+        else:
+            yield from self._along(first, opening)
+            yield from self._along(second, opening, np.full(len(second), GENTLE))
 
     def _follow(self, corners: FloatArray, opening: float, pace: float) -> Actions:
         path = rounded(even(dense(corners)), ROUNDED)
-        points = timed(path, pace * self._speed, pace * ACCELERATION * self._speed, self.cell.rate_hz)
+        yield from self._along(path, opening, np.full(len(path), pace))
+
+    def _along(self, path: FloatArray, opening: float, pace: FloatArray | None = None) -> Actions:
+        """Move along a dense path ``(K, J)``, at `pace` ``(K,)`` times the usual speed."""
+        points = timed(path, self._speed, ACCELERATION * self._speed, self.cell.rate_hz, pace)
         before = self._opening
         self._opening = opening
         for k, q in enumerate(points, 1):

@@ -85,7 +85,7 @@ class Planner:
         for number in range(samples):
             q = home if number == 0 else rng.uniform(chain.low, chain.high)
             self.arm.reset(np.append(q, number % 2))
-            self.world.call("performCollisionDetection")
+            self.world.detect()
             rows = self.world.call("getContactPoints", self.arm.body, self.arm.body) or ()
             pairs = {(min(row[3], row[4]), max(row[3], row[4])) for row in rows if row[8] < MARGIN_M}
             found.update({pair: samples if number == 0 else 1 for pair in pairs})
@@ -125,7 +125,7 @@ class Planner:
         if held is not None:
             tool = arm.scene_from_robot @ self.chain.tool(q)
             world.set_pose(held.name, tool @ held.tool_from_object)
-        world.call("performCollisionDetection")
+        world.detect()
         nearest, never = 0.02, self._never or frozenset()
         free = {world.body(name) for name in ignore} | ({world.body(held.name)} if held else set())
         for row in world.call("getContactPoints", arm.body) or ():
@@ -152,7 +152,7 @@ class Planner:
     def touches_itself(self, positions: FloatArray) -> bool:
         """Whether links that can be apart overlap, at ``(J + 1,)`` positions of the arm and opening of the gripper."""
         self.arm.reset(positions)
-        self.world.call("performCollisionDetection")
+        self.world.detect()
         rows = self.world.call("getContactPoints", self.arm.body, self.arm.body) or ()
         never = self._never or frozenset()
         return any(row[8] < 0.0 and (min(row[3], row[4]), max(row[3], row[4])) not in never for row in rows)

@@ -47,6 +47,10 @@ class WorldSettings:
     """Open PyBullet's own window. Without it nothing needs a display."""
     time_step_s: float = 1.0 / 240.0
     """Length of one step. PyBullet's contact solver is tuned for 1/240; longer steps sink and bounce."""
+    near_m: float = 0.02
+    """Bodies whose bounding boxes are nearer to each other are looked at together, and keep each other awake."""
+    residual: float = 1e-7
+    """The contact solver stops early when no constraint is off by more than the root of this (m/s, rad/s)."""
     gravity_m_s2: float = 9.81
     """Downwards, along −z."""
     ground: bool = False
@@ -243,7 +247,13 @@ class World:
 
     def _set_up(self) -> None:
         # A file read twice under one name may have changed in between: never use PyBullet's cache.
-        self.call("setPhysicsEngineParameter", enableFileCaching=0, fixedTimeStep=self.settings.time_step_s)
+        self.call(
+            "setPhysicsEngineParameter",
+            enableFileCaching=0,
+            fixedTimeStep=self.settings.time_step_s,
+            solverResidualThreshold=self.settings.residual,
+        )
+        self._draw_near()
         self.call("setGravity", 0.0, 0.0, -self.settings.gravity_m_s2)
         if self.settings.ground:
             self._bodies["ground"] = int(self._load("loadURDF", "plane.urdf"))
@@ -369,8 +379,28 @@ class World:
 
     def step(self, count: int = 1) -> None:
         """Simulate `count` steps of ``settings.time_step_s``."""
+        self._draw_near()
         for _ in range(count):
             self._p.stepSimulation(physicsClientId=self._client)
+
+    def detect(self) -> None:
+        """Find out what touches, without a step."""
+        self._draw_near()
+        self._p.performCollisionDetection(physicsClientId=self._client)
+
+    def _draw_near(self) -> None:
+        # PyBullet keeps this one number for all clients of a process: another world may have set it.
+        self._p.setPhysicsEngineParameter(contactBreakingThreshold=self.settings.near_m, physicsClientId=self._client)
+
+    def sleep(self, below_m_s: float, below_rad_s: float) -> None:
+        """Let everything that moves slower than this rest until it is touched, which costs far less to simulate.
+
+        PyBullet does so by itself, but only with what has been slow for two seconds.
+        """
+        for name in self.names:
+            linear, angular = self.velocity(name)
+            if np.linalg.norm(linear) < below_m_s and np.linalg.norm(angular) < below_rad_s:
+                self.call("changeDynamics", self.body(name), -1, activationState=self._p.ACTIVATION_STATE_SLEEP)
 
     def pose(self, name: str) -> FloatArray:
         """``scene_from_object`` of one body, ``(4, 4)``."""
@@ -389,6 +419,7 @@ class World:
         quat_xyzw = quaternion_from_pose(inertial).tolist()
         self.call("resetBasePositionAndOrientation", body, inertial[:3, 3].tolist(), quat_xyzw)
         self.call("resetBaseVelocity", body, [0.0] * 3, [0.0] * 3)
+        self.call("changeDynamics", body, -1, activationState=self._p.ACTIVATION_STATE_WAKE_UP)
 
     def velocity(self, name: str) -> tuple[FloatArray, FloatArray]:
         """Linear (m/s, of the centre of mass) and angular (rad/s) velocity, each ``(3,)``, scene frame."""
