@@ -26,6 +26,9 @@ FloatArray = npt.NDArray[np.float64]
 RATE_HZ = 10.0
 SETTLE_S = 0.25
 """What was put down by rule comes to lie as it will before the robot is asked for anything."""
+TABLE_FRICTION = 0.6
+"""A thing's coefficient is that against a wooden table: with the table's own like this, two things on each other come to
+about what one has on the table, and fingers of rubber (0.8) to somewhat more."""
 STILL_M_S, STILL_RAD_S = 0.01, 0.1
 """What moves slower than this then is at rest."""
 LEANS = (0.3, 0.6, 0.9, -0.3, -0.6)
@@ -130,6 +133,12 @@ class Cell:
         awake = self.world.pybullet.ACTIVATION_STATE_ENABLE_SLEEPING
         for name in self.world.names:
             self.world.call("changeDynamics", self.world.body(name), -1, activationState=awake)
+        for name in self.world.fixed_names:
+            self.world.call("changeDynamics", self.world.body(name), -1, lateralFriction=TABLE_FRICTION)
+        for item in self.scene.objects:
+            # PyBullet multiplies the coefficients of two bodies: against the table this comes to what was estimated.
+            friction = item.friction / TABLE_FRICTION
+            self.world.call("changeDynamics", self.world.body(item.name), -1, lateralFriction=friction)
         grip = cousin.values("gripper")["friction"]
         self.arm = Arm(self.world, self.robot, self.mount, grip)
         self.goal = np.array([*self.robot.home, 1.0])
