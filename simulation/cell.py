@@ -130,9 +130,6 @@ class Cell:
         self.cousin, self.scene = cousin, self.family.load(cousin)
         mount = self.scene.robot_mount
         self.mount = usual_mount(self.scene) if mount is None else mount
-        awake = self.world.pybullet.ACTIVATION_STATE_ENABLE_SLEEPING
-        for name in self.world.names:
-            self.world.call("changeDynamics", self.world.body(name), -1, activationState=awake)
         for name in self.world.fixed_names:
             self.world.call("changeDynamics", self.world.body(name), -1, lateralFriction=TABLE_FRICTION)
         for item in self.scene.objects:

@@ -399,8 +399,11 @@ class World:
         """
         for name in self.names:
             linear, angular = self.velocity(name)
+            states = [self._p.ACTIVATION_STATE_ENABLE_SLEEPING]
             if np.linalg.norm(linear) < below_m_s and np.linalg.norm(angular) < below_rad_s:
-                self.call("changeDynamics", self.body(name), -1, activationState=self._p.ACTIVATION_STATE_SLEEP)
+                states.append(self._p.ACTIVATION_STATE_SLEEP)
+            for state in states:
+                self.call("changeDynamics", self.body(name), -1, activationState=state)
 
     def pose(self, name: str) -> FloatArray:
         """``scene_from_object`` of one body, ``(4, 4)``."""

@@ -62,3 +62,15 @@ def test_points_that_all_but_coincide_do_not_stop_it() -> None:
 
 def test_going_nowhere_takes_one_tick() -> None:
     assert timed(np.zeros((3, 2)), SPEED, ACCELERATION, 10.0).shape == (1, 2)
+
+
+def test_a_slow_stretch_is_gone_through_slowly_and_without_a_stop() -> None:
+    path = even(dense(np.array([[0.0, 0.0], [2.0, 0.0]])))
+    pace = np.where(path[:, 0] < 1.0, 1.0, 0.3)
+    points = timed(path, SPEED, ACCELERATION, 20.0, pace)
+    speed = np.diff(np.append(0.0, points[:, 0])) * 20.0
+    assert speed.max() > 0.9 * SPEED[0]
+    slow = speed[points[:, 0] > 1.1]
+    assert slow.max() <= 0.3 * SPEED[0] * 1.02
+    between = speed[(points[:, 0] > 0.3) & (points[:, 0] < 1.7)]
+    assert between.min() > 0.25 * SPEED[0]

@@ -136,3 +136,11 @@ def test_cousins_that_are_none_for_a_task_say_why(stage: Stage) -> None:
     x, y, z = cell.world.pose("bowl_1")[:3, 3]
     _put(stage, "block_1", (x, y, z + 0.06))
     assert unsuitable(cell, place) == "done already"
+
+
+def test_on_the_table_a_thing_has_the_friction_that_was_estimated(stage: Stage) -> None:
+    world = stage.cell.world
+    table = float(world.call("getDynamicsInfo", world.body(world.fixed_names[0]), -1)[1])
+    for item in stage.cell.scene.objects:
+        own = float(world.call("getDynamicsInfo", world.body(item.name), -1)[1])
+        assert own * table == pytest.approx(item.friction)

@@ -105,6 +105,24 @@ def test_restore_goes_back_and_repeats_exactly(folder: Path) -> None:
     assert pose_change(before["box"], runs[0]["box"])[0] > 1e-3  # the ball hit it
 
 
+def test_what_sleeps_stays_where_it_is_until_it_is_touched(folder: Path) -> None:
+    with World.open(folder) as world:
+        name = world.names[0]
+        world.step(480)
+        world.sleep(0.01, 0.1)
+        world.step()
+        rested = world.pose(name)
+        world.step(120)
+        assert np.array_equal(world.pose(name), rested)
+        world.set_pose(name, rested + [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0.1], [0, 0, 0, 0]])
+        world.step(24)
+        assert world.pose(name)[2, 3] < rested[2, 3] + 0.09  # put elsewhere, it falls
+        world.sleep(0.01, 0.1)
+        before = world.pose(name)
+        world.step(12)
+        assert world.pose(name)[2, 3] < before[2, 3]  # what moves is not put to sleep
+
+
 def test_two_worlds_do_not_mix(folder: Path) -> None:
     with World.open(folder) as first, World(WorldSettings(ground=True)) as second:
         assert second.names == ()
