@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "cousins": "Make a project's scene into thousands of digital cousins, or write one of them as a scene.",
     "teleoperate": "Show a task yourself: drive the arm by keyboard or gamepad, in a window.",
     "demonstrate": "Let a robot do a task in a project's cousins, and write a dataset of how it did.",
+    "train": "Let a policy learn a task from its demonstrations.",
+    "evaluate": "Try a policy in cousins that it has never seen, with things that are in no demonstration.",
     "convert": "Make others' demonstrations a LeRobot dataset, or join them with one.",
     "replay": "Play an episode of a dataset again in physics, and film it.",
     "export-scene": "Write a project's scene for another tool.",

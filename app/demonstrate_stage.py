@@ -115,12 +115,14 @@ class Order:
         bank: the file in which it is written how things stand.
         settings: of the demonstrations.
         key: the same for the calls of one run.
+        held_out: the cousins hold things on which policies are tested, not those on which they are trained.
     """
 
     scene: Path
     bank: Path
     settings: DemonstrateSettings
     key: str
+    held_out: bool = False
 
     def job(self) -> Job:
         """The same in terms of the simulation, read from the files.
@@ -140,7 +142,7 @@ class Order:
         robot = robot_of(s.robot)
         scene = robot.mounted(Scene.load(self.scene))
         task = task_of(s.task, scene)
-        wardrobe = wardrobe_of(scene, s.seed, strengths_of(s.vary), pool_of(s.swap_from))
+        wardrobe = wardrobe_of(scene, s.seed, strengths_of(s.vary), pool_of(s.swap_from), self.held_out)
         bank = Bank.from_json(json.loads(self.bank.read_text(encoding="utf-8"))["bank"])
         keep = (task.where,) if task.kind == "clear" else task.names
         cousins = CousinSettings(seed=s.seed, vary=s.vary, swap_from=s.swap_from, gap_mm=s.gap_mm, keep=keep)
@@ -302,7 +304,7 @@ def shown_in(settings: DemonstrateSettings, task: Task, robot: Robot) -> tuple[S
     before, scene_folder = made_with(settings.like)
     dataset = open_dataset(settings.like)
     scene = robot.mounted(Scene.load(scene_folder))
-    wardrobe = wardrobe_of(scene, before.seed, strengths_of(before.vary), pool_of(before.swap_from)).bare()
+    wardrobe = wardrobe_of(scene, before.seed, strengths_of(before.vary), pool_of(before.swap_from), False).bare()
     found = []
     for number in range(len(dataset)):
         episode = dataset.read(number, ())

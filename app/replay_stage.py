@@ -84,7 +84,7 @@ def replay_episode(
     episode = dataset.read(number, ())
     robot = robot_of(settings.robot)
     scene = robot.mounted(Scene.load(scene_folder))
-    wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), pool_of(settings.swap_from))
+    wardrobe = wardrobe_of(scene, settings.seed, strengths_of(settings.vary), pool_of(settings.swap_from), False)
     with Cell(wardrobe.bare(), robot, episode.rate_hz) as cell:
         progress(0.1, "replaying")
         recording, same = replay(cell, episode)

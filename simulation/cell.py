@@ -27,8 +27,8 @@ RATE_HZ = 10.0
 SETTLE_S = 0.25
 """What was put down by rule comes to lie as it will before the robot is asked for anything."""
 TABLE_FRICTION = 0.6
-"""A thing's coefficient is that against a wooden table: with the table's own like this, two things on each other come to
-about what one has on the table, and fingers of rubber (0.8) to somewhat more."""
+"""A thing's coefficient is that against a wooden table: with the table's own like this, two things on each other come
+to about what one has on the table, and fingers of rubber (0.8) to somewhat more."""
 STILL_M_S, STILL_RAD_S = 0.01, 0.1
 """What moves slower than this then is at rest."""
 LEANS = (0.3, 0.6, 0.9, -0.3, -0.6)

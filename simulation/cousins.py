@@ -250,8 +250,16 @@ def scene_key(scene: Scene) -> str:
     return digest.hexdigest()
 
 
+HELD_OUT = 0.25
+"""Share of the things of a pool that no policy is trained on."""
+
+
 def wardrobe_of(
-    scene: Scene, seed: int, strengths: Mapping[str, float], pool: Sequence[SceneObject] | None = None
+    scene: Scene,
+    seed: int,
+    strengths: Mapping[str, float],
+    pool: Sequence[SceneObject] | None = None,
+    held_out: bool | None = None,
 ) -> Wardrobe:
     """Everything that may stand in the cousins of a scene.
 
@@ -260,18 +268,23 @@ def wardrobe_of(
         seed: of the family.
         strengths: of all variations.
         pool: things that may be swapped in and added; None: the bundled ones.
+        held_out: only those on which policies are tested, or only the others, on which they are trained; None: all.
     """
-    wanted = strengths["swap"] or strengths["clutter"]
-    things = procedural() if pool is None and wanted else tuple(pool or ())
+
+    def wanted(item: SceneObject) -> bool:
+        return held_out is None or (unit(0, "held out", item.name) < HELD_OUT) is held_out
+
+    needed = strengths["swap"] or strengths["clutter"]
+    things = procedural() if pool is None and needed else tuple(pool or ())
     relatives: dict[str, dict[str, SceneObject]] = {}
     if strengths["swap"]:
         for item in scene.objects:
-            found = relatives_of(item, things, RELATIVES)
+            found = [other for other in relatives_of(item, things, RELATIVES) if wanted(other)]
             relatives[item.name] = {f"{item.name}~{other.name}": other for other in found}
     extras: dict[str, SceneObject] = {}
     if strengths["clutter"]:
         order = sorted(things, key=lambda item: unit(seed, "extra", item.name))
-        extras = {f"+{item.name}": item for item in order[:EXTRAS]}
+        extras = {f"+{item.name}": item for item in order[:EXTRAS] if wanted(item)}
     return Wardrobe(scene, relatives, extras, seed, dict(strengths))
 
 

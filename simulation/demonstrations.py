@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from simulation.expert import CannotError, Expert
 from simulation.filming import Film, Take
 from simulation.mimic import Mimic, Sketch
 from simulation.planner import Planner
+from simulation.privileged import COLUMN, environment_state
 from simulation.robots import Robot
-from simulation.tasks import Task, unsuitable, zone_of
+from simulation.tasks import TASKS, Task, unsuitable, zone_of
 
 FloatArray = npt.NDArray[np.float64]
 LONGEST_S = 90.0
@@ -117,6 +119,26 @@ class Stage:
         reason = record(self.cell, self.expert.perform(self.job.task), recording)
         return Attempt(index, episode=self.episode(recording, reason))
 
+    def correct(self, index: int, begin: Callable[[Cell, Task], Iterator[FloatArray]], ticks: int) -> Attempt:
+        """Let somebody else begin in cousin number `index`, and the expert take over; what it did is the episode.
+
+        Args:
+            index: of the cousin.
+            begin: the other's actions, one a tick.
+            ticks: after which the expert takes over.
+        """
+        why = self.enter(index)
+        if why:
+            return Attempt(index, why)
+        cell, task = self.cell, self.job.task
+        for action in itertools.islice(begin(cell, task), ticks):
+            cell.act(action)
+            if TASKS[task.kind].done(cell, task):
+                return Attempt(index, "done already")
+        recording = Recording()
+        reason = record(cell, self.expert.perform(task), recording)
+        return Attempt(index, episode=self.episode(recording, reason))
+
     def take(self, film: Film) -> Take:
         """Ready to film the cousin that is loaded."""
         cell, task = self.cell, self.job.task
@@ -143,6 +165,9 @@ class Stage:
             zone = zone_of(cell, task.what[0])
             assert zone is not None  # else the cousin would have been unsuitable
             extra["target_pose"] = np.tile(np.array([*zone, 0, 0, 0, 1], dtype=np.float32), (count, 1))
+        extra[COLUMN] = np.array(
+            [environment_state(cell, task, moment.objects) for moment in moments], dtype=np.float32
+        )
         return Episode(
             task=task.sentence,
             task_name=task.words,

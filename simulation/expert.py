@@ -97,6 +97,8 @@ class Expert:
     def perform(self, task: Task) -> Actions:
         """The actions that do a task, one a tick; each is worked out when the one before it was done.
 
+        It takes over from whoever has begun: what is in the gripper is brought on from there.
+
         Raises:
             CannotError: it cannot be done, or was not.
         """
@@ -104,7 +106,9 @@ class Expert:
         self.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
         self._base_from_scene = np.linalg.inv(cell.mount)
         self._seed = cell.cousin.index
-        self._opening = 1.0
+        self._opening = float(cell.goal[-1])
+        if cell.ticks and not self._has(task.what[0]):  # somebody else has begun
+            yield from self._stand_back()
         problem = "not done"
         for _ in range(TRIES):
             try:
@@ -144,8 +148,15 @@ class Expert:
     # Taking hold ---------------------------------------------------------------------------------------------------
 
     def _bring(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]]) -> Actions:
-        yield from self._pick(name, goals)
+        if self._has(name):
+            yield from self._grip(0.0)
+            yield from self._lift(name)
+        else:
+            yield from self._pick(name, goals)
         yield from self._put(name, goals)
+
+    def _has(self, name: str) -> bool:
+        return self.cell.arm.holds(self.cell.world.body(name))
 
     def _pick(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]] | None) -> Actions:
         cell = self.cell
@@ -154,22 +165,26 @@ class Expert:
         hold = self._hold(name, goals)
         yield from self._go(hold.approach[0], hold.opening, hold.approach)
         yield from self._grip(0.0)
-        if not cell.arm.holds(cell.world.body(name)):
+        if not self._has(name):
             yield from self._grip(1.0)
             raise CannotError("nothing was grasped")
-        self._look()
-        tool = cell.arm.tool()
-        self.planner.carry(Held(name, np.linalg.inv(tool) @ cell.world.pose(name)))
         before = cell.world.pose(name)[2, 3]
+        yield from self._lift(name)
+        if cell.world.pose(name)[2, 3] < before + LIFT_M / 2 or not self._has(name):
+            self.planner.carry(None)
+            yield from self._grip(1.0)
+            raise CannotError("it slipped")
+
+    def _lift(self, name: str) -> Actions:
+        """Straight up with what is held."""
+        cell = self.cell
+        self._look()
+        self.planner.carry(Held(name, np.linalg.inv(cell.arm.tool()) @ cell.world.pose(name)))
         stood = self.planner.chain.tool(cell.goal[:-1])
         yield from self._straight([0.0, 0.0, LIFT_M], 0.6, ignore=self._under(name))
         if self.robot.loose:
             turn = self.planner.chain.tool(cell.goal[:-1])[:3, :3] @ stood[:3, :3].T
             self._leant = cell.mount[:3, :3] @ turn @ cell.mount[:3, :3].T
-        if cell.world.pose(name)[2, 3] < before + LIFT_M / 2 or not cell.arm.holds(cell.world.body(name)):
-            self.planner.carry(None)
-            yield from self._grip(1.0)
-            raise CannotError("it slipped")
 
     def _hold(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]] | None) -> Hold:
         cell = self.cell

@@ -1,0 +1,398 @@
+"""From a dataset of demonstrations to a policy, and how often it succeeds where it has never been."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, made_with, slug
+from app.project import Project
+from policies.dataset import open_dataset
+from reconstruction.disk import locked, writing_to
+from reconstruction.errors import InputError, UsageError
+from reconstruction.progress import Progress, part, silent
+from reconstruction.scene import Scene
+from simulation.pool import workers
+
+if TYPE_CHECKING:
+    from policies.evaluate import Score, Trial
+    from policies.model import WorldActionModel
+    from policies.rollout import Actor, ActSettings
+
+HELD_OUT_SEED = 1_000_003
+"""Added to the demonstrations' seed for the cousins on which a policy is tested …"""
+CHECK_SEED = 2_000_003
+"""… and for those on which its training is watched: what it was chosen by must not be what it is judged by."""
+CHUNK = 2
+"""Cousins that a process tries at a time."""
+AHEAD = 6
+"""Such portions that wait for a process."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What is learnt, and how."""
+
+    task: str
+    """What to do, as it was demonstrated: "place X in Y"."""
+    robot: str = "panda"
+    """Who does it: the robot of the demonstrations."""
+    seed: int = 0
+    """Of the demonstrations, of the first weights and of all that is drawn."""
+    observe: Literal["state"] = "state"
+    """What the policy sees: where the things of the task are, which only a simulation knows."""
+    action_only: bool = False
+    """Do not learn to foretell what will be seen (to find out what that is worth)."""
+    episodes: int | None = None
+    """Learn from so many demonstrations at most."""
+    steps: int = 3000
+    """Steps of training."""
+    batch: int = 256
+    """Frames a step."""
+    check_every: int = 1000
+    """Steps between checkpoints, and between measurements of success."""
+    rounds: int = 1
+    """Times that the policy then tries cousins, the expert takes over in each, and it learns from that too …"""
+    corrections: int = 150
+    """… each time from so many, for half as many steps."""
+    checks: int = 20
+    """Cousins in which success is measured meanwhile; 0: not measured, and the last policy is kept."""
+    device: str = "auto"
+    """Where it is trained: auto takes CUDA, then MPS, then the CPU."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training has come to, as the command line reports it.
+
+    Attributes:
+        episodes: demonstrations it learnt from; `frames` of them.
+        steps: of training; `best_step`: that of the policy that is kept.
+        success: share of the checks' cousins in which that one succeeded; None where it was not measured.
+        seconds: of this run.
+        policy: the file.
+    """
+
+    episodes: int
+    frames: int
+    steps: int
+    best_step: int
+    success: float | None
+    seconds: float
+    policy: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as a JSON-able dict."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What a policy is worth, as the command line reports it: `policies.evaluate.Score`, and of which file."""
+
+    score: Score
+    policy: str
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as a JSON-able dict."""
+        return {**self.score.as_json(), "seconds": self.seconds, "policy": self.policy}
+
+
+def demonstrations_of(project: Project, settings: TrainSettings) -> Path:
+    """The folder in which the demonstrations of a task lie.
+
+    Raises:
+        UsageError: there are none.
+    """
+    from simulation.tasks import task_of
+
+    task = task_of(settings.task, Scene.load(project.require("scene")))
+    wanted = DemonstrateSettings(task=settings.task, robot=settings.robot, seed=settings.seed)
+    folder = project.folder / "episodes" / slug(task.words, wanted)
+    if not (folder / "meta" / "info.json").is_file():
+        raise UsageError(
+            f"Nobody has demonstrated {task.words!r} with {settings.robot} and seed {settings.seed} yet.",
+            remedy="Run `pocketworld demonstrate` with the same task, robot and seed first.",
+            code="no_demonstrations",
+        )
+    return folder
+
+
+def policy_file(project: Project, dataset: Path) -> Path:
+    """Where the policy that was learnt from a dataset lies."""
+    from policies.train import BEST
+
+    return project.folder / "policy" / dataset.name / BEST
+
+
+def train_policy(
+    project: Project,
+    settings: TrainSettings,
+    progress: Progress = silent,
+    *,
+    dataset: Path | None = None,
+    jobs: int = 1,
+) -> TrainResult:
+    """Learn a task from its demonstrations; goes on where a run with the same settings was killed.
+
+    Args:
+        project: with demonstrations of the task.
+        settings: what is learnt, and how.
+        progress: is told about it.
+        dataset: the demonstrations; left out: those in the project's folder ``episodes``.
+        jobs: processes that measure success meanwhile; never changes the result.
+
+    Raises:
+        PocketworldError: no demonstrations, or not of what is wanted.
+    """
+    import torch
+
+    from policies.checkpoint import load_model, save
+    from policies.model import ModelSettings, WorldActionModel
+    from policies.train import BEST, LoopSettings, train
+    from policies.windows import read_windows
+    from simulation.robots import robot_of
+
+    started = time.perf_counter()
+    _check(settings, jobs)
+    folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
+    data = open_dataset(folder)
+    robot = robot_of(settings.robot)
+    if data.features.action_names != robot.action_names:
+        raise UsageError(
+            f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
+        )
+    size = ModelSettings(horizons=()) if settings.action_only else ModelSettings()
+    windows = read_windows(data, size.chunk, size.horizons, part(progress, 0.0, 0.02), settings.episodes)
+    count = len(data) if settings.episodes is None else min(settings.episodes, len(data))
+    longest_s = max(data.length(number) for number in range(count)) / data.features.rate_hz
+    about = {
+        "dataset": str(folder),
+        "task": settings.task,
+        "robot": settings.robot,
+        "episodes": count,
+        "longest_s": longest_s,
+    }
+    target = policy_file(project, folder)
+    device = chosen_device(settings.device)
+    torch.manual_seed(settings.seed)
+    future = int(windows.future.shape[2])
+    model = WorldActionModel(size, settings.observe, len(robot.action_names), windows.around, future)
+    model.encoder.arm.describe(robot.chain)
+    model.fit(windows.seen, windows.actions, windows.future)
+    with writing_to(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.parent), workers(jobs, None) as crew:
+
+        def check(network: WorldActionModel) -> float:
+            draft = target.with_name("draft.safetensors")
+            save(draft, network, {})
+            trials = Trials(project, folder, draft, CHECK_SEED, longest_s, _act())
+            return trials.score(settings.checks, crew.executor, silent).share
+
+        for number in range(settings.rounds + 1):
+            own = target.parent / f"round_{number}"
+            share = part(
+                progress,
+                0.02 + 0.98 * number / (settings.rounds + 1),
+                0.02 + 0.98 * (number + 1) / (settings.rounds + 1),
+            )
+            with writing_to(own):
+                own.mkdir(exist_ok=True)
+            if number:
+                before = target.parent / f"round_{number - 1}" / BEST
+                model = load_model(before)[0].requires_grad_(True).train()
+                fixes = own / "corrections"
+                trials = Trials(project, folder, before, 0, longest_s, _act())
+                trials.corrections(settings.corrections, crew.executor, fixes, part(share, 0.0, 0.4))
+                more = read_windows(open_dataset(fixes), size.chunk, size.horizons)
+                windows = windows.and_those_of(more)
+            loop = LoopSettings(
+                steps=settings.steps if number == 0 else settings.steps // 2,
+                batch=settings.batch,
+                seed=settings.seed + number,
+                check_every=settings.check_every,
+            )
+            measure = check if settings.checks else None
+            best = train(model, windows, loop, own, part(share, 0.4 if number else 0.0, 1.0), measure, about, device)
+        save(target, load_model(own / BEST)[0], {"check": dataclasses.asdict(best), **about})
+    progress(1.0, "done")
+    success = best.success if settings.checks else None
+    seconds = round(time.perf_counter() - started, 3)
+    return TrainResult(count, len(windows), settings.steps, best.step, success, seconds, str(target))
+
+
+def evaluate_policy(
+    project: Project,
+    settings: TrainSettings,
+    count: int,
+    progress: Progress = silent,
+    *,
+    dataset: Path | None = None,
+    jobs: int = 1,
+) -> EvaluateResult:
+    """Let a policy try cousins that neither its demonstrations nor its training have seen, nor things in them.
+
+    Raises:
+        PocketworldError: there is no policy, or it is damaged.
+    """
+    from policies.checkpoint import load_model
+
+    started = time.perf_counter()
+    if count < 1 or jobs < 1:
+        raise UsageError("--count and --jobs are 1 or more.", remedy="Give 1 or more.", code="bad_value")
+    folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
+    path = policy_file(project, folder)
+    if not path.is_file():
+        raise UsageError(
+            f"{project.folder} has no policy for this task yet.",
+            remedy="Run `pocketworld train` with the same task, robot and seed first.",
+            code="no_policy",
+        )
+    _, notes = load_model(path)
+    with workers(jobs, None) as crew:
+        trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), _act())
+        found = trials.score(count, crew.executor, progress)
+    return EvaluateResult(found, str(path), round(time.perf_counter() - started, 3))
+
+
+class Trials:
+    """Cousins in which a policy is tried: of another seed, with other things than the demonstrations'."""
+
+    def __init__(
+        self, project: Project, dataset: Path, policy: Path, more: int, longest_s: float, act: ActSettings
+    ) -> None:
+        """Those of the demonstrations' seed plus `more`."""
+        settings, scene = made_with(dataset)
+        self._settings = dataclasses.replace(settings, seed=settings.seed + more, cameras="none", like=None)
+        self._project, self._scene, self._dataset = project, scene, dataset
+        self._policy, self._act = policy, act
+        self._longest_s = act.patience * longest_s
+
+    def score(self, count: int, executor: Executor | None, progress: Progress) -> Score:
+        """Try until `count` cousins were tried in which the task makes sense, in the order of their numbers.
+
+        Raises:
+            InputError: hardly any makes sense.
+        """
+        from policies.evaluate import score, try_some
+
+        order = self._order(executor, part(progress, 0.0, 0.1), held_out=True)
+        found: list[Trial] = []
+        tried = 0
+        for trial in self._run(try_some, order, executor):
+            found.append(trial)
+            tried += not trial.skipped
+            progress(0.1 + 0.9 * tried / count, f"{tried} of {count} cousins")
+            if tried >= count:
+                break
+            _check_sense(len(found), tried, trial.skipped)
+        return score(found)
+
+    def corrections(self, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
+        """Fill a dataset with `count` episodes of the expert setting right what the policy has begun."""
+        from policies.dataset import DatasetWriter
+        from policies.evaluate import correct_some
+
+        order = self._order(executor, part(progress, 0.0, 0.1), held_out=False)
+        with DatasetWriter(folder, robot=Path(self._settings.robot).stem) as writer:
+            good = len(writer.succeeded())
+            found = self._run(correct_some, order, executor) if good < count else ()
+            for looked, (index, episode) in enumerate(found, 1):
+                if episode is not None and index not in writer.done():
+                    writer.add(episode)
+                    good += 1
+                progress(0.1 + 0.9 * min(1.0, good / count), f"{good} of {count} corrections")
+                if good >= count:
+                    break
+                _check_sense(looked, good, "nothing can be corrected")
+            writer.finish()
+
+    def _order(self, executor: Executor | None, progress: Progress, held_out: bool) -> Order:
+        bank = bank_file(self._dataset, self._project, self._scene, self._settings, executor, progress)
+        return Order(self._scene, bank, self._settings, uuid.uuid4().hex, held_out)
+
+    def _run(self, work: Callable[..., list[Any]], order: Order, executor: Executor | None) -> Iterator[Any]:
+        """What `work` makes of cousin after cousin, in the order of their numbers."""
+        actor = partial(actor_of, self._policy, self._act)
+        chunks = (tuple(range(start, start + CHUNK)) for start in itertools.count(0, CHUNK))
+        if executor is None:
+            for chunk in chunks:
+                yield from work(order.job, actor, order.key, chunk, self._longest_s)
+            return
+        waiting: deque[Future[list[Any]]] = deque()
+        try:
+            while True:
+                while len(waiting) < AHEAD:
+                    waiting.append(executor.submit(work, order.job, actor, order.key, next(chunks), self._longest_s))
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _check_sense(looked: int, good: int, why: str) -> None:
+    if looked > 50 + 50 * good:
+        raise InputError(
+            f"The task makes no sense in {looked} cousins ({why}).",
+            remedy="Choose another task or thing, or another place for the robot.",
+            code="no_cousins",
+        )
+
+
+def actor_of(policy: Path, act: ActSettings) -> Actor:
+    """The policy in a file, on one core: processes share the others."""
+    import torch
+
+    from policies.checkpoint import load_model
+    from policies.rollout import Actor
+
+    torch.set_num_threads(1)
+    return Actor(load_model(policy)[0], act)
+
+
+def chosen_device(wanted: str) -> str:
+    """Torch's name of the device that is meant.
+
+    Raises:
+        UsageError: there is none of that name here.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, found in there.items() if found)
+    if not there.get(wanted.split(":")[0]):
+        raise UsageError(
+            f"There is no device {wanted!r} here.",
+            remedy=f"Use one of: auto, {', '.join(name for name, found in there.items() if found)}.",
+            code="no_device",
+        )
+    return wanted
+
+
+def _act() -> ActSettings:
+    from policies.rollout import ActSettings
+
+    return ActSettings()
+
+
+def _check(settings: TrainSettings, jobs: int) -> None:
+    least = {"steps": 2, "batch": 1, "rounds": 0, "corrections": 1, "check_every": 1, "checks": 0}
+    for name, lowest in least.items():
+        value = getattr(settings, name)
+        if value < lowest:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is {value}.", remedy=f"Give {lowest} or more.", code="bad_value")
+    if jobs < 1 or (settings.episodes is not None and settings.episodes < 1):
+        raise UsageError("--jobs and --episodes are 1 or more.", remedy="Give 1 or more.", code="bad_value")

@@ -1,0 +1,98 @@
+"""Networks on the disk: safetensors with what is needed to make them again, never a pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from policies.model import ModelSettings, WorldActionModel
+from reconstruction.disk import write_whole
+from reconstruction.errors import InputError
+
+FORMAT, VERSION = "pocketworld.policy", 1
+
+
+def save(path: Path, model: WorldActionModel, notes: Mapping[str, Any], others: Mapping[str, Tensor] = {}) -> None:  # noqa: B006 - never changed
+    """Write a network, JSON-able `notes` and `others` than its own tensors, whole or not at all."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors.update({f"other.{name}": value for name, value in others.items()})
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "network": json.dumps(network_of(model)),
+        "notes": json.dumps(dict(notes)),
+    }
+    write_whole(path, to_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, header))
+
+
+def network_of(model: WorldActionModel) -> dict[str, Any]:
+    """What `build` needs to make a network of this size."""
+    return {
+        "settings": dataclasses.asdict(model.settings),
+        "observe": model.observe,
+        "state": model.state,
+        "around": model.around,
+        "future": model.future,
+    }
+
+
+def build(network: Mapping[str, Any]) -> WorldActionModel:
+    """A network of the size that `network_of` gave."""
+    settings = dict(network["settings"])
+    settings["horizons"] = tuple(settings["horizons"])
+    sizes = (int(network["state"]), int(network["around"]), int(network["future"]))
+    return WorldActionModel(ModelSettings(**settings), str(network["observe"]), *sizes)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]:
+    """A checkpoint's own tensors, its notes, and the others.
+
+    Raises:
+        InputError: it is missing, damaged or no checkpoint of this version.
+    """
+    tensors, header = _read(path)
+    own = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+    others = {name[6:]: value for name, value in tensors.items() if name.startswith("other.")}
+    return own, json.loads(header["notes"]), others
+
+
+def load_model(path: Path) -> tuple[WorldActionModel, dict[str, Any]]:
+    """The network of a checkpoint, ready to act, and its notes.
+
+    Raises:
+        InputError: it is missing, damaged or no checkpoint of this version.
+    """
+    tensors, header = _read(path)
+    try:
+        model = build(json.loads(header["network"]))
+        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+        notes: dict[str, Any] = json.loads(header["notes"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _bad(path, str(error).split("\n")[0]) from None
+    return model.eval().requires_grad_(False), notes
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            header: dict[str, str] = dict(file.metadata() or {})
+            if (header.get("format"), header.get("version")) != (FORMAT, str(VERSION)):
+                raise _bad(path, "it is no policy of this version")
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise _bad(path, str(error)) from None
+
+
+def _bad(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path} is no readable policy: {why}.", remedy="Train it again with `pocketworld train`.", code="bad_policy"
+    )

@@ -1,0 +1,148 @@
+"""How often a policy does its task in cousins that it has never seen, and how sure that figure is."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policies.encoded import EncodedEpisode, encode
+from policies.rollout import Actor, roll
+from simulation.demonstrations import Attempt, Job, Stage
+from simulation.variations import unit
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try in one cousin.
+
+    Attributes:
+        index: the cousin's number in its family.
+        skipped: why the task makes no sense in it; "" where it was tried.
+        reason: why it failed; "" where it succeeded.
+        seconds: until it was done, or given up.
+    """
+
+    index: int
+    skipped: str = ""
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was measured over many cousins.
+
+    Attributes:
+        count: cousins that were tried.
+        successes: those in which it was done.
+        interval: between which the true share of successes lies with 95 % certainty.
+        seconds: mean time to finish, of those in which it was done.
+        failures: how often each reason was given.
+        skipped: cousins in which the task makes no sense, by reason.
+    """
+
+    count: int
+    successes: int
+    interval: tuple[float, float]
+    seconds: float
+    failures: dict[str, int]
+    skipped: dict[str, int]
+
+    @property
+    def share(self) -> float:
+        """Of successes."""
+        return self.successes / self.count if self.count else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The score as a JSON-able dict."""
+        return {
+            "count": self.count,
+            "successes": self.successes,
+            "interval": [round(value, 4) for value in self.interval],
+            "seconds_to_finish": round(self.seconds, 3),
+            "failures": self.failures,
+            "skipped": self.skipped,
+        }
+
+
+def score(trials: Iterable[Trial]) -> Score:
+    """Sum up trials."""
+    done, failures, skipped = [], Counter[str](), Counter[str]()
+    for trial in trials:
+        if trial.skipped:
+            skipped[trial.skipped] += 1
+        elif trial.reason:
+            failures[trial.reason] += 1
+        else:
+            done.append(trial.seconds)
+    count = len(done) + failures.total()
+    mean = sum(done) / len(done) if done else 0.0
+    return Score(
+        count, len(done), wilson(len(done), count), mean, dict(failures.most_common()), dict(skipped.most_common())
+    )
+
+
+def wilson(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """The interval in which a share lies, 95 % sure for the usual `z` (Wilson, 1927); all of 0 … 1 where none tried."""
+    if not count:
+        return 0.0, 1.0
+    share = successes / count
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    whole = 1 + z * z / count
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+
+
+def try_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Trial:
+    """Let a policy try cousin number `index`; the same whatever was tried before."""
+    why = stage.enter(index)
+    if why:
+        return Trial(index, skipped=why)
+    reason = roll(stage.cell, stage.job.task, actor, longest_s)
+    return Trial(index, reason=reason, seconds=stage.cell.seconds)
+
+
+def correct_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Attempt:
+    """Let a policy begin in cousin number `index`, and the expert take over at some time, drawn for each cousin.
+
+    So it is shown what to do where its own mistakes lead: DAgger (Ross, Gordon & Bagnell, "A Reduction of Imitation
+    Learning and Structured Prediction to No-Regret Online Learning", 2011), with the teacher at the controls from then
+    on (Kelly et al., "HG-DAgger", 2019).
+    """
+    ticks = int(unit(stage.job.cousins.seed, index, "take over") * longest_s * stage.cell.rate_hz)
+    return stage.correct(index, actor.perform, ticks)
+
+
+_kept: dict[str, tuple[Stage, Actor]] = {}
+
+
+def try_some(
+    job: Callable[[], Job], actor: Callable[[], Actor], key: str, indices: Sequence[int], longest_s: float
+) -> list[Trial]:
+    """Trials in a worker process, which keeps its stage and policy for the next call with the same `key`."""
+    stage, policy = _opened(job, actor, key)
+    return [try_policy(stage, policy, index, longest_s) for index in indices]
+
+
+def correct_some(
+    job: Callable[[], Job], actor: Callable[[], Actor], key: str, indices: Sequence[int], longest_s: float
+) -> list[tuple[int, EncodedEpisode | None]]:
+    """Corrections in a worker process, likewise: the cousins' numbers, and episodes of those that succeeded."""
+    stage, policy = _opened(job, actor, key)
+    found: list[tuple[int, EncodedEpisode | None]] = []
+    for index in indices:
+        episode = correct_policy(stage, policy, index, longest_s).episode
+        found.append((index, encode(episode) if episode is not None and episode.success else None))
+    return found
+
+
+def _opened(job: Callable[[], Job], actor: Callable[[], Actor], key: str) -> tuple[Stage, Actor]:
+    if key not in _kept:
+        for stage, _ in _kept.values():
+            stage.close()
+        _kept.clear()
+        _kept[key] = Stage(job()), actor()
+    return _kept[key]

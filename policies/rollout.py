@@ -1,0 +1,80 @@
+"""A policy at work in simulated cousins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from policies.features import STATE
+from policies.model import WorldActionModel
+from simulation.cell import Cell
+from simulation.privileged import COLUMN, environment_state
+from simulation.tasks import TASKS, Task
+
+FloatArray = npt.NDArray[np.float64]
+SURE = 3
+"""A task is done when it has been for so many ticks on end."""
+SHARE_OF_SPEED = 0.9
+"""Of a joint's highest speed: the goal moves no faster, whatever the network says."""
+
+
+@dataclass(frozen=True)
+class ActSettings:
+    """How a policy is run."""
+
+    execute: int = 8
+    """Actions of a chunk that are done before the next decision."""
+    flow_steps: int = 6
+    """Steps from noise to a chunk."""
+    patience: float = 2.0
+    """Give up after so many times the longest demonstration."""
+
+
+class Actor:
+    """Decides what to do, chunk by chunk."""
+
+    def __init__(self, model: WorldActionModel, settings: ActSettings = ActSettings()) -> None:  # noqa: B008 - frozen
+        """Take over a network that is ready to act."""
+        self.model, self.settings = model, settings
+
+    def perform(self, cell: Cell, task: Task) -> Iterator[FloatArray]:
+        """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
+        generator = torch.Generator().manual_seed(cell.cousin.index)
+        shape = (1, self.model.settings.chunk, self.model.state)
+        most = SHARE_OF_SPEED * np.array(cell.robot.speed) / cell.rate_hz
+        now = before = cell.arm.positions()
+        while True:
+            around = environment_state(cell, task, cell.world.poses())
+            seen = {STATE: _tensor(np.stack([before, now])), COLUMN: _tensor(around)}
+            with torch.inference_mode():
+                noise = torch.randn(shape, generator=generator)
+                chunk = self.model.act(seen, noise, self.settings.flow_steps)[0].double().numpy()
+            chunk[:, :-1] += now[:-1]
+            for action in chunk[: self.settings.execute]:
+                before = cell.arm.positions()
+                step = np.clip(action[:-1] - cell.goal[:-1], -most, most)
+                yield np.append(cell.goal[:-1] + step, np.clip(action[-1], 0.0, 1.0))
+            now = cell.arm.positions()
+
+
+def roll(cell: Cell, task: Task, actor: Actor, longest_s: float) -> str:
+    """Let a policy try a task in the cousin that is loaded; why it failed, "" where it succeeded."""
+    rested = 0
+    for action in actor.perform(cell, task):
+        cell.act(action)
+        rested = rested + 1 if TASKS[task.kind].done(cell, task) else 0
+        if rested == SURE:
+            if cell.faults.limit:
+                return "joint limit broken"
+            return "speed limit broken" if cell.faults.speed else ""
+        if cell.seconds >= longest_s:
+            return "took too long"
+    raise AssertionError("a policy never stops by itself")
+
+
+def _tensor(values: FloatArray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32))[None]

@@ -1,0 +1,206 @@
+"""Trains a world-action model on the windows of a dataset.
+
+Each step draws from a generator of its own, made of the seed and the step's number, and a checkpoint holds the
+optimiser's state: so a run that was killed goes on from its last checkpoint, and ends with the same bits as one that
+was not (on the CPU).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from policies.checkpoint import load, save
+from policies.model import WorldActionModel
+from policies.windows import Windows
+from reconstruction.progress import Progress, silent
+
+METRICS, LATEST, BEST = "metrics.jsonl", "latest.safetensors", "policy.safetensors"
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How a network is trained."""
+
+    steps: int = 2000
+    """Steps of the optimiser."""
+    batch: int = 256
+    """Windows a step."""
+    learning_rate: float = 1e-3
+    """At its highest; it rises over the first `warm_up` steps and falls to zero along a cosine."""
+    warm_up: int = 100
+    """Steps until the learning rate is at its highest."""
+    weight_decay: float = 1e-3
+    """Of AdamW."""
+    noise: float = 0.003
+    """Added to what is observed, in units of its spread: a policy never sees quite what its teacher saw."""
+    dream: float = 0.3
+    """Weight of foretelling what will be seen, beside that of acting."""
+    seed: int = 0
+    """Of the first weights and of all that is drawn."""
+    check_every: int = 500
+    """Steps between checkpoints, and between measurements of success."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was measured of a network at one point of its training.
+
+    Attributes:
+        step: so many steps are done.
+        success: share of held-out cousins in which it did the task.
+    """
+
+    step: int
+    success: float
+
+
+def train(
+    model: WorldActionModel,
+    windows: Windows,
+    settings: LoopSettings,
+    folder: Path,
+    progress: Progress = silent,
+    check: Callable[[WorldActionModel], float] | None = None,
+    about: dict[str, Any] | None = None,
+    device: str = "cpu",
+) -> Check:
+    """Train a model; goes on where a run with the same settings was killed.
+
+    The network that is kept is the mean of the last ones (exponential moving average), at the check where it succeeded
+    most often; without `check`, the last.
+
+    Args:
+        model: with first weights and scales.
+        windows: to learn from.
+        settings: how.
+        folder: for ``latest.safetensors`` (to go on from), ``policy.safetensors`` (the best) and ``metrics.jsonl``.
+        progress: is told about it.
+        check: measures how often a network succeeds, 0 … 1.
+        about: goes into the checkpoints.
+        device: torch's name of where to compute.
+
+    Returns:
+        What was measured of the network that was kept.
+    """
+    s = settings
+    model = model.to(device)
+    mean = copy.deepcopy(model).requires_grad_(False)
+    windows = windows.to(torch.device(device))
+    optimiser = torch.optim.AdamW(
+        model.parameters(), s.learning_rate, (0.9, 0.99), weight_decay=s.weight_decay, fused=True
+    )
+    key = json.dumps([dataclasses.asdict(s), dataclasses.asdict(model.settings), about or {}], sort_keys=True)
+    first, best = _resume(folder, key, model, mean, optimiser)
+    lines: list[str] = []
+    since = time.perf_counter()
+    for step in range(first, s.steps):
+        torch.manual_seed(_mixed(s.seed, step))
+        rows = torch.randint(len(windows), (s.batch,)).to(device)
+        some = windows.some(rows)
+        for group in optimiser.param_groups:
+            group["lr"] = s.learning_rate * _share(step, s)
+        acting, dreaming = model.loss(some.seen, some.actions, some.future, s.noise)
+        loss = acting + s.dream * dreaming
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        _follow(mean, model, step)
+        done = step + 1
+        if done % 50 == 0 or done == s.steps:
+            seconds = round(time.perf_counter() - since, 3)
+            lines.append(_line(step=done, acting=acting.item(), dreaming=dreaming.item(), seconds=seconds))
+            progress(done / s.steps, f"step {done} of {s.steps}, loss {loss.item():.3f}")
+        if done % s.check_every == 0 or done == s.steps:
+            success = check(mean) if check is not None else math.nan
+            if best is None or check is None or success >= best.success:
+                best = Check(done, success)
+                save(folder / BEST, mean, {"check": dataclasses.asdict(best), **(about or {})})
+            lines.append(_line(step=done, success=success))
+            _keep(folder, lines, key, model, mean, optimiser, best)
+            lines = []
+    assert best is not None  # the last step is a check
+    return best
+
+
+def _mixed(seed: int, step: int) -> int:
+    """One number of two, so that neighbours have nothing in common (SplitMix64)."""
+    mask = (1 << 64) - 1
+    value = (seed * 0x9E3779B97F4A7C15 + step + 1) & mask
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
+    return (value ^ (value >> 31)) >> 1
+
+
+def _share(step: int, s: LoopSettings) -> float:
+    rising = min(1.0, (step + 1) / max(s.warm_up, 1))
+    return rising * 0.5 * (1.0 + math.cos(math.pi * step / s.steps))
+
+
+def _follow(mean: WorldActionModel, model: WorldActionModel, step: int) -> None:
+    share = 1.0 - min(0.999, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for kept, fresh in zip(mean.parameters(), model.parameters(), strict=True):
+            kept.lerp_(fresh, share)
+
+
+def _line(**values: float) -> str:
+    return json.dumps({name: value for name, value in values.items() if not math.isnan(value)}) + "\n"
+
+
+def _keep(
+    folder: Path,
+    lines: list[str],
+    key: str,
+    model: WorldActionModel,
+    mean: WorldActionModel,
+    optimiser: torch.optim.Optimizer,
+    best: Check | None,
+) -> None:
+    """Write what a killed run goes on from; the metrics first, since only what a checkpoint counts is believed."""
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+    tensors: dict[str, Tensor] = {f"mean.{name}": value for name, value in mean.state_dict().items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors.update({f"optimiser.{number}.{name}": value for name, value in state.items()})
+    length = (folder / METRICS).stat().st_size
+    notes = {"key": key, "metrics": length, "best": None if best is None else dataclasses.asdict(best)}
+    save(folder / LATEST, model, notes, tensors)
+
+
+def _resume(
+    folder: Path, key: str, model: WorldActionModel, mean: WorldActionModel, optimiser: torch.optim.Optimizer
+) -> tuple[int, Check | None]:
+    """Steps done and the best check of a run with the same `key`, its state taken over; 0 and None without one."""
+    path = folder / LATEST
+    if not path.is_file():
+        (folder / METRICS).unlink(missing_ok=True)
+        return 0, None
+    weights, notes, others = load(path)
+    if notes.get("key") != key:
+        (folder / METRICS).unlink(missing_ok=True)
+        return 0, None
+    model.load_state_dict(weights)
+    mean.load_state_dict({name[5:]: value for name, value in others.items() if name.startswith("mean.")})
+    whole = optimiser.state_dict()
+    for name, value in others.items():
+        kind, *rest = name.split(".")
+        if kind == "optimiser":
+            whole["state"].setdefault(int(rest[0]), {})[rest[1]] = value
+    optimiser.load_state_dict(whole)
+    with (folder / METRICS).open("r+b") as file:
+        file.truncate(int(notes["metrics"]))
+    step = int(whole["state"][0]["step"])
+    best = notes["best"]
+    return step, None if best is None else Check(int(best["step"]), float(best["success"]))

@@ -1,0 +1,99 @@
+"""Windows of a dataset: for every frame what was seen, the actions that followed, and what was seen then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.episodes import Dataset
+from policies.features import STATE
+from reconstruction.errors import UsageError
+from reconstruction.progress import Progress, silent
+from simulation.episode import Episode
+from simulation.privileged import COLUMN
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Frames of many episodes with what came after them.
+
+    Attributes:
+        seen: states ``(N, 2, J + 1)``, one tick ago and now, and surroundings ``(N, n)``, by name.
+        actions: ``(N, K, A)``: joints as they are away from the frame's own, radians; the gripper's opening.
+        future: ``(N, H, F)`` how what is seen differs at the horizons from the frame's own.
+    """
+
+    seen: Mapping[str, Tensor]
+    actions: Tensor
+    future: Tensor
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def around(self) -> int:
+        """Numbers about the things around the robot."""
+        return int(self.seen[COLUMN].shape[1])
+
+    def some(self, rows: Tensor) -> Windows:
+        """Those of the given numbers."""
+        return Windows(
+            {name: values[rows] for name, values in self.seen.items()}, self.actions[rows], self.future[rows]
+        )
+
+    def and_those_of(self, other: Windows) -> Windows:
+        """These and others."""
+        seen = {name: torch.cat([values, other.seen[name]]) for name, values in self.seen.items()}
+        return Windows(seen, torch.cat([self.actions, other.actions]), torch.cat([self.future, other.future]))
+
+    def to(self, device: torch.device) -> Windows:
+        """The same on a device."""
+        seen = {name: values.to(device) for name, values in self.seen.items()}
+        return Windows(seen, self.actions.to(device), self.future.to(device))
+
+
+def read_windows(
+    dataset: Dataset, chunk: int, horizons: Sequence[int], progress: Progress = silent, episodes: int | None = None
+) -> Windows:
+    """The windows of a dataset's episodes, or of the first `episodes`.
+
+    Raises:
+        UsageError: it does not say where things are, or is empty.
+        InputError: it is damaged.
+    """
+    if COLUMN not in dataset.features.extra:
+        raise UsageError(
+            f"{dataset.folder} does not say where things are ({COLUMN}).",
+            remedy="Make it with `pocketworld demonstrate`.",
+            code="no_state",
+        )
+    count = len(dataset) if episodes is None else min(episodes, len(dataset))
+    if not count:
+        raise UsageError(
+            f"{dataset.folder} has no episodes.", remedy="Demonstrate something first.", code="empty_dataset"
+        )
+    parts = []
+    for number in range(count):
+        progress(number / count, "reading the demonstrations")
+        parts.append(windows_of(dataset.read(number, ()), chunk, horizons))
+    seen = {name: torch.cat([part.seen[name] for part in parts]) for name in parts[0].seen}
+    return Windows(seen, torch.cat([part.actions for part in parts]), torch.cat([part.future for part in parts]))
+
+
+def windows_of(episode: Episode, chunk: int, horizons: Sequence[int]) -> Windows:
+    """The windows of one episode; beyond its end, all stays as it was at the end."""
+    last = len(episode) - 1
+    frames = np.arange(len(episode))[:, None]
+    around = np.array(episode.extra[COLUMN], dtype=np.float32)
+    states = episode.state[np.maximum(frames + np.array([-1, 0]), 0)]
+    actions = episode.action[np.minimum(frames + np.arange(chunk), last)]
+    actions[:, :, :-1] -= episode.state[:, None, :-1]
+    whole = np.concatenate([episode.state, around], axis=1)
+    later = np.minimum(frames + np.array(horizons, dtype=np.int64).reshape(1, -1), last)
+    future = whole[later] - whole[:, None]
+    seen = {STATE: torch.from_numpy(states), COLUMN: torch.from_numpy(around)}
+    return Windows(seen, torch.from_numpy(actions), torch.from_numpy(future))

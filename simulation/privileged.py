@@ -1,0 +1,51 @@
+"""What a simulation knows of the things that a task is about, as numbers: no camera tells a robot that much.
+
+LeRobot calls the column ``observation.environment_state``. Policies for tests and teachers learn from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.scene import SceneObject
+from simulation.cell import Cell
+from simulation.tasks import Task, zone_of
+
+FloatArray = npt.NDArray[np.float64]
+COLUMN = "observation.environment_state"
+
+
+def environment_state(cell: Cell, task: Task, objects: Mapping[str, FloatArray]) -> FloatArray:
+    """``(n,)`` numbers for the thing that is moved and, where there is one, the thing or the zone that it goes to.
+
+    A thing is the box about it, in the robot's base frame, metres: middle ``(3,)``, then half of each edge as a vector,
+    ``(9,)``; a zone is its middle ``(3,)``. Of several things that are moved, the first is told.
+
+    Args:
+        cell: with the cousin.
+        task: what it is about.
+        objects: `scene_from_object` ``(4, 4)`` by name.
+    """
+    base_from_scene = np.linalg.inv(cell.mount)
+    rows = []
+    for name in (task.what[0], task.where):
+        if name:
+            item = next(item for item in cell.scene.objects if item.name == name)
+            rows.append(box_of(item, base_from_scene @ objects[name]))
+    if task.kind == "push":
+        zone = zone_of(cell, task.what[0])
+        assert zone is not None  # else the cousin would have been unsuitable
+        rows.append((base_from_scene @ np.append(zone, 1.0))[:3])
+    return np.concatenate(rows)
+
+
+def box_of(item: SceneObject, pose: FloatArray) -> FloatArray:
+    """Middle and half edges ``(12,)`` of the box along an object's own axes, the object being at `pose`."""
+    points = np.vstack([part.vertices for part in item.convex_parts])
+    low, high = points.min(axis=0), points.max(axis=0)
+    middle = pose[:3, :3] @ ((low + high) / 2) + pose[:3, 3]
+    edges = pose[:3, :3] * ((high - low) / 2)
+    return np.concatenate([middle, edges.T.ravel()])
