@@ -227,9 +227,8 @@ def train_policy(
             best = train(model, windows, loop, own, part(share, 0.4 if number else 0.0, 1.0), measure, about, device)
         save(target, load_model(own / BEST)[0], {"check": dataclasses.asdict(best), **about})
     progress(1.0, "done")
-    success = best.success if settings.checks else None
     seconds = round(time.perf_counter() - started, 3)
-    return TrainResult(count, len(windows), settings.steps, best.step, success, seconds, str(target))
+    return TrainResult(count, len(windows), settings.steps, best.step, best.success, seconds, str(target))
 
 
 def evaluate_policy(

@@ -14,7 +14,7 @@ from policies.model import ModelSettings, WorldActionModel
 from reconstruction.disk import write_whole
 from reconstruction.errors import InputError
 
-FORMAT, VERSION = "pocketworld.policy", 1
+FORMAT, VERSION, HEADER = "pocketworld.policy", 1, "pocketworld"
 
 
 def save(path: Path, model: WorldActionModel, notes: Mapping[str, Any], others: Mapping[str, Tensor] = {}) -> None:  # noqa: B006 - never changed
@@ -23,12 +23,9 @@ def save(path: Path, model: WorldActionModel, notes: Mapping[str, Any], others: 
 
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors.update({f"other.{name}": value for name, value in others.items()})
-    header = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "network": json.dumps(network_of(model)),
-        "notes": json.dumps(dict(notes)),
-    }
+    about = {"format": FORMAT, "version": VERSION, "network": network_of(model), "notes": dict(notes)}
+    # One entry: safetensors writes several in an order of chance, and the same network should be the same bytes.
+    header = {HEADER: json.dumps(about, sort_keys=True)}
     write_whole(path, to_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, header))
 
 
@@ -60,7 +57,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tenso
     tensors, header = _read(path)
     own = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     others = {name[6:]: value for name, value in tensors.items() if name.startswith("other.")}
-    return own, json.loads(header["notes"]), others
+    return own, dict(header["notes"]), others
 
 
 def load_model(path: Path) -> tuple[WorldActionModel, dict[str, Any]]:
@@ -71,24 +68,24 @@ def load_model(path: Path) -> tuple[WorldActionModel, dict[str, Any]]:
     """
     tensors, header = _read(path)
     try:
-        model = build(json.loads(header["network"]))
+        model = build(header["network"])
         model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-        notes: dict[str, Any] = json.loads(header["notes"])
+        notes = dict(header["notes"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _bad(path, str(error).split("\n")[0]) from None
     return model.eval().requires_grad_(False), notes
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), "pt") as file:
-            header: dict[str, str] = dict(file.metadata() or {})
-            if (header.get("format"), header.get("version")) != (FORMAT, str(VERSION)):
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+            if not isinstance(header, dict) or (header.get("format"), header.get("version")) != (FORMAT, VERSION):
                 raise _bad(path, "it is no policy of this version")
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise _bad(path, str(error)) from None
 
 

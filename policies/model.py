@@ -10,7 +10,7 @@ dream, and a dream is one of what these actions will lead to.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +59,8 @@ class Attention(nn.Module):
         weight = (q * (q.shape[-1] ** -0.5)) @ k.mT
         if mask is not None:
             weight = weight.masked_fill(~mask, float("-inf"))
-        return self.out((weight.softmax(dim=-1) @ v).transpose(1, 2).flatten(2))
+        mixed: Tensor = self.out((weight.softmax(dim=-1) @ v).transpose(1, 2).flatten(2))
+        return mixed
 
 
 class Layer(nn.Module):
@@ -86,10 +87,10 @@ class Layer(nn.Module):
         self, x: Tensor, context: Tensor | None = None, point: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Tokens ``(B, N, D)``, changed; `context` ``(B, M, D)`` and `point` ``(B, D)`` of the flow in the decoder."""
-        steps = [lambda y: self.among(y, y, mask), self.perceptron]
+        steps: list[Callable[[Tensor], Tensor]] = [lambda y: self.among(y, y, mask), self.perceptron]
         if self.to_context is not None:
             look = self.to_context
-            steps.insert(1, lambda y: look(y, context))
+            steps.insert(1, lambda y: look(y, y if context is None else context))
         rows: Sequence[Tensor] = ()
         if self.modulation is not None and point is not None:
             rows = self.modulation(point)[:, None].chunk(3 * len(steps), dim=-1)
@@ -147,14 +148,16 @@ class WorldActionModel(nn.Module):
         """Take over the scales of training data: observations, chunks ``(N, K, A)``, futures ``(N, H, F)``."""
         self.encoder.fit(seen)
         self.action_scaler.fit(actions)
-        self.future_scaler.fit(future)
+        if self.settings.horizons:
+            self.future_scaler.fit(future)
 
     def look(self, seen: Mapping[str, Tensor], noise: float = 0.0) -> Tensor:
         """Context ``(B, M, D)`` from what is seen; `noise` is added to that, in units of its scales."""
         x = self.encoder(seen, noise)
         for layer in self.layers:
             x = layer(x)
-        return self.layers_norm(x)
+        context: Tensor = self.layers_norm(x)
+        return context
 
     def flow(
         self, context: Tensor, point: Tensor, actions: Tensor, future: Tensor | None = None

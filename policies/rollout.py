@@ -18,8 +18,10 @@ from simulation.tasks import TASKS, Task
 FloatArray = npt.NDArray[np.float64]
 SURE = 3
 """A task is done when it has been for so many ticks on end."""
-SHARE_OF_SPEED = 0.9
-"""Of a joint's highest speed: the goal moves no faster, whatever the network says."""
+SHARE_OF_SPEED = 0.75
+ACCELERATION = 4.0
+"""The goal moves no faster than this share of a joint's highest speed, and comes to that in a quarter of a second,
+whatever the network says."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Actor:
         generator = torch.Generator().manual_seed(cell.cousin.index)
         shape = (1, self.model.settings.chunk, self.model.state)
         most = SHARE_OF_SPEED * np.array(cell.robot.speed) / cell.rate_hz
+        more = ACCELERATION * most / cell.rate_hz
+        pace = np.zeros_like(most)
         now = before = cell.arm.positions()
         while True:
             around = environment_state(cell, task, cell.world.poses())
@@ -54,10 +58,13 @@ class Actor:
                 noise = torch.randn(shape, generator=generator)
                 chunk = self.model.act(seen, noise, self.settings.flow_steps)[0].double().numpy()
             chunk[:, :-1] += now[:-1]
+            if not np.isfinite(chunk).all():  # it does not know: stay
+                chunk = np.tile(cell.goal, (len(chunk), 1))
             for action in chunk[: self.settings.execute]:
                 before = cell.arm.positions()
-                step = np.clip(action[:-1] - cell.goal[:-1], -most, most)
-                yield np.append(cell.goal[:-1] + step, np.clip(action[-1], 0.0, 1.0))
+                wanted = np.clip(action[:-1] - cell.goal[:-1], -most, most)
+                pace = np.clip(wanted, pace - more, pace + more)
+                yield np.append(cell.goal[:-1] + pace, np.clip(action[-1], 0.0, 1.0))
             now = cell.arm.positions()
 
 

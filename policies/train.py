@@ -58,11 +58,11 @@ class Check:
 
     Attributes:
         step: so many steps are done.
-        success: share of held-out cousins in which it did the task.
+        success: share of held-out cousins in which it did the task; None where that was not measured.
     """
 
     step: int
-    success: float
+    success: float | None
 
 
 def train(
@@ -123,11 +123,12 @@ def train(
             lines.append(_line(step=done, acting=acting.item(), dreaming=dreaming.item(), seconds=seconds))
             progress(done / s.steps, f"step {done} of {s.steps}, loss {loss.item():.3f}")
         if done % s.check_every == 0 or done == s.steps:
-            success = check(mean) if check is not None else math.nan
-            if best is None or check is None or success >= best.success:
+            success = None if check is None else check(mean)
+            if best is None or success is None or best.success is None or success >= best.success:
                 best = Check(done, success)
                 save(folder / BEST, mean, {"check": dataclasses.asdict(best), **(about or {})})
-            lines.append(_line(step=done, success=success))
+            if success is not None:
+                lines.append(_line(step=done, success=success))
             _keep(folder, lines, key, model, mean, optimiser, best)
             lines = []
     assert best is not None  # the last step is a check
@@ -156,7 +157,7 @@ def _follow(mean: WorldActionModel, model: WorldActionModel, step: int) -> None:
 
 
 def _line(**values: float) -> str:
-    return json.dumps({name: value for name, value in values.items() if not math.isnan(value)}) + "\n"
+    return json.dumps(values) + "\n"
 
 
 def _keep(
@@ -203,4 +204,4 @@ def _resume(
         file.truncate(int(notes["metrics"]))
     step = int(whole["state"][0]["step"])
     best = notes["best"]
-    return step, None if best is None else Check(int(best["step"]), float(best["success"]))
+    return step, None if best is None else Check(**best)

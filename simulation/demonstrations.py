@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from reconstruction.errors import ReconstructionError
 from simulation.bank import Bank, Wardrobe
-from simulation.cell import RATE_HZ, Cell, Moment
+from simulation.cell import RATE_HZ, Cell, Faults, Moment
 from simulation.cousins import Cousin, CousinSettings, Draw
 from simulation.episode import Episode
 from simulation.expert import CannotError, Expert
@@ -135,6 +135,7 @@ class Stage:
             cell.act(action)
             if TASKS[task.kind].done(cell, task):
                 return Attempt(index, "done already")
+        cell.faults = Faults()  # what the other did wrong is not the expert's fault
         recording = Recording()
         reason = record(cell, self.expert.perform(task), recording)
         return Attempt(index, episode=self.episode(recording, reason))

@@ -1,0 +1,106 @@
+"""How a policy is tried, and what its score says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.evaluate import Trial, correct_policy, score, try_policy, wilson
+from policies.model import ModelSettings, WorldActionModel
+from policies.rollout import Actor
+from simulation.demonstrations import Stage
+from simulation.privileged import environment_state
+from tests.robot_bench import few_forms, job
+
+
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_the_interval_holds_the_share_and_narrows(count: int, share: float) -> None:
+    successes = round(share * count)
+    low, high = wilson(successes, count)
+    assert 0 <= low <= successes / count + 1e-12
+    assert successes / count - 1e-12 <= high <= 1
+    more = wilson(successes * 4, count * 4)
+    assert more[1] - more[0] < high - low
+
+
+def test_the_interval_is_wilsons() -> None:
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Newcombe, 1998, method 3
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_a_score_counts_what_was_tried() -> None:
+    found = score(
+        [Trial(0, seconds=4.0), Trial(1, "too wide"), Trial(2, reason="took too long"), Trial(3, seconds=6.0)]
+    )
+    assert (found.count, found.successes, found.seconds) == (3, 2, 5.0)
+    assert found.failures == {"took too long": 1}
+    assert found.skipped == {"too wide": 1}
+    assert found.share == pytest.approx(2 / 3)
+
+
+@pytest.fixture(scope="module")
+def stage():  # type: ignore[no-untyped-def]
+    with Stage(job(few_forms(), "place block_1 in bowl_1")) as made:
+        yield made
+
+
+def _actor(stage: Stage, value: float | None) -> Actor:
+    """Somebody who has learnt nothing, or whose network always says the same."""
+    torch.manual_seed(0)
+    model = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 24, 32)
+    model.encoder.arm.describe(stage.cell.robot.chain)
+    if value is not None:
+        model.act = lambda seen, noise, steps=6: torch.full_like(noise, value)  # type: ignore[method-assign]
+    return Actor(model.eval())
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), -float("inf"), 1e30, -50.0])
+def test_whatever_a_network_says_the_arm_keeps_its_limits(stage: Stage, value: float | None) -> None:
+    trial = try_policy(stage, _actor(stage, value), _suitable(stage), 3.0)
+    assert trial.reason == "took too long"
+    assert trial.seconds == pytest.approx(3.0)
+    assert not stage.cell.faults
+    assert np.isfinite(stage.cell.arm.positions()).all()
+
+
+def _suitable(stage: Stage) -> int:
+    return next(index for index in range(50) if not stage.enter(index))
+
+
+def test_a_try_is_the_same_every_time(stage: Stage) -> None:
+    index, ends = _suitable(stage), []
+    for _ in range(2):
+        try_policy(stage, _actor(stage, None), index, 2.0)
+        ends.append(stage.cell.arm.positions())
+    assert np.array_equal(*ends)
+
+
+@pytest.mark.parametrize("value", [None, 0.3])
+def test_the_expert_takes_over_where_a_policy_has_led(stage: Stage, value: float | None) -> None:
+    done = 0
+    for index in range(12):
+        found = correct_policy(stage, _actor(stage, value), index, 4.0)
+        if found.episode is not None:
+            assert found.episode.index == index
+            done += found.episode.success
+            away = np.abs(found.episode.state[0, :-1] - np.array(stage.cell.robot.home)).max()
+            if value is None and done and away > 0.02:
+                break
+        if done >= 3:
+            break
+    assert done >= 1
+
+
+def test_surroundings_are_told_in_the_robots_frame(stage: Stage) -> None:
+    stage.enter(_suitable(stage))
+    cell, task = stage.cell, stage.job.task
+    told = environment_state(cell, task, cell.world.poses())
+    assert told.shape == (24,)
+    middle = cell.mount @ np.append(told[12:15], 1.0)
+    assert np.linalg.norm(middle[:2] - cell.world.pose("bowl_1")[:2, 3]) < 0.01
+    edges = np.linalg.norm(told[3:12].reshape(3, 3), axis=1)
+    assert np.all(edges > 0.01)
+    assert np.all(edges < 0.1)
