@@ -1,0 +1,88 @@
+"""``pocketworld train`` and ``evaluate``: from demonstrations to a policy and how good it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.project import Project, StageKey, StageNotes
+from policies.checkpoint import load_model
+from tests.conftest import Run
+from tests.robot_bench import VARY, bench
+
+Shell = Callable[..., Run]
+TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
+QUICK = ("--steps", 20, "--batch", 16, "--check-every", 10, "--jobs", 1)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a scene, with a space and an umlaut in its path."""
+    made = Project(tmp_path_factory.mktemp("train") / "Küche zwei")
+    made.create(Path("none"))
+
+    def work(folder: Path) -> StageNotes:
+        bench().save(folder)
+        return StageNotes()
+
+    made.run_stage("scene", StageKey({}, {}, ""), work)
+    return made.folder
+
+
+def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell) -> None:
+    before = shell("train", project, *TASK, *QUICK)
+    assert before.code != 0
+    assert "Nobody has demonstrated" in before.stderr
+    shown = shell("demonstrate", project, *TASK, "--cameras", "none", "--vary", *VARY, "--count", 3, "--jobs", 1)
+    assert shown.code == 0, shown.stdout + shown.stderr
+    none = shell("evaluate", project, *TASK, "--count", 1)
+    assert none.code != 0
+    assert "has no policy" in none.stderr
+    made = shell("train", project, *TASK, *QUICK, "--rounds", 1, "--corrections", 2, "--checks", 1, "--json")
+    assert made.code == 0, made.stdout + made.stderr
+    result = made.result
+    assert result["episodes"] == 3
+    assert 0.0 <= result["success"] <= 1.0
+    policy = Path(result["policy"])
+    assert policy.parent.parent == project / "policy"
+    model, notes = load_model(policy)
+    assert notes["task"] == "place block_1 in bowl_1"
+    assert model.observe == "state"
+    lines = [json.loads(line) for line in (policy.parent / "round_1" / "metrics.jsonl").read_text().splitlines()]
+    assert {"step": 10, "success": lines[-1]["success"]}.keys() == lines[-1].keys()
+    again = shell("train", project, *TASK, *QUICK, "--rounds", 1, "--corrections", 2, "--checks", 1, "--json")
+    assert Path(again.result["policy"]).read_bytes() == policy.read_bytes()  # nothing was left to do
+    tried = [shell("evaluate", project, *TASK, "--count", 2, "--jobs", jobs, "--json") for jobs in (1, 2)]
+    for run in tried:
+        assert run.code == 0, run.stdout + run.stderr
+        assert set(run.result) >= {"count", "successes", "interval", "failures", "skipped", "seconds"}
+        assert run.result["count"] == 2
+        assert run.result["successes"] + sum(run.result["failures"].values()) == 2
+    left = [{name: value for name, value in run.result.items() if name != "seconds"} for run in tried]
+    assert left[0] == left[1]
+    policy.write_bytes(policy.read_bytes()[:1000])
+    broken = shell("evaluate", project, *TASK, "--count", 1)
+    assert broken.code != 0
+    assert "is no readable policy" in broken.stderr
+    assert "Traceback" not in broken.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--steps", "0"),
+        ("train", "--checks", "-1"),
+        ("train", "--jobs", "0"),
+        ("train", "--device", "abacus"),
+        ("train", "--robot", "xarm6"),
+        ("evaluate", "--count", "0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(project: Path, shell: Shell, words: tuple[str, ...]) -> None:
+    run = shell(words[0], project, *TASK, *words[1:])
+    assert run.code == 2
+    assert run.stderr.strip()
+    assert "Traceback" not in run.stderr
