@@ -45,8 +45,8 @@ class Actor:
 
     def perform(self, cell: Cell, task: Task) -> Iterator[FloatArray]:
         """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
-        generator = torch.Generator().manual_seed(cell.cousin.index)
-        shape = (1, self.model.settings.chunk, self.model.state)
+        # From the middle of the noise: on the sample, chunks were a quarter nearer to the expert's than from noise.
+        noise = torch.zeros(1, self.model.settings.chunk, self.model.state)
         most = SHARE_OF_SPEED * np.array(cell.robot.speed) / cell.rate_hz
         more = ACCELERATION * most / cell.rate_hz
         pace = np.zeros_like(most)
@@ -55,7 +55,6 @@ class Actor:
             around = environment_state(cell, task, cell.world.poses())
             seen = {STATE: _tensor(np.stack([before, now])), COLUMN: _tensor(around)}
             with torch.inference_mode():
-                noise = torch.randn(shape, generator=generator)
                 chunk = self.model.act(seen, noise, self.settings.flow_steps)[0].double().numpy()
             chunk[:, :-1] += now[:-1]
             if not np.isfinite(chunk).all():  # it does not know: stay

@@ -19,7 +19,8 @@ IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, err
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file so that it is either the old or the new one, whole."""
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    partial = path.with_name(path.name + ".partial")
+    # Two processes may write the same at the same time: each its own, and the later one stays.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with writing_to(path.parent):
             partial.write_bytes(data)
