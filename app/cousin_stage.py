@@ -260,7 +260,8 @@ def bank_of(
             continue  # none there, or damaged
     bank = bank or build(wardrobe, executor, progress)
     document = {"made_of": made_of, "bank": bank.as_json()}
-    write_whole(target, json.dumps(document, separators=(",", ":"), ensure_ascii=False))
+    # Demonstrations of several tasks may be made at the same time, all from this one.
+    write_whole(target, json.dumps(document, separators=(",", ":"), ensure_ascii=False), shared=True)
     return bank
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -23,6 +24,7 @@ from torch import Tensor
 from policies.checkpoint import load, save
 from policies.model import WorldActionModel
 from policies.windows import Windows
+from reconstruction.disk import write_whole
 from reconstruction.progress import Progress, silent
 
 METRICS, LATEST, BEST = "metrics.jsonl", "latest.safetensors", "policy.safetensors"
@@ -175,8 +177,9 @@ def _keep(
     tensors: dict[str, Tensor] = {f"mean.{name}": value for name, value in mean.state_dict().items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser.{number}.{name}": value for name, value in state.items()})
-    length = (folder / METRICS).stat().st_size
-    notes = {"key": key, "metrics": length, "best": None if best is None else dataclasses.asdict(best)}
+    with (folder / METRICS).open(encoding="utf-8") as file:
+        count = sum(1 for _ in file)
+    notes = {"key": key, "metrics": count, "best": None if best is None else dataclasses.asdict(best)}
     save(folder / LATEST, model, notes, tensors)
 
 
@@ -200,8 +203,9 @@ def _resume(
         if kind == "optimiser":
             whole["state"].setdefault(int(rest[0]), {})[rest[1]] = value
     optimiser.load_state_dict(whole)
-    with (folder / METRICS).open("r+b") as file:
-        file.truncate(int(notes["metrics"]))
+    with (folder / METRICS).open(encoding="utf-8") as file:
+        counted = list(itertools.islice(file, int(notes["metrics"])))
+    write_whole(folder / METRICS, "".join(counted))
     step = int(whole["state"][0]["step"])
     best = notes["best"]
     return step, None if best is None else Check(**best)

@@ -16,11 +16,16 @@ NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old or the new one, whole."""
+def write_whole(path: Path, content: str | bytes, *, shared: bool = False) -> None:
+    """Write a file so that it is either the old or the new one, whole.
+
+    Args:
+        path: of the file.
+        content: of it.
+        shared: another process may write it at the same time; the later one stays.
+    """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    # Two processes may write the same at the same time: each its own, and the later one stays.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
     try:
         with writing_to(path.parent):
             partial.write_bytes(data)
