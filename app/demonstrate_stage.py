@@ -193,6 +193,7 @@ def demonstrate(
         settings = dataclasses.replace(settings, like=real_path(settings.like))
     scene_folder = project.require("scene")
     task = task_of(settings.task, Scene.load(scene_folder))
+    settings = dataclasses.replace(settings, task=task.words)  # however it was said
     shown_in(settings, task, robot_of(settings.robot))
     folder = (out or project.folder / "episodes" / slug(task.words, settings)).absolute()
     progress(0.0, "looking at what is there")
@@ -282,6 +283,29 @@ def made_with(folder: Path) -> tuple[DemonstrateSettings, Path]:
             code="bad_dataset",
         ) from None
     return settings, scene
+
+
+def check_scene(folder: Path, scene: Path) -> None:
+    """See that the scene a dataset was made in is there, and still is as it was.
+
+    Raises:
+        InputError: it is not.
+    """
+    plain = folder.with_name(folder.name.removesuffix("_failures"))
+    if not (scene / "scene.json").is_file():
+        raise InputError(
+            f"The scene in which {folder} was made is not in {scene}.",
+            remedy="Leave the dataset in its project, or move the project as a whole.",
+            code="no_scene",
+        )
+    inputs = (read_json(run_file(plain)) or {}).get("inputs")
+    if not isinstance(inputs, dict) or inputs.get("scene") != content_hash(scene / "scene.json"):
+        raise InputError(
+            f"The scene has changed since {folder} was made: in another one, or with the robot elsewhere, "
+            "the same actions come to something else.",
+            remedy="Put the robot back with `pocketworld mount`, or demonstrate anew.",
+            code="other_scene",
+        )
 
 
 def shown_in(settings: DemonstrateSettings, task: Task, robot: Robot) -> tuple[Sketch, ...]:

@@ -52,6 +52,8 @@ OPTIONAL = {
     "pxr": ("usd-core", "no export to USD."),
     "pyarrow": ("pyarrow", "no datasets of episodes can be written or read."),
     "jsonschema": ("jsonschema", "scene files cannot be checked against their schema."),
+    "torch": ("torch", "no policy can be trained or tried."),
+    "safetensors": ("safetensors", "no policy can be kept."),
     "PySide6": ("pyside6-essentials", "no window to show a task in (`pocketworld teleoperate`)."),
     "pygame": ("pygame-ce", "no gamepad in that window."),
     "ray": ("ray", "no work on a cluster (`--cluster`)."),

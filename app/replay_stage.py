@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.cousin_stage import pool_of
-from app.demonstrate_stage import made_with
+from app.demonstrate_stage import check_scene, made_with
 from policies.dataset import open_dataset
 from reconstruction.disk import write_whole
 from reconstruction.errors import UsageError
@@ -74,6 +74,7 @@ def replay_episode(
     folder = folder.absolute()
     progress(0.0, "reading the episode")
     settings, scene_folder = made_with(folder)
+    check_scene(folder, scene_folder)
     dataset = open_dataset(folder)
     if not 0 <= number < len(dataset):
         raise UsageError(

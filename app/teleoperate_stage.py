@@ -71,6 +71,7 @@ class Recorder:
         self._settings = dataclasses.replace(whole, swap_from=tuple(map(real_path, settings.swap_from)))
         self._project, self._scene = project, project.require("scene")
         self.task = task_of(settings.task, Scene.load(self._scene))
+        self._settings = dataclasses.replace(self._settings, task=self.task.words)  # however it was said
         robot_of(settings.robot)
         name = f"{slug(self.task.words, self._settings)}_by_hand"
         self.folder = (out or project.folder / "episodes" / name).absolute()

@@ -21,7 +21,7 @@ from simulation.mimic import Mimic, Sketch
 from simulation.planner import Planner
 from simulation.privileged import COLUMN, environment_state
 from simulation.robots import Robot
-from simulation.tasks import TASKS, Task, unsuitable, zone_of
+from simulation.tasks import TASKS, Task, moved, unsuitable, zone_of
 
 FloatArray = npt.NDArray[np.float64]
 LONGEST_S = 90.0
@@ -159,7 +159,7 @@ class Stage:
             images = {name: shot.rgb for name, shot in shots.items()}
         tools = [moment.links[cell.robot.tool_link] @ cell.robot.link_from_tool for moment in moments]
         extra = {"tool_pose": as_rows(np.array(tools))}
-        extra["object_pose"] = as_rows(np.array([moment.objects[task.what[0]] for moment in moments]))
+        extra["object_pose"] = as_rows(np.array([moment.objects[moved(cell, task)] for moment in moments]))
         if task.where:
             extra["target_pose"] = as_rows(np.array([moment.objects[task.where] for moment in moments]))
         elif task.kind == "push":

@@ -20,7 +20,7 @@ from simulation.grasps import Grasps, tool_poses
 from simulation.kinematics import Loose
 from simulation.motion import dense, even, rounded, timed
 from simulation.planner import Held, Planner
-from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, to_clear, top_middle, zone_of
+from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, moved, to_clear, top_middle, zone_of
 
 FloatArray = npt.NDArray[np.float64]
 Actions = Iterator[FloatArray]
@@ -107,7 +107,7 @@ class Expert:
         self._base_from_scene = np.linalg.inv(cell.mount)
         self._seed = cell.cousin.index
         self._opening = float(cell.goal[-1])
-        if cell.ticks and not self._has(task.what[0]):  # somebody else has begun
+        if cell.ticks and not self._has(moved(cell, task)):  # somebody else has begun
             yield from self._stand_back()
         problem = "not done"
         for _ in range(TRIES):

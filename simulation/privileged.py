@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from reconstruction.scene import SceneObject
 from simulation.cell import Cell
-from simulation.tasks import Task, zone_of
+from simulation.tasks import Task, moved, zone_of
 
 FloatArray = npt.NDArray[np.float64]
 COLUMN = "observation.environment_state"
@@ -22,7 +22,7 @@ def environment_state(cell: Cell, task: Task, objects: Mapping[str, FloatArray])
     """``(n,)`` numbers for the thing that is moved and, where there is one, the thing or the zone that it goes to.
 
     A thing is the box about it, in the robot's base frame, metres: middle ``(3,)``, then half of each edge as a vector,
-    ``(9,)``; a zone is its middle ``(3,)``. Of several things that are moved, the first is told.
+    ``(9,)``; a zone is its middle ``(3,)``. Of several things that are moved, the first is told (`tasks.moved`).
 
     Args:
         cell: with the cousin.
@@ -31,7 +31,7 @@ def environment_state(cell: Cell, task: Task, objects: Mapping[str, FloatArray])
     """
     base_from_scene = np.linalg.inv(cell.mount)
     rows = []
-    for name in (task.what[0], task.where):
+    for name in (moved(cell, task), task.where):
         if name:
             item = next(item for item in cell.scene.objects if item.name == name)
             rows.append(box_of(item, base_from_scene @ objects[name]))

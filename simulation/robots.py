@@ -177,8 +177,15 @@ def described(path: Path) -> Robot:
         raise InputError(f"{path}: {what}.", remedy="See docs/robots.md.", code="bad_robot") from None
 
 
+KEYS = {"name", "urdf", "arm", "tool_link", "tool_xyz", "tool_rpy", "home", "speed", "camera_xyz", "gripper"}
+GRIPPER_KEYS = {"open", "closed", "opening_m", "fingers", "reach_m", "force"}
+
+
 def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
     gripper = document["gripper"]
+    for given, known in ((document, KEYS), (gripper, GRIPPER_KEYS)):
+        if unknown := sorted(given.keys() - known):
+            raise ValueError(f"there is no key {unknown[0]!r}, only {', '.join(sorted(known))}")
     arm = tuple(map(str, document["arm"]))
     joints = read_joints(urdf)
     opened, closed = ({str(key): float(value) for key, value in gripper[state].items()} for state in ("open", "closed"))

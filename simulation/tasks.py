@@ -152,6 +152,11 @@ def to_clear(cell: Cell, task: Task) -> list[str]:
     return found
 
 
+def moved(cell: Cell, task: Task) -> str:
+    """The thing that a task moves; of several, the first that can be brought."""
+    return to_clear(cell, task)[0] if task.kind == "clear" else task.what[0]
+
+
 TASKS: dict[str, Kind] = {
     "pick": Kind(("pick", ""), "pick up the {what}", picked, "Lift a thing off what it stands on."),
     "place-in": Kind(("place", "in"), "put the {what} in the {where}", placed_in, "Put a thing into a vessel."),
@@ -196,16 +201,13 @@ def task_of(words: str, scene: Scene) -> Task:
         if what == where:
             raise UsageError(f"{what} cannot go to itself.", remedy="Name two things.", code="bad_task")
         return Task(kind, (what,), where)
-    forms = ", ".join(f"{verb} X {relation} Y".strip() if relation else f"{verb} X" for verb, relation in _forms())
+    said = [kind.words for name, kind in TASKS.items() if name != "clear"]
+    forms = ", ".join(f"{verb} X {relation} Y" if relation else f"{verb} X" for verb, relation in said)
     raise UsageError(
         f"--task {words!r} is no task.",
-        remedy=f"Use one of: {forms}; X and Y are things of the scene.",
+        remedy=f"Use one of: {forms}, clear table into Y; X and Y are things of the scene.",
         code="bad_task",
     )
-
-
-def _forms() -> list[tuple[str, str]]:
-    return [kind.words if name != "clear" else ("clear", "into") for name, kind in TASKS.items()]
 
 
 def _name_of(word: str, scene: Scene) -> str:

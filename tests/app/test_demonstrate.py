@@ -192,3 +192,26 @@ def test_a_cluster_makes_the_same_dataset_though_a_node_dies(project: Path, shel
         assert process.returncode == 0
         assert killed
     assert _files(one) == _files(two)
+
+
+def test_a_table_is_cleared_where_some_things_are_missing(project: Path, shell: Shell, tmp_path: Path) -> None:
+    words = ("--task", "clear the table into bowl", "--seed", "3", "--cameras", "none", "--vary", *VARY, "clutter")
+    made = shell("demonstrate", project, *words, "--count", 1, "--jobs", 1, "--out", tmp_path / "cleared", "--json")
+    assert made.code == 0, made.stdout + made.stderr
+    again = shell(
+        "demonstrate", project, "--task", "clear table in bowl_1", *words[2:], "--count", 1, "--jobs", 1,
+        "--out", tmp_path / "cleared", "--json",
+    )  # fmt: skip
+    assert again.code == 0, again.stdout + again.stderr  # the same task in other words
+
+
+def test_an_episode_is_not_replayed_in_another_scene(project: Path, shell: Shell, tmp_path: Path) -> None:
+    folder = project / "episodes" / "moved"
+    made = shell("demonstrate", project, *QUICK, "--count", 1, "--jobs", 1, "--out", folder)
+    assert made.code == 0, made.stdout + made.stderr
+    assert shell("mount", project, "--xyz", 0.1, -0.4, 0).code == 0
+    run = shell("replay", folder)
+    assert run.code not in (0, 1)
+    assert "The scene has changed" in run.stderr
+    assert shell("mount", project, "--clear").code == 0
+    assert shell("replay", folder).code == 0

@@ -37,6 +37,14 @@ def family() -> Family:
     return few_forms(small_bench())
 
 
+@pytest.mark.parametrize("key", ["tool_xyz", "reach_m"])
+def test_a_misspelt_key_is_told_with_those_there_are(toml: Path, key: str) -> None:
+    other = toml.with_name("misspelt.toml")
+    other.write_text(toml.read_text(encoding="utf-8").replace(key, f"{key}z"), encoding="utf-8")
+    with pytest.raises(InputError, match=f"there is no key '{key}z', only .*{key}"):
+        described(other)
+
+
 @pytest.mark.parametrize(
     "words",
     ["pick block_1", "place block_1 in bowl_1", "push can_1", "stack block_1 on box_1", "place can_1 next to bowl_1"],
