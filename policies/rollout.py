@@ -45,7 +45,7 @@ class Actor:
 
     def perform(self, cell: Cell, task: Task) -> Iterator[FloatArray]:
         """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
-        # From the middle of the noise: on the sample, chunks were a quarter nearer to the expert's than from noise.
+        # From the middle of the noise: on the sample, chunks were a fifth nearer to the expert's than from noise.
         noise = torch.zeros(1, self.model.settings.chunk, self.model.state)
         most = SHARE_OF_SPEED * np.array(cell.robot.speed) / cell.rate_hz
         more = ACCELERATION * most / cell.rate_hz
