@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, made_with, slug
-from app.project import Project
+from app.project import Project, content_hash
 from policies.dataset import open_dataset
 from reconstruction.disk import locked, writing_to
 from reconstruction.errors import InputError, UsageError
@@ -176,7 +176,7 @@ def train_policy(
     windows = read_windows(data, size.chunk, size.horizons, part(progress, 0.0, 0.02), settings.episodes)
     count = len(data) if settings.episodes is None else min(settings.episodes, len(data))
     longest_s = max(data.length(number) for number in range(count)) / data.features.rate_hz
-    about = {
+    about: dict[str, Any] = {
         "dataset": str(folder),
         "task": settings.task,
         "robot": settings.robot,
@@ -212,7 +212,10 @@ def train_policy(
             if number:
                 before = target.parent / f"round_{number - 1}" / BEST
                 model = load_model(before)[0].requires_grad_(True).train()
-                fixes = own / "corrections"
+                # Of this very policy: another one's mistakes are not what is to be set right.
+                made_by = content_hash(before)[:16]
+                fixes = own / f"corrections-{made_by}"
+                about["before"] = made_by
                 trials = Trials(project, folder, before, 0, longest_s, _act())
                 trials.corrections(settings.corrections, crew.executor, fixes, part(share, 0.0, 0.4))
                 more = read_windows(open_dataset(fixes), size.chunk, size.horizons)
