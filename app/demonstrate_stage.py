@@ -228,8 +228,10 @@ def check_settings(settings: DemonstrateSettings) -> None:
     Raises:
         UsageError: one makes no sense.
     """
+    from simulation.variations import strengths_of
     from simulation.world import WorldSettings
 
+    strengths_of(settings.vary)
     if settings.count < 1:
         raise UsageError(f"--count is {settings.count}.", remedy="Give 1 or more.", code="bad_value")
     if not 16 <= settings.image_size <= 1024 or settings.image_size % 2:
@@ -245,7 +247,7 @@ def check_settings(settings: DemonstrateSettings) -> None:
 
 def forget_if_empty(folder: Path) -> None:
     """Take away what a run has left that came to nothing."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".lock"}:
+    if folder.is_dir() and {path.relative_to(folder).as_posix() for path in folder.rglob("*")} <= {".lock", ".journal"}:
         shutil.rmtree(folder, ignore_errors=True)
         run_file(folder).unlink(missing_ok=True)
 

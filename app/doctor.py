@@ -168,7 +168,7 @@ def _optional_packages() -> Iterator[Finding]:
 
 def _import_finding(module: str, package: str, *, needed: bool) -> Finding:
     """Whether a package can be imported, tried in a process of its own: a broken one may take its process with it."""
-    name, fix = f"package {package}", quoted(sys.executable, "-m", "pip", "install", package)
+    name, fix = f"package {package}", quoted(sys.executable, "-m", "pip", "install", wanted(package))
     try:
         installed = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -182,8 +182,18 @@ def _import_finding(module: str, package: str, *, needed: bool) -> Finding:
     elif library and "cannot open shared object" in complaint:
         fix = f"Install the system package that holds {library.group(1)} (Debian: apt-file search {library.group(1)})."
     else:
-        fix = quoted(sys.executable, "-m", "pip", "install", "--force-reinstall", package)
+        fix = quoted(sys.executable, "-m", "pip", "install", "--force-reinstall", wanted(package))
     return Finding(name, False, f"{installed} is installed but fails: {complaint}", fix, needed)
+
+
+def wanted(package: str) -> str:
+    """A package with the versions that this program asks for, as pip takes it: another one may not do."""
+    try:
+        lines = importlib.metadata.requires("pocketworld") or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = []
+    rules = (re.fullmatch(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*?)\s*(?:;.*)?", line) for line in lines)
+    return next((f"{rule[1]}{rule[2]}" for rule in rules if rule and rule[1].lower() == package.lower()), package)
 
 
 def _import_complaint(module: str) -> str | None:

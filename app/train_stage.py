@@ -173,7 +173,8 @@ def train_policy(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
     size = ModelSettings(horizons=()) if settings.action_only else ModelSettings()
-    windows = read_windows(data, size.chunk, size.horizons, part(progress, 0.0, 0.02), settings.episodes)
+    kept = settings.episodes
+    windows = read_windows(data, robot.chain, size.chunk, size.horizons, part(progress, 0.0, 0.02), kept)
     count = len(data) if settings.episodes is None else min(settings.episodes, len(data))
     longest_s = max(data.length(number) for number in range(count)) / data.features.rate_hz
     about: dict[str, Any] = {
@@ -186,10 +187,9 @@ def train_policy(
     target = policy_file(project, folder)
     device = chosen_device(settings.device)
     torch.manual_seed(settings.seed)
-    future = int(windows.future.shape[2])
-    model = WorldActionModel(size, settings.observe, len(robot.action_names), windows.around, future)
+    model = WorldActionModel(size, settings.observe, len(robot.action_names), windows.around)
     model.encoder.arm.describe(robot.chain)
-    model.fit(windows.seen, windows.actions, windows.future)
+    model.fit(windows)
     with writing_to(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.parent), workers(jobs, None) as crew:
@@ -218,7 +218,7 @@ def train_policy(
                 about["before"] = made_by
                 trials = Trials(project, folder, before, 0, longest_s, _act())
                 trials.corrections(settings.corrections, crew.executor, fixes, part(share, 0.0, 0.4))
-                more = read_windows(open_dataset(fixes), size.chunk, size.horizons)
+                more = read_windows(open_dataset(fixes), robot.chain, size.chunk, size.horizons)
                 windows = windows.and_those_of(more)
             loop = LoopSettings(
                 steps=settings.steps if number == 0 else settings.steps // 2,

@@ -14,7 +14,7 @@ from policies.model import ModelSettings, WorldActionModel
 from reconstruction.disk import write_whole
 from reconstruction.errors import InputError
 
-FORMAT, VERSION, HEADER = "pocketworld.policy", 1, "pocketworld"
+FORMAT, VERSION, HEADER = "pocketworld.policy", 2, "pocketworld"
 
 
 def save(path: Path, model: WorldActionModel, notes: Mapping[str, Any], others: Mapping[str, Tensor] = {}) -> None:  # noqa: B006 - never changed
@@ -36,7 +36,6 @@ def network_of(model: WorldActionModel) -> dict[str, Any]:
         "observe": model.observe,
         "state": model.state,
         "around": model.around,
-        "future": model.future,
     }
 
 
@@ -44,7 +43,7 @@ def build(network: Mapping[str, Any]) -> WorldActionModel:
     """A network of the size that `network_of` gave."""
     settings = dict(network["settings"])
     settings["horizons"] = tuple(settings["horizons"])
-    sizes = (int(network["state"]), int(network["around"]), int(network["future"]))
+    sizes = (int(network["state"]), int(network["around"]))
     return WorldActionModel(ModelSettings(**settings), str(network["observe"]), *sizes)
 
 

@@ -120,9 +120,10 @@ class DatasetWriter:
             block = reader.json(INFO).get("pocketworld")
             layout = block.get("layout") if isinstance(block, dict) else None
             if layout != self._name:
+                other = f"in the layout {layout}" if layout else "that was not made by Pocketworld"
                 raise OutputError(
-                    f"{folder} holds another dataset ({layout or 'not made by Pocketworld'}).",
-                    remedy="Choose another folder.",
+                    f"{folder} holds a dataset {other}; this one's would be {self._name}.",
+                    remedy="Choose another folder" + (" or layout." if layout else "."),
                     code="path_in_the_way",
                 )
         elif folder.is_dir() and {entry.name for entry in folder.iterdir()} - OWN_FILES:

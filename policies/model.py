@@ -2,9 +2,12 @@
 
 What is seen now becomes tokens, which an encoder lets look at each other once. A decoder turns noise into the next
 chunk of actions and into what will be seen at several horizons, by flow matching (Lipman et al., "Flow Matching for
-Generative Modeling", 2023): it is trained to say, at any point of the straight line from noise to the truth, which way
-the truth lies. Tokens of the future look at those of the actions and not the other way round, so acting needs no
-dream, and a dream is one of what these actions will lead to.
+Generative Modeling", 2023): from any point of the straight line from noise to the truth it is trained to say where the
+truth lies (as in Li & He, "Back to Basics: Let Denoising Generative Models Denoise", 2025), which for so few examples
+is far easier to learn than which way. Tokens of the future look at those of the actions and not the other way round, so
+acting needs no dream, and a dream is one of what these actions will lead to.
+
+All that it is told or says of places is turned into the hand's own frame, and back, within.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from policies.encoders import ENCODERS, Scaler
+from policies.encoders import ENCODERS, Hand, Scaler
+from policies.features import STATE
+from policies.windows import POSE, Windows
+from simulation.privileged import COLUMN
 
 FREQUENCIES = 32
 """Of the sine and cosine waves that stand for a point of the flow."""
@@ -26,17 +32,17 @@ FREQUENCIES = 32
 class ModelSettings:
     """How large the network is, and how far it looks."""
 
-    width: int = 128
+    width: int = 96
     """Numbers a token consists of."""
     heads: int = 4
     """Of attention."""
-    encoder_layers: int = 2
+    encoder_layers: int = 1
     """Of what looks at the observation, once a decision."""
     decoder_layers: int = 3
     """Of what turns noise into actions, several times a decision."""
     chunk: int = 16
     """Actions decided at a time."""
-    patch: int = 4
+    patch: int = 16
     """Actions a token; must divide `chunk`."""
     horizons: tuple[int, ...] = (4, 8, 16)
     """Frames ahead at which it says what will be seen; none: it only acts (the ablation)."""
@@ -110,33 +116,34 @@ class WorldActionModel(nn.Module):
         settings: its size.
         observe: what kind of observations it sees.
         encoder: what makes tokens of them.
-        state, around, future: how many numbers those have.
+        state, around: how many numbers those have.
     """
 
     reach: Tensor
 
-    def __init__(self, settings: ModelSettings, observe: str, state: int, around: int, future: int) -> None:
+    def __init__(self, settings: ModelSettings, observe: str, state: int, around: int) -> None:
         """A network that has learnt nothing.
 
         Args:
             settings: its size.
             observe: a key of `ENCODERS`.
-            state: numbers that the robot measures of itself; an action has as many.
+            state: numbers that the robot measures of itself, the gripper's opening last.
             around: numbers about the things around it.
-            future: numbers that are foretold at each horizon.
         """
         super().__init__()
         s = self.settings = settings
-        self.observe, self.state, self.around, self.future = observe, state, around, future
-        self.encoder, actions = ENCODERS[observe](state, around, s.width), state
-        self.action_scaler, self.future_scaler = Scaler(s.chunk, actions), Scaler(len(s.horizons), future)
+        self.observe, self.state, self.around = observe, state, around
+        self.encoder = ENCODERS[observe](state, around, s.width)
+        nothing = Hand(torch.zeros(1, 3), torch.eye(3)[None])
+        future = _outlook(nothing, torch.zeros(1, around), torch.zeros(1, 1, POSE + around)).shape[2]
+        self.action_scaler, self.future_scaler = Scaler(s.chunk, POSE), Scaler(len(s.horizons), future)
         self.layers = nn.ModuleList(Layer(s.width, s.heads, decoder=False) for _ in range(s.encoder_layers))
         self.layers_norm = nn.LayerNorm(s.width)
         self.decoder = nn.ModuleList(Layer(s.width, s.heads, decoder=True) for _ in range(s.decoder_layers))
         self.decoder_norm = nn.LayerNorm(s.width)
         self.point = nn.Sequential(nn.Linear(2 * FREQUENCIES, s.width), nn.SiLU(), nn.Linear(s.width, s.width))
         own, ahead = s.chunk // s.patch, len(s.horizons)
-        self.action_in, self.action_out = nn.Linear(s.patch * actions, s.width), nn.Linear(s.width, s.patch * actions)
+        self.action_in, self.action_out = nn.Linear(s.patch * POSE, s.width), nn.Linear(s.width, s.patch * POSE)
         if ahead:
             self.future_in, self.future_out = nn.Linear(future, s.width), nn.Linear(s.width, future)
         self.places = nn.Parameter(0.02 * torch.randn(own + ahead, s.width))
@@ -144,16 +151,17 @@ class WorldActionModel(nn.Module):
         reach[:own, own:] = False
         self.register_buffer("reach", reach, persistent=False)
 
-    def fit(self, seen: Mapping[str, Tensor], actions: Tensor, future: Tensor) -> None:
-        """Take over the scales of training data: observations, chunks ``(N, K, A)``, futures ``(N, H, F)``."""
-        self.encoder.fit(seen)
-        self.action_scaler.fit(actions)
+    def fit(self, windows: Windows) -> None:
+        """Take over the scales of training data."""
+        hand = self.encoder.hand(windows.seen)
+        self.encoder.fit(windows.seen)
+        self.action_scaler.fit(hand.poses(windows.actions))
         if self.settings.horizons:
-            self.future_scaler.fit(future)
+            self.future_scaler.fit(_outlook(hand, windows.seen[COLUMN], windows.future))
 
-    def look(self, seen: Mapping[str, Tensor], noise: float = 0.0) -> Tensor:
-        """Context ``(B, M, D)`` from what is seen; `noise` is added to that, in units of its scales."""
-        x = self.encoder(seen, noise)
+    def look(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """Context ``(B, M, D)`` from what is seen."""
+        x = self.encoder(seen)
         for layer in self.layers:
             x = layer(x)
         context: Tensor = self.layers_norm(x)
@@ -162,7 +170,7 @@ class WorldActionModel(nn.Module):
     def flow(
         self, context: Tensor, point: Tensor, actions: Tensor, future: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Which way the truth lies, for scaled actions ``(B, K, A)`` and futures ``(B, H, F)``.
+        """Where the truth lies, for scaled actions ``(B, K, POSE)`` and futures ``(B, H, F)``.
 
         Args:
             context: ``(B, M, D)`` of `look`.
@@ -185,49 +193,65 @@ class WorldActionModel(nn.Module):
         for layer in self.decoder:
             x = layer(x, context, condition, mask)
         x = self.decoder_norm(x)
-        way = self.action_out(x[:, :own]).unflatten(2, (s.patch, -1)).flatten(1, 2)
-        return way, None if future is None else self.future_out(x[:, own:])
+        chunk = self.action_out(x[:, :own]).unflatten(2, (s.patch, -1)).flatten(1, 2)
+        return chunk, None if future is None else self.future_out(x[:, own:])
 
-    def loss(
-        self, seen: Mapping[str, Tensor], actions: Tensor, future: Tensor, noise: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Mean squared errors of the flow of actions and of the future, at points drawn at random.
+    def loss(self, windows: Windows, stray_rad: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Mean distances of actions and of the future from the truth, at points of the flow drawn at random.
 
         Args:
-            seen: what is observed, by name.
-            actions: ``(B, K, A)`` that followed, in units.
-            future: ``(B, H, F)`` what was then seen, in units.
-            noise: added to what is seen.
+            windows: what was seen, done, and seen then.
+            stray_rad: the arm is taken to be that far from where it was, each joint, while all else and its targets
+                stay: so it learns the way back.
         """
-        context = self.look(seen, noise)
-        point = torch.sigmoid(torch.randn(len(actions), device=actions.device))
+        states = windows.seen[STATE]
+        away = stray_rad * torch.randn(len(states), 1, self.state, device=states.device)
+        away[:, :, -1] = 0.0  # the gripper's opening
+        seen = {**windows.seen, STATE: states + away}
+        hand, context = self.encoder.hand(seen), self.look(seen)
+        point = torch.rand(len(states), device=states.device)
         at = point[:, None, None]
-        truth = self.action_scaler(actions)
-        start = torch.randn_like(truth)
+        truth = self.action_scaler(hand.poses(windows.actions))
+        actions = torch.lerp(torch.randn_like(truth), truth, at)
         if not self.settings.horizons:
-            way, _ = self.flow(context, point, torch.lerp(start, truth, at))
-            return (way - (truth - start)).square().mean(), torch.zeros(())
-        coming = self.future_scaler(future)
-        begin = torch.randn_like(coming)
-        way, ahead = self.flow(context, point, torch.lerp(start, truth, at), torch.lerp(begin, coming, at))
+            chunk, _ = self.flow(context, point, actions)
+            return (chunk - truth).abs().mean(), torch.zeros(())
+        coming = self.future_scaler(_outlook(hand, seen[COLUMN], windows.future))
+        chunk, ahead = self.flow(context, point, actions, torch.lerp(torch.randn_like(coming), coming, at))
         assert ahead is not None
-        return (way - (truth - start)).square().mean(), (ahead - (coming - begin)).square().mean()
+        return (chunk - truth).abs().mean(), (ahead - coming).abs().mean()
 
-    def act(self, seen: Mapping[str, Tensor], noise: Tensor, steps: int = 6) -> Tensor:
-        """A chunk of actions ``(B, K, A)``, in units, from noise ``(B, K, A)`` in `steps` steps along the flow."""
+    def act(self, seen: Mapping[str, Tensor], noise: Tensor, steps: int = 4) -> Tensor:
+        """Where the tool is to be next ``(B, K, POSE)``, from noise of that shape in `steps` steps along the flow."""
         context, actions = self.look(seen), noise
         for number in range(steps):
             point = torch.full((len(noise),), number / steps, device=noise.device)
-            actions = actions + self.flow(context, point, actions)[0] / steps
-        return self.action_scaler.back(actions)
+            actions = torch.lerp(actions, self.flow(context, point, actions)[0], 1.0 / (steps - number))
+        return self.encoder.hand(seen).poses_back(self.action_scaler.back(actions))
 
-    def dream(self, seen: Mapping[str, Tensor], actions: Tensor, noise: Tensor, steps: int = 6) -> Tensor:
-        """What will be seen ``(B, H, F)``, in units, if `actions` ``(B, K, A)`` are done; `noise` ``(B, H, F)``."""
-        context, future, done = self.look(seen), noise, self.action_scaler(actions)
+    def dream(self, seen: Mapping[str, Tensor], actions: Tensor, noise: Tensor, steps: int = 4) -> Tensor:
+        """What will be seen if `actions` ``(B, K, POSE)`` are done, in terms of `outlook`; `noise` ``(B, H, F)``."""
+        context, future = self.look(seen), noise
+        done = self.action_scaler(self.encoder.hand(seen).poses(actions))
         for number in range(steps):
             point = torch.full((len(noise),), number / steps, device=noise.device)
             # The actions are known: all along, they are where they will be.
-            way = self.flow(context, point, torch.lerp(torch.zeros_like(done), done, number / steps), future)[1]
-            assert way is not None
-            future = future + way / steps
+            ahead = self.flow(context, point, number / steps * done, future)[1]
+            assert ahead is not None
+            future = torch.lerp(future, ahead, 1.0 / (steps - number))
         return self.future_scaler.back(future)
+
+    def outlook(self, seen: Mapping[str, Tensor], future: Tensor) -> Tensor:
+        """What was seen then, ``(B, H, POSE + n)`` of `Windows`, as `dream` foretells it ``(B, H, F)``."""
+        return _outlook(self.encoder.hand(seen), seen[COLUMN], future)
+
+
+def _outlook(hand: Hand, around: Tensor, future: Tensor) -> Tensor:
+    """``(B, H, F)``: the tool then, and how things then differ from now; seen from the hand as it is now."""
+    rows = [hand.poses(future[..., :POSE])]
+    now = hand.things(around[:, None])
+    for (middle, extent), (middle_now, extent_now) in zip(hand.things(future[..., POSE:]), now, strict=True):
+        rows.append(middle - middle_now)
+        if extent is not None and extent_now is not None:
+            rows.append(extent - extent_now)
+    return torch.cat(rows, dim=-1)

@@ -44,8 +44,8 @@ class LoopSettings:
     """Steps until the learning rate is at its highest."""
     weight_decay: float = 1e-3
     """Of AdamW."""
-    noise: float = 0.003
-    """Added to what is observed, in units of its spread: a policy never sees quite what its teacher saw."""
+    stray_rad: float = 0.01
+    """How far joints are taken to be from where they were: a policy is never quite where its teacher was."""
     dream: float = 0.3
     """Weight of foretelling what will be seen, beside that of acting."""
     seed: int = 0
@@ -112,7 +112,7 @@ def train(
         some = windows.some(rows)
         for group in optimiser.param_groups:
             group["lr"] = s.learning_rate * _share(step, s)
-        acting, dreaming = model.loss(some.seen, some.actions, some.future, s.noise)
+        acting, dreaming = model.loss(some, s.stray_rad)
         loss = acting + s.dream * dreaming
         optimiser.zero_grad()
         loss.backward()
@@ -153,9 +153,8 @@ def _share(step: int, s: LoopSettings) -> float:
 
 def _follow(mean: WorldActionModel, model: WorldActionModel, step: int) -> None:
     share = 1.0 - min(0.999, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for kept, fresh in zip(mean.parameters(), model.parameters(), strict=True):
-            kept.lerp_(fresh, share)
+    with torch.no_grad():  # all of them in one call: one by one takes as long as the step itself
+        torch._foreach_lerp_(list(mean.parameters()), list(model.parameters()), share)
 
 
 def _line(**values: float) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,8 +15,12 @@ from policies.episodes import Dataset
 from policies.features import STATE
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
-from simulation.episode import Episode
+from simulation.episode import Episode, Float32
+from simulation.kinematics import Chain
 from simulation.privileged import COLUMN
+
+POSE = 10
+"""Numbers that say where the tool is: position (m), x and y axis in the base frame, and the gripper's opening."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,8 @@ class Windows:
 
     Attributes:
         seen: states ``(N, 2, J + 1)``, one tick ago and now, and surroundings ``(N, n)``, by name.
-        actions: ``(N, K, A)``: joints as they are away from the frame's own, radians; the gripper's opening.
-        future: ``(N, H, F)`` how what is seen differs at the horizons from the frame's own.
+        actions: ``(N, K, POSE)`` where the tool was told to be.
+        future: ``(N, H, POSE + n)`` where the tool was at the horizons, and the surroundings then.
     """
 
     seen: Mapping[str, Tensor]
@@ -57,7 +63,12 @@ class Windows:
 
 
 def read_windows(
-    dataset: Dataset, chunk: int, horizons: Sequence[int], progress: Progress = silent, episodes: int | None = None
+    dataset: Dataset,
+    chain: Chain,
+    chunk: int,
+    horizons: Sequence[int],
+    progress: Progress = silent,
+    episodes: int | None = None,
 ) -> Windows:
     """The windows of a dataset's episodes, or of the first `episodes`.
 
@@ -79,21 +90,27 @@ def read_windows(
     parts = []
     for number in range(count):
         progress(number / count, "reading the demonstrations")
-        parts.append(windows_of(dataset.read(number, ()), chunk, horizons))
+        parts.append(windows_of(dataset.read(number, ()), chain, chunk, horizons))
     seen = {name: torch.cat([part.seen[name] for part in parts]) for name in parts[0].seen}
     return Windows(seen, torch.cat([part.actions for part in parts]), torch.cat([part.future for part in parts]))
 
 
-def windows_of(episode: Episode, chunk: int, horizons: Sequence[int]) -> Windows:
-    """The windows of one episode; beyond its end, all stays as it was at the end."""
+def windows_of(episode: Episode, chain: Chain, chunk: int, horizons: Sequence[int]) -> Windows:
+    """The windows of one episode of an arm; beyond its end, all stays as it was at the end."""
     last = len(episode) - 1
     frames = np.arange(len(episode))[:, None]
     around = np.array(episode.extra[COLUMN], dtype=np.float32)
     states = episode.state[np.maximum(frames + np.array([-1, 0]), 0)]
-    actions = episode.action[np.minimum(frames + np.arange(chunk), last)]
-    actions[:, :, :-1] -= episode.state[:, None, :-1]
-    whole = np.concatenate([episode.state, around], axis=1)
+    told, been = tool_poses(chain, episode.action), tool_poses(chain, episode.state)
+    actions = told[np.minimum(frames + np.arange(chunk), last)]
     later = np.minimum(frames + np.array(horizons, dtype=np.int64).reshape(1, -1), last)
-    future = whole[later] - whole[:, None]
+    future = np.concatenate([been, around], axis=1)[later]
     seen = {STATE: torch.from_numpy(states), COLUMN: torch.from_numpy(around)}
     return Windows(seen, torch.from_numpy(actions), torch.from_numpy(future))
+
+
+def tool_poses(chain: Chain, states: Float32) -> Float32:
+    """``(T, POSE)`` for joint positions and openings ``(T, J + 1)`` of an arm."""
+    pose = chain.tool(states[:, :-1].astype(np.float64))
+    rows: list[npt.NDArray[Any]] = [pose[:, :3, 3], pose[:, :3, 0], pose[:, :3, 1], states[:, -1:]]
+    return np.concatenate(rows, axis=1, dtype=np.float32)

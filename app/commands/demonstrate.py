@@ -52,7 +52,8 @@ def run(
 
 def _text(made: DemonstrateResult) -> str:
     tried = f"{made.successes} of {made.attempts} tries succeeded" if made.attempts else "nothing was tried"
-    lines = [f"{made.successes} demonstrations, {made.seconds:.0f} s: {made.dataset}", f"  {tried}"]
+    what = "demonstration" if made.successes == 1 else "demonstrations"
+    lines = [f"{made.successes} {what}, {made.seconds:.0f} s: {made.dataset}", f"  {tried}"]
     lines += [f"  failed: {reason} ({count})" for reason, count in made.failures.items()]
     if made.skipped:
         lines.append("  not tried: " + ", ".join(f"{reason} ({count})" for reason, count in made.skipped.items()))

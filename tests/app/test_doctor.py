@@ -60,6 +60,11 @@ def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shlex.split(finding.fix) == [sys.executable, "-m", "pip", "install", "no-such-package"]
 
 
+def test_a_fix_names_the_versions_that_will_do() -> None:
+    assert doctor.wanted("torch") == "torch<2.14,>=2.6"  # the newest one would be gigabytes that do not work
+    assert doctor.wanted("no-such-package") == "no-such-package"
+
+
 def test_a_fix_can_be_pasted_where_the_path_has_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.sys, "executable", "/my venv/bin/python")
     monkeypatch.setattr(doctor, "_import_complaint", lambda module: "it is broken")

@@ -482,7 +482,7 @@ def test_odd_sides_need_full_colour(tmp_path: Path) -> None:
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     write(tmp_path / "set", [made_episode(0)])
-    with pytest.raises(OutputError, match="holds another dataset"):
+    with pytest.raises(OutputError, match="holds a dataset"):
         DatasetWriter(tmp_path / "set", layout="gr00t")
     (tmp_path / "home").mkdir()
     (tmp_path / "home/thesis.txt").write_text("words")

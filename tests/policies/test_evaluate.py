@@ -50,10 +50,10 @@ def stage():  # type: ignore[no-untyped-def]
 def _actor(stage: Stage, value: float | None) -> Actor:
     """Somebody who has learnt nothing, or whose network always says the same."""
     torch.manual_seed(0)
-    model = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 24, 32)
+    model = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 24)
     model.encoder.arm.describe(stage.cell.robot.chain)
     if value is not None:
-        model.act = lambda seen, noise, steps=6: torch.full_like(noise, value)  # type: ignore[method-assign]
+        model.act = lambda seen, noise, steps=4: torch.full_like(noise, value)  # type: ignore[method-assign]
     return Actor(model.eval())
 
 

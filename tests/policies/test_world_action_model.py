@@ -9,34 +9,37 @@ import pytest
 import torch
 
 from policies.checkpoint import load_model, save
-from policies.encoders import Arm, Scaler
+from policies.encoders import Arm, Hand, Scaler
 from policies.features import STATE
 from policies.model import ModelSettings, WorldActionModel
+from policies.rollout import joint_actions
 from policies.train import BEST, METRICS, LoopSettings, train
-from policies.windows import Windows, windows_of
+from policies.windows import POSE, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
 from simulation.episode import Episode
 from simulation.privileged import COLUMN
 from simulation.robots import robot_of
 
 SMALL = ModelSettings(width=32, heads=2, encoder_layers=1, decoder_layers=2, chunk=4, patch=2, horizons=(2, 4))
-JOINTS, AROUND = 3, 24
+STATES, AROUND = 3, 24
 
 
 def _windows(count: int = 400) -> Windows:
-    """An arm that is told to go where the first thing is, and a world that does what the actions say."""
+    """An arm that is told to go where the first thing is, and a world in which it gets there and all else stays."""
     rng = torch.Generator().manual_seed(0)
-    states = torch.randn(count, 1, JOINTS, generator=rng).repeat(1, 2, 1)
+    states = torch.randn(count, 1, STATES, generator=rng).repeat(1, 2, 1)
     around = torch.randn(count, AROUND, generator=rng)
-    actions = around[:, None, :JOINTS].repeat(1, SMALL.chunk, 1)
-    future = torch.cat([actions[:, [1, 3]], torch.zeros(count, 2, AROUND)], dim=2)
+    axes = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5]).repeat(count, 1)
+    told = torch.cat([around[:, :3], axes], dim=1)
+    actions = told[:, None].repeat(1, SMALL.chunk, 1)
+    future = torch.cat([told, around], dim=1)[:, None].repeat(1, 2, 1)
     return Windows({STATE: states, COLUMN: around}, actions, future)
 
 
 def _model(windows: Windows, settings: ModelSettings = SMALL) -> WorldActionModel:
     torch.manual_seed(0)
-    model = WorldActionModel(settings, "state", JOINTS, AROUND, windows.future.shape[2])
-    model.fit(windows.seen, windows.actions, windows.future)
+    model = WorldActionModel(settings, "state", STATES, AROUND)
+    model.fit(windows)
     return model
 
 
@@ -68,7 +71,7 @@ def test_acting_needs_no_dream_and_a_dream_is_one_of_the_actions() -> None:
     for weight in model.parameters():  # as first made, what the point of the flow does is nothing
         torch.nn.init.normal_(weight, std=0.2)
     context, point = model.look(windows.seen), torch.rand(5)
-    actions, future = torch.randn(5, SMALL.chunk, JOINTS), torch.randn(5, 2, JOINTS + AROUND)
+    actions, future = torch.randn(5, SMALL.chunk, POSE), torch.randn(5, *model.future_scaler.mean.shape)
     alone, nothing = model.flow(context, point, actions)
     both, ahead = model.flow(context, point, actions, future)
     assert nothing is None
@@ -85,10 +88,59 @@ def test_it_learns_what_follows_from_what_is_seen(tmp_path: Path) -> None:
     assert best.step == 500
     model, _ = load_model(tmp_path / BEST)
     fresh = _windows(50)
-    chunk = model.act(fresh.seen, torch.randn(50, SMALL.chunk, JOINTS))
-    assert (chunk - fresh.actions).square().mean() < 0.15  # of a variance of 1
-    dream = model.dream(fresh.seen, fresh.actions, torch.randn(50, 2, JOINTS + AROUND))
-    assert (dream - fresh.future)[:, :, :JOINTS].square().mean() < 0.3
+    chunk = model.act(fresh.seen, torch.randn(50, SMALL.chunk, POSE))
+    assert (chunk - fresh.actions)[..., :3].square().mean() < 0.15  # of a variance of 1
+    dream = model.dream(fresh.seen, fresh.actions, torch.randn(50, *model.future_scaler.mean.shape))
+    assert (dream - model.outlook(fresh.seen, fresh.future))[..., :3].square().mean() < 0.3
+
+
+def test_what_is_seen_from_the_hand_is_the_same_wherever_it_happens() -> None:
+    chain = robot_of("panda").chain
+    rng = np.random.default_rng(0)
+    q = np.array([*robot_of("panda").home, 0.5]) + 0.1 * rng.normal(size=(4, 8))
+    things = rng.normal(size=(4, 8, 3)) * 0.2 + np.array([0.4, 0.0, 0.2])
+    turned_q, angle = q.copy(), 0.7
+    turned_q[:, 0] += angle
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    model = WorldActionModel(SMALL, "state", 8, AROUND)
+    model.encoder.arm.describe(chain)
+
+    def seen(q: np.ndarray, things: np.ndarray) -> dict[str, torch.Tensor]:
+        states = np.stack([q - 0.01 * np.arange(8), q], axis=1)
+        return {
+            STATE: torch.tensor(states, dtype=torch.float32),
+            COLUMN: torch.tensor(things.reshape(4, -1), dtype=torch.float32),
+        }
+
+    noise = torch.randn(4, SMALL.chunk, POSE)
+    here = model.act(seen(q, things), noise)
+    there = model.act(seen(turned_q, things @ turn.T), noise)
+    back = torch.tensor(turn, dtype=torch.float32)
+    for part in (slice(0, 3), slice(3, 6), slice(6, 9)):
+        assert torch.allclose(there[..., part] @ back, here[..., part], atol=1e-4)
+    assert torch.allclose(there[..., 9], here[..., 9], atol=1e-4)
+    # A box's edges have no order and no sign.
+    other = things[:, [0, 3, 1, 2, 4, 5, 6, 7]] * np.array([1, -1, 1, 1, 1, 1, 1, 1])[:, None]
+    assert torch.allclose(model.act(seen(q, other), noise), here, atol=1e-4)
+
+
+def test_poses_go_to_the_hand_and_back() -> None:
+    hand = Hand(torch.randn(3, 3), torch.linalg.qr(torch.randn(3, 3, 3))[0])
+    poses = torch.randn(3, 5, POSE)
+    seen = hand.poses(poses)
+    assert not torch.allclose(seen[..., :9], poses[..., :9], atol=0.1)
+    assert torch.allclose(hand.poses_back(seen), poses, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["panda", "xarm6"])
+def test_joints_are_found_that_bring_the_tool_along(name: str) -> None:
+    robot = robot_of(name)
+    path = np.array([*robot.home, 1.0]) + np.linspace(0, 0.6, 9)[:, None] * np.array([*np.sin(robot.home), -1.0])
+    found = joint_actions(robot.chain, path[0], tool_poses(robot.chain, path.astype(np.float32))[1:].astype(float))
+    assert np.abs(robot.chain.tool(found[:, :-1])[:, :3, 3] - robot.chain.tool(path[1:, :-1])[:, :3, 3]).max() < 1e-3
+    assert np.allclose(found[:, -1], path[1:, -1], atol=1e-6)
+    broken = np.full((2, POSE), np.nan)
+    assert np.isnan(joint_actions(robot.chain, path[0], broken)).all()
 
 
 class Killed(BaseException):
@@ -100,7 +152,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path: Path, h
     size = ModelSettings(**{**vars(SMALL), "horizons": horizons})
     windows = _windows()
     if not horizons:
-        windows = Windows(windows.seen, windows.actions, torch.zeros(len(windows), 0, JOINTS + AROUND))
+        windows = Windows(windows.seen, windows.actions, torch.zeros(len(windows), 0, POSE + AROUND))
     loop = LoopSettings(steps=60, batch=16, check_every=20)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
@@ -157,21 +209,19 @@ def test_what_is_no_policy_is_an_input_error(tmp_path: Path, damage: str) -> Non
         load_model(path)
 
 
-def test_windows_stay_at_the_end_and_actions_are_told_from_where_the_arm_is() -> None:
-    frames = 6
-    state = np.arange(frames * 3, dtype=np.float32).reshape(frames, 3)
-    action = state + np.array([0.5, -0.5, 0.0], dtype=np.float32)
+def test_windows_stay_at_the_end_and_tell_where_the_tool_is_to_be() -> None:
+    frames, robot = 6, robot_of("xarm6")
+    state = (np.array([*robot.home, 1.0]) + 0.02 * np.arange(frames)[:, None]).astype(np.float32)
+    action = state + np.float32(0.02)
     around = np.arange(frames, dtype=np.float32)[:, None] * np.ones((1, 12), dtype=np.float32)
-    names = ("a", "b", "gripper")
+    names = robot.action_names
     episode = Episode("do it", "pick x", 10.0, state, names, action, names, extra={COLUMN: around})
-    made = windows_of(episode, 4, (2, 100))
-    assert made.seen[STATE].shape == (frames, 2, 3)
+    made = windows_of(episode, robot.chain, 4, (2, 100))
+    assert made.seen[STATE].shape == (frames, 2, 7)
     assert torch.equal(made.seen[STATE][0, 0], made.seen[STATE][0, 1])
     assert torch.equal(made.seen[STATE][3, 0], torch.from_numpy(state[2]))
-    assert made.actions[0, 0].tolist() == [0.5, -0.5, 2.0]
-    assert made.actions[0, 2].tolist() == [6.5, 5.5, 8.0]  # joints from where they are, the gripper as it is
+    tool = robot.chain.tool(action[2, :-1].astype(np.float64))
+    assert made.actions[0, 2].tolist() == pytest.approx([*tool[:3, 3], *tool[:3, 0], *tool[:3, 1], 1.06], abs=1e-5)
     assert torch.equal(made.actions[-1, 0], made.actions[-1, 3])
-    assert made.future[0, 0, 3:].tolist() == [2.0] * 12
-    assert torch.equal(
-        made.future[0, 1], torch.from_numpy(np.concatenate([state[5] - state[0], around[5] - around[0]]))
-    )
+    assert made.future[0, 0, POSE:].tolist() == [2.0] * 12
+    assert made.future[0, 1].tolist() == [*tool_poses(robot.chain, state)[5].tolist(), *around[5].tolist()]
