@@ -213,7 +213,7 @@ def train_policy(
                 before = target.parent / f"round_{number - 1}" / BEST
                 model = load_model(before)[0].requires_grad_(True).train()
                 # Of this very policy: another one's mistakes are not what is to be set right.
-                made_by = content_hash(before)[:16]
+                made_by = content_hash(before).split(":")[-1][:16]
                 fixes = own / f"corrections-{made_by}"
                 about["before"] = made_by
                 trials = Trials(project, folder, before, 0, longest_s, _act())

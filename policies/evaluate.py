@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from policies.encoded import EncodedEpisode, encode
 from policies.rollout import Actor, roll
 from simulation.demonstrations import Attempt, Job, Stage
+from simulation.departure import departures
 from simulation.variations import unit
+
+PORTIONS = 3
+WORST = 10
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,35 @@ class Trial:
         skipped: why the task makes no sense in it; "" where it was tried.
         reason: why it failed; "" where it succeeded.
         seconds: until it was done, or given up.
+        departures: how far the cousin is from the scanned scene (`simulation.departure`).
     """
 
     index: int
     skipped: str = ""
     reason: str = ""
     seconds: float = 0.0
+    departures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Cousins in which one variation went about as far.
+
+    Attributes:
+        low, high: how far (`simulation.departure`).
+        count: cousins that were tried.
+        successes: those in which it was done.
+    """
+
+    low: float
+    high: float
+    count: int
+    successes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The portion as a JSON-able dict."""
+        interval = [round(value, 4) for value in wilson(self.successes, self.count)]
+        return {**asdict(self), "interval": interval}
 
 
 @dataclass(frozen=True)
@@ -42,6 +70,8 @@ class Score:
         seconds: mean time to finish, of those in which it was done.
         failures: how often each reason was given.
         skipped: cousins in which the task makes no sense, by reason.
+        by_variation: the same in portions, from those that are most as scanned to those that are least.
+        worst: numbers of cousins in which it failed, the first few.
     """
 
     count: int
@@ -50,6 +80,8 @@ class Score:
     seconds: float
     failures: dict[str, int]
     skipped: dict[str, int]
+    by_variation: dict[str, list[Portion]] = field(default_factory=dict)
+    worst: tuple[int, ...] = ()
 
     @property
     def share(self) -> float:
@@ -65,24 +97,50 @@ class Score:
             "seconds_to_finish": round(self.seconds, 3),
             "failures": self.failures,
             "skipped": self.skipped,
+            "by_variation": {
+                name: [portion.as_json() for portion in portions] for name, portions in self.by_variation.items()
+            },
+            "worst": list(self.worst),
         }
 
 
 def score(trials: Iterable[Trial]) -> Score:
     """Sum up trials."""
     done, failures, skipped = [], Counter[str](), Counter[str]()
+    tried = []
     for trial in trials:
+        if not trial.skipped:
+            tried.append(trial)
         if trial.skipped:
             skipped[trial.skipped] += 1
         elif trial.reason:
             failures[trial.reason] += 1
         else:
             done.append(trial.seconds)
-    count = len(done) + failures.total()
-    mean = sum(done) / len(done) if done else 0.0
+    count = len(tried)
     return Score(
-        count, len(done), wilson(len(done), count), mean, dict(failures.most_common()), dict(skipped.most_common())
+        count,
+        len(done),
+        wilson(len(done), count),
+        sum(done) / len(done) if done else 0.0,
+        dict(failures.most_common()),
+        dict(skipped.most_common()),
+        {name: _portions(tried, name) for name in (tried[0].departures if tried else ())},
+        tuple(trial.index for trial in tried if trial.reason)[:WORST],
     )
+
+
+def _portions(tried: Sequence[Trial], variation: str) -> list[Portion]:
+    """Trials in `PORTIONS` of about as many, by how far a variation went; what went equally far stays together."""
+    values = sorted({trial.departures[variation] for trial in tried})
+    rows = sorted(tried, key=lambda trial: trial.departures[variation])
+    cuts = {rows[len(rows) * k // PORTIONS].departures[variation] for k in range(1, PORTIONS)} - {values[0]}
+    found = []
+    for low, high in itertools.pairwise([-math.inf, *sorted(cuts), math.inf]):
+        some = [trial for trial in rows if low <= trial.departures[variation] < high]
+        far = [trial.departures[variation] for trial in some]
+        found.append(Portion(min(far), max(far), len(some), sum(not trial.reason for trial in some)))
+    return found
 
 
 def wilson(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
@@ -102,7 +160,8 @@ def try_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Tria
     if why:
         return Trial(index, skipped=why)
     reason = roll(stage.cell, stage.job.task, actor, longest_s)
-    return Trial(index, reason=reason, seconds=stage.cell.seconds)
+    far = departures(stage.cell.cousin, stage.cell.wardrobe.scene, stage.job.task.names)
+    return Trial(index, reason=reason, seconds=stage.cell.seconds, departures=far)
 
 
 def correct_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Attempt:

@@ -51,6 +51,9 @@ def _text(found: EvaluateResult) -> str:
         f"with 95 % certainty between {low:.0%} and {high:.0%}, in {score.seconds:.1f} s each"
     ]
     lines += [f"  failed: {reason} ({count})" for reason, count in score.failures.items()]
+    for variation, portions in score.by_variation.items():
+        shares = ", ".join(f"{p.successes} of {p.count} at {p.low:.2g} … {p.high:.2g}" for p in portions)
+        lines.append(f"  {variation}: {shares}")
     if score.skipped:
         lines.append("  not tried: " + ", ".join(f"{reason} ({count})" for reason, count in score.skipped.items()))
     return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,23 @@ def test_a_score_counts_what_was_tried() -> None:
     assert found.failures == {"took too long": 1}
     assert found.skipped == {"too wide": 1}
     assert found.share == pytest.approx(2 / 3)
+
+
+def test_a_score_says_where_it_breaks() -> None:
+    trials = [
+        Trial(n, reason="" if n < 6 else "took too long", departures={"light": n / 10, "swap": float(n > 4)})
+        for n in range(9)
+    ]
+    found = score([Trial(99, "too wide"), *trials])
+    light, swap = found.by_variation["light"], found.by_variation["swap"]
+    assert [(p.low, p.high, p.count, p.successes) for p in light] == [
+        (0, 0.2, 3, 3),
+        (0.3, 0.5, 3, 3),
+        (0.6, 0.8, 3, 0),
+    ]
+    assert [(p.low, p.high, p.count, p.successes) for p in swap] == [(0, 0, 5, 5), (1, 1, 4, 1)]
+    assert found.worst == (6, 7, 8)
+    assert json.loads(json.dumps(found.as_json()))["by_variation"]["swap"][1]["successes"] == 1
 
 
 @pytest.fixture(scope="module")
