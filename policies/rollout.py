@@ -13,7 +13,7 @@ from policies.features import STATE
 from policies.model import WorldActionModel
 from policies.windows import POSE
 from simulation.cell import Cell
-from simulation.kinematics import Chain
+from simulation.chain import Chain
 from simulation.privileged import COLUMN, environment_state
 from simulation.tasks import TASKS, Task
 
