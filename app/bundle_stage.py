@@ -116,6 +116,8 @@ def export_bundle(
         InputError: it, or its dataset, is damaged.
         OutputError: something else lies in the way, or the network is another after the export.
     """
+    import torch
+
     from policies.checkpoint import load_model
     from policies.windows import read_windows
     from simulation.robots import robot_of
@@ -130,6 +132,7 @@ def export_bundle(
     check_place(target)
     policy = require_policy(project, folder)
     progress(0.0, "reading the policy")
+    torch.set_num_threads(1)  # so small a network is slower on several
     model, notes = load_model(policy)
     evaluation = evaluation_of(policy)
     success = _check_evaluation(evaluation, settings, project)

@@ -266,6 +266,8 @@ def _stage(
     with Stage(job) as stage:
         for index in range(settings.cousin, settings.cousin + COUSINS):
             if not (why := stage.enter(index)):
+                cell = stage.cell
+                stage.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)  # it judges self-collision
                 yield stage, index
                 return
         raise UsageError(
