@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.bundle_stage import ExportResult, ExportSettings, export_bundle
 from app.project import Project, StageKey, StageNotes, content_hash
+from app.run_stage import RunSettings, run_bundle
 from policies.dataset import open_dataset
 from policies.deploy.bundle import Bundle
+from reconstruction.errors import OutputError, UsageError
 from tests import bundles
 from tests.app.scans import tree
 from tests.conftest import Run
@@ -44,7 +48,8 @@ def refused(run: Run, code: int, said: str) -> None:
 def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> None:
     shown = shell("demonstrate", project, *TASK, "--cameras", "none", "--vary", *VARY, "--count", 3, "--jobs", 1)
     assert shown.code == 0, shown.stderr
-    refused(shell("export", project, *TASK), 2, "has no policy")
+    with pytest.raises(UsageError, match="has no policy"):
+        export(project)
     quick = ("--steps", 20, "--batch", 16, "--check-every", 10, "--jobs", 1, "--rounds", 0, "--checks", 0)
     assert shell("train", project, *TASK, *quick).code == 0
     refused(shell("export", project, *TASK), 2, "Nobody knows how good")
@@ -54,8 +59,10 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     assert kept["policy"] == content_hash(policy)
     assert (kept["count"], kept["successes"]) == (1, tried.result["successes"])
     (policy.parent / "evaluation.json").write_text(json.dumps({**kept, "successes": 0}))
-    refused(shell("export", project, *TASK), 2, "succeeded in 0% of the cousins")
-    refused(shell("export", project, *TASK, "--least", 2), 2, "--least")
+    with pytest.raises(UsageError, match="succeeded in 0% of the cousins"):
+        export(project)
+    with pytest.raises(UsageError, match="--least"):
+        export(project, least=2.0)
     assert not (project / "bundle").exists()
 
     (policy.parent / "evaluation.json").write_text(json.dumps({**kept, "successes": 1}))
@@ -70,33 +77,39 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     assert str(project) not in (folder / "manifest.json").read_text(encoding="utf-8")
     assert set(read.manifest.document["files"]) == tree(folder) - {"manifest.json"} - folders(folder)
 
-    policy.write_bytes(policy.read_bytes() + b"")
     (policy.parent / "evaluation.json").write_text(json.dumps({**kept, "policy": "blake2b:of another one"}))
-    refused(shell("export", project, *TASK), 2, "Nobody knows how good")
+    with pytest.raises(UsageError, match="Nobody knows how good"):
+        export(project)
     before = content_hash(folder)
-    again = shell("export", project, *TASK, "--anyway", "--json")
-    assert again.result["success"] is None
+    assert export(project, anyway=True).success is None
     assert content_hash(folder) != before  # it says that it was never evaluated
     assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
 
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("x")
-    refused(shell("export", project, *TASK, "--anyway", "--out", tmp_path / "letters"), 5, "is no bundle")
+    with pytest.raises(OutputError, match="is no bundle"):
+        export(project, tmp_path / "letters", anyway=True)
     assert tree(tmp_path) == {"letters", "letters/dear.txt"}
 
-    simulated = [
-        shell("run", folder, "--project", project, "--fast", "--seconds", 3, "--out", tmp_path / f"runs_{n}", "--json")
-        for n in range(2)
-    ]
-    for run in simulated:
-        assert run.code == 0, run.stderr
-        assert run.result["success"] in (True, False)
-        assert run.result["missed"] == 0
-    episodes = [recorded(Path(run.result["dataset"])).read(0) for run in simulated]
-    assert len(episodes[0]) >= 30 if not simulated[0].result["success"] else True
+    words = ("run", folder, "--project", project, "--fast", "--seconds", 3, "--out", tmp_path / "runs")
+    told = shell(*words, "--json")
+    assert told.code == 0, told.stderr
+    result = told.result
+    assert result["success"] in (True, False)
+    assert (result["missed"], result["fault"]) == (0, False)
+    settings = RunSettings(seconds=3.0, fast=True)
+    run_bundle(folder, settings, project=Project(project), out=tmp_path / "runs")
+    runs = recorded(tmp_path / "runs")
+    episodes = [runs.read(number) for number in range(2)]
+    assert len(episodes[0]) >= result["ticks"]
     assert episodes[0].state.tobytes() == episodes[1].state.tobytes()
     assert episodes[0].action_names[-1] == "gripper.pos"
-    refused(shell("run", folder, "--robot", "sim"), 2, "needs a scene")
+    with pytest.raises(UsageError, match="needs a scene"):
+        run_bundle(folder, settings)
+
+
+def export(project: Path, out: Path | None = None, **more: Any) -> ExportResult:
+    return export_bundle(Project(project), ExportSettings(task=TASK[1], seed=3, **more), out=out)
 
 
 def recorded(folder: Path):  # type: ignore[no-untyped-def]
