@@ -29,6 +29,8 @@ COMMANDS: dict[str, str] = {
     "demonstrate": "Let a robot do a task in a project's cousins, and write a dataset of how it did.",
     "train": "Let a policy learn a task from its demonstrations.",
     "evaluate": "Try a policy in cousins that it has never seen, with things that are in no demonstration.",
+    "export": "Make a policy a bundle: a folder that drives a robot without Pocketworld.",
+    "run": "Let a bundle's policy drive a robot: one in simulation, or none at all.",
     "convert": "Make others' demonstrations a LeRobot dataset, or join them with one.",
     "replay": "Play an episode of a dataset again in physics, and film it.",
     "export-scene": "Write a project's scene for another tool.",

@@ -54,6 +54,8 @@ OPTIONAL = {
     "jsonschema": ("jsonschema", "scene files cannot be checked against their schema."),
     "torch": ("torch", "no policy can be trained or tried."),
     "safetensors": ("safetensors", "no policy can be kept."),
+    "onnx": ("onnx", "no policy can be exported."),
+    "onnxruntime": ("onnxruntime", "no policy can be exported, and no bundle run."),
     "PySide6": ("pyside6-essentials", "no window to show a task in (`pocketworld teleoperate`)."),
     "pygame": ("pygame-ce", "no gamepad in that window."),
     "ray": ("ray", "no work on a cluster (`--cluster`)."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import time
 import uuid
 from collections import deque
@@ -15,23 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, made_with, slug
-from app.project import Project, content_hash
+from app.project import Project, content_hash, read_json
 from policies.dataset import open_dataset
-from reconstruction.disk import locked, writing_to
+from reconstruction.disk import locked, write_whole, writing_to
 from reconstruction.errors import InputError, UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene
 from simulation.pool import workers
 
 if TYPE_CHECKING:
+    from policies.episodes import Dataset
     from policies.evaluate import Score, Trial
     from policies.model import WorldActionModel
     from policies.rollout import Actor, ActSettings
+    from simulation.robots import Robot
 
 HELD_OUT_SEED = 1_000_003
 """Added to the demonstrations' seed for the cousins on which a policy is tested …"""
 CHECK_SEED = 2_000_003
 """… and for those on which its training is watched: what it was chosen by must not be what it is judged by."""
+EVALUATION_FORMAT = "pocketworld.evaluation"
 CHUNK = 2
 """Cousins that a process tries at a time."""
 AHEAD = 6
@@ -185,6 +189,7 @@ def train_policy(
         "longest_s": longest_s,
     }
     target = policy_file(project, folder)
+    act = act_settings(data, robot)
     device = chosen_device(settings.device)
     torch.manual_seed(settings.seed)
     model = WorldActionModel(size, settings.observe, len(robot.action_names), windows.around)
@@ -197,7 +202,7 @@ def train_policy(
         def check(network: WorldActionModel) -> float:
             draft = target.with_name("draft.safetensors")
             save(draft, network, {})
-            trials = Trials(project, folder, draft, CHECK_SEED, longest_s, _act())
+            trials = Trials(project, folder, draft, CHECK_SEED, longest_s, act)
             return trials.score(settings.checks, crew.executor, silent).share
 
         for number in range(settings.rounds + 1):
@@ -216,7 +221,7 @@ def train_policy(
                 made_by = content_hash(before).split(":")[-1][:16]
                 fixes = own / f"corrections-{made_by}"
                 about["before"] = made_by
-                trials = Trials(project, folder, before, 0, longest_s, _act())
+                trials = Trials(project, folder, before, 0, longest_s, act)
                 trials.corrections(settings.corrections, crew.executor, fixes, part(share, 0.0, 0.4))
                 more = read_windows(open_dataset(fixes), robot.chain, size.chunk, size.horizons)
                 windows = windows.and_those_of(more)
@@ -249,23 +254,72 @@ def evaluate_policy(
         PocketworldError: there is no policy, or it is damaged.
     """
     from policies.checkpoint import load_model
+    from simulation.robots import robot_of
 
     started = time.perf_counter()
     if count < 1 or jobs < 1:
         raise UsageError("--count and --jobs are 1 or more.", remedy="Give 1 or more.", code="bad_value")
     folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
-    path = policy_file(project, folder)
+    path = require_policy(project, folder)
+    _, notes = load_model(path)
+    tried = content_hash(path)
+    act = act_settings(open_dataset(folder), robot_of(settings.robot))
+    with workers(jobs, None) as crew:
+        trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act)
+        found = trials.score(count, crew.executor, progress)
+    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, **found.as_json()}
+    write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
+    return EvaluateResult(found, str(path), round(time.perf_counter() - started, 3))
+
+
+def require_policy(project: Project, dataset: Path) -> Path:
+    """The file of the policy that was learnt from a dataset.
+
+    Raises:
+        UsageError: there is none yet.
+    """
+    path = policy_file(project, dataset)
     if not path.is_file():
         raise UsageError(
             f"{project.folder} has no policy for this task yet.",
             remedy="Run `pocketworld train` with the same task, robot and seed first.",
             code="no_policy",
         )
-    _, notes = load_model(path)
-    with workers(jobs, None) as crew:
-        trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), _act())
-        found = trials.score(count, crew.executor, progress)
-    return EvaluateResult(found, str(path), round(time.perf_counter() - started, 3))
+    return path
+
+
+def evaluation_file(policy: Path) -> Path:
+    """Where the last score of a policy is kept, beside it."""
+    return policy.with_name("evaluation.json")
+
+
+def evaluation_of(policy: Path) -> dict[str, Any] | None:
+    """The last score of this very policy, or None: it was never evaluated, or trained again since."""
+    found = read_json(evaluation_file(policy))
+    if found is None or found.get("format") != EVALUATION_FORMAT or found.get("policy") != content_hash(policy):
+        return None
+    counts = found.get("count"), found.get("successes")
+    return found if all(type(count) is int and count >= 0 for count in counts) else None
+
+
+def order_of(
+    project: Project,
+    dataset: Path,
+    more: int,
+    *,
+    held_out: bool,
+    executor: Executor | None = None,
+    progress: Progress = silent,
+) -> Order:
+    """Cousins for the task of a dataset, not filmed, of its seed plus `more`, with `held_out` things or the others.
+
+    Raises:
+        InputError: it is not known how the dataset was made.
+    """
+    settings, scene = made_with(dataset)
+    settings = dataclasses.replace(settings, seed=settings.seed + more, cameras="none", like=None)
+    bank = bank_file(dataset, project, scene, settings, executor, progress)
+    return Order(scene, bank, settings, uuid.uuid4().hex, held_out)
 
 
 class Trials:
@@ -275,9 +329,7 @@ class Trials:
         self, project: Project, dataset: Path, policy: Path, more: int, longest_s: float, act: ActSettings
     ) -> None:
         """Those of the demonstrations' seed plus `more`."""
-        settings, scene = made_with(dataset)
-        self._settings = dataclasses.replace(settings, seed=settings.seed + more, cameras="none", like=None)
-        self._project, self._scene, self._dataset = project, scene, dataset
+        self._project, self._dataset, self._more = project, dataset, more
         self._policy, self._act = policy, act
         self._longest_s = act.patience * longest_s
 
@@ -307,7 +359,7 @@ class Trials:
         from policies.evaluate import correct_some
 
         order = self._order(executor, part(progress, 0.0, 0.1), held_out=False)
-        with DatasetWriter(folder, robot=Path(self._settings.robot).stem) as writer:
+        with DatasetWriter(folder, robot=Path(order.settings.robot).stem) as writer:
             good = len(writer.succeeded())
             found = self._run(correct_some, order, executor) if good < count else ()
             for looked, (index, episode) in enumerate(found, 1):
@@ -321,8 +373,9 @@ class Trials:
             writer.finish()
 
     def _order(self, executor: Executor | None, progress: Progress, held_out: bool) -> Order:
-        bank = bank_file(self._dataset, self._project, self._scene, self._settings, executor, progress)
-        return Order(self._scene, bank, self._settings, uuid.uuid4().hex, held_out)
+        return order_of(
+            self._project, self._dataset, self._more, held_out=held_out, executor=executor, progress=progress
+        )
 
     def _run(self, work: Callable[..., list[Any]], order: Order, executor: Executor | None) -> Iterator[Any]:
         """What `work` makes of cousin after cousin, in the order of their numbers."""
@@ -383,10 +436,15 @@ def chosen_device(wanted: str) -> str:
     return wanted
 
 
-def _act() -> ActSettings:
-    from policies.rollout import ActSettings
+def act_settings(dataset: Dataset, robot: Robot) -> ActSettings:
+    """How a policy is run that was learnt from a dataset: in the workspace of its demonstrations.
 
-    return ActSettings()
+    Raises:
+        InputError: the dataset is damaged.
+    """
+    from policies.rollout import ActSettings, workspace_of
+
+    return ActSettings(workspace=workspace_of(dataset, robot.chain))
 
 
 def _check(settings: TrainSettings, jobs: int) -> None:

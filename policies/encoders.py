@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.features import STATE
-from simulation.kinematics import Chain
+from simulation.chain import Chain
 from simulation.privileged import COLUMN
 
 BOX = 12
@@ -51,7 +51,7 @@ class Scaler(nn.Module):
 
 
 class Arm(nn.Module):
-    """A robot's kinematics (`simulation.kinematics.Chain`) in torch: they go into the bundle with the policy."""
+    """A robot's kinematics (`simulation.chain.Chain`) in torch: they go into the bundle with the policy."""
 
     before: Tensor
     turns: Tensor

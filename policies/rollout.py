@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,25 +10,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from policies.deploy.decisions import Decisions, Seen
+from policies.deploy.guard import Guard, Limits
+from policies.episodes import Dataset
 from policies.features import STATE
 from policies.model import WorldActionModel
 from policies.windows import POSE
 from simulation.cell import Cell
-from simulation.kinematics import Chain
+from simulation.chain import Chain
 from simulation.privileged import COLUMN, environment_state
 from simulation.tasks import TASKS, Task
 
 FloatArray = npt.NDArray[np.float64]
 SURE = 3
 """A task is done when it has been for so many ticks on end."""
-FAR_M = 100.0
-"""What is asked to be farther away makes no sense."""
-ROUNDS = 8
-"""Steps towards the joint positions of a pose."""
-SHARE_OF_SPEED = 0.75
-ACCELERATION = 4.0
-"""The goal moves no faster than this share of a joint's highest speed, and comes to that in a quarter of a second,
-whatever the network says."""
+MARGIN_M = 0.05
+"""The tool may go so much farther than in any demonstration …"""
+DEEPER_M = 0.01
+"""… and so much lower: below it is the table."""
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class ActSettings:
     """Actions of a chunk that are done before the next decision."""
     flow_steps: int = 4
     """Steps from noise to a chunk."""
+    lead: int = 1
+    """Ticks that pass from what is seen to the first action that comes of it: on a robot, deciding takes its time."""
+    workspace: Box | None = None
+    """Lowest and highest corner of the box in the base frame, metres, that the tool stays in; None: anywhere."""
     patience: float = 2.0
     """Give up after so many times the longest demonstration."""
 
@@ -52,24 +57,28 @@ class Actor:
     def perform(self, cell: Cell, task: Task) -> Iterator[FloatArray]:
         """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
         # From the middle of the noise: on the sample, chunks were a fifth nearer to the expert's than from noise.
-        noise = torch.zeros(1, self.model.settings.chunk, POSE)
-        most = SHARE_OF_SPEED * np.array(cell.robot.speed) / cell.rate_hz
-        more = ACCELERATION * most / cell.rate_hz
-        pace = np.zeros_like(most)
-        now = before = cell.arm.positions()
-        while True:
-            around = environment_state(cell, task, cell.world.poses())
-            seen = {STATE: _tensor(np.stack([before, now])), COLUMN: _tensor(around)}
+        noise, settings = torch.zeros(1, self.model.settings.chunk, POSE), self.settings
+        limits = Limits.of(cell.robot.chain, cell.robot.speed, settings.workspace)
+        guard = Guard(cell.robot.chain, limits, cell.rate_hz, cell.goal)
+        before = cell.arm.positions()
+
+        def decide(seen: Seen) -> FloatArray:
             with torch.inference_mode():
-                chunk = self.model.act(seen, noise, self.settings.flow_steps)[0].double().numpy()
-            for action in joint_actions(cell.robot.chain, now, chunk[: self.settings.execute]):
-                before = cell.arm.positions()
-                if not np.isfinite(action).all():  # it does not know: stay
-                    action = cell.goal
-                wanted = np.clip(action[:-1] - cell.goal[:-1], -most, most)
-                pace = np.clip(wanted, pace - more, pace + more)
-                yield np.append(cell.goal[:-1] + pace, np.clip(action[-1], 0.0, 1.0))
-            now = cell.arm.positions()
+                told = {name: torch.from_numpy(values)[None] for name, values in seen.items()}
+                chunk = self.model.act(told, noise, settings.flow_steps)[0].double().numpy()
+            state = seen[STATE][-1].astype(np.float64)
+            return guard.joint_actions(state, chunk[: settings.execute + settings.lead])
+
+        def look() -> Seen:
+            around = environment_state(cell, task, cell.world.poses())
+            states = np.stack([before, cell.arm.positions()])
+            return {STATE: states.astype(np.float32), COLUMN: around.astype(np.float32)}
+
+        decisions = Decisions(decide, settings.execute, settings.lead, threaded=False)
+        for tick in itertools.count():
+            command = guard.step(decisions.action(tick, look))
+            before = cell.arm.positions()
+            yield command
 
 
 def roll(cell: Cell, task: Task, actor: Actor, longest_s: float) -> str:
@@ -87,28 +96,19 @@ def roll(cell: Cell, task: Task, actor: Actor, longest_s: float) -> str:
     raise AssertionError("a policy never stops by itself")
 
 
-def joint_actions(chain: Chain, state: FloatArray, poses: FloatArray) -> FloatArray:
-    """Joint positions and openings ``(K, J + 1)`` that bring the tool where it is to be, each from the one before.
+def workspace_of(dataset: Dataset, chain: Chain) -> Box:
+    """Where the tool of an arm was, or was told to be, in a dataset's episodes, and somewhat more.
 
-    Args:
-        chain: of the arm.
-        state: ``(J + 1,)`` where it is.
-        poses: ``(K, POSE)`` of the tool; where one makes no sense, NaN comes out.
+    Returns:
+        The lowest and the highest corner of a box in the base frame, metres.
+
+    Raises:
+        InputError: the dataset is damaged.
     """
-    q, rows = state[None, :-1], []
-    for pose in poses:
-        if not (np.abs(pose) < FAR_M).all():  # NaN and infinite too
-            rows.append(np.full(len(state), np.nan))
-            continue
-        tool = np.eye(4)
-        x = pose[3:6] / max(np.linalg.norm(pose[3:6]), 1e-9)
-        y = pose[6:9] - (pose[6:9] @ x) * x
-        y /= max(np.linalg.norm(y), 1e-9)
-        tool[:3, :3], tool[:3, 3] = np.stack([x, y, np.cross(x, y)], axis=1), pose[:3]
-        q, _ = chain.solve(tool[None], q, ROUNDS)
-        rows.append(np.append(q[0], pose[-1]))
-    return np.array(rows)
-
-
-def _tensor(values: FloatArray) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32))[None]
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for number in range(len(dataset)):
+        episode = dataset.read(number, ())
+        points = chain.tool(np.concatenate([episode.action, episode.state])[:, :-1].astype(np.float64))[:, :3, 3]
+        low, high = np.minimum(low, points.min(axis=0)), np.maximum(high, points.max(axis=0))
+    low, high = np.round(low - [MARGIN_M, MARGIN_M, DEEPER_M], 4), np.round(high + MARGIN_M, 4)
+    return (float(low[0]), float(low[1]), float(low[2])), (float(high[0]), float(high[1]), float(high[2]))

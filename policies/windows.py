@@ -15,8 +15,8 @@ from policies.episodes import Dataset
 from policies.features import STATE
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
+from simulation.chain import Chain
 from simulation.episode import Episode, Float32
-from simulation.kinematics import Chain
 from simulation.privileged import COLUMN
 
 POSE = 10

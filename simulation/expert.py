@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from reconstruction.scene import HULL_MARGIN_M, SceneObject
 from simulation.cell import LEANS, Cell
+from simulation.chain import Loose
 from simulation.forms import in_scene, outline
 from simulation.grasps import Grasps, tool_poses
-from simulation.kinematics import Loose
 from simulation.motion import dense, even, rounded, timed
 from simulation.planner import Held, Planner
 from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, moved, to_clear, top_middle, zone_of

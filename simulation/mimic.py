@@ -16,10 +16,10 @@ import numpy.typing as npt
 from reconstruction.errors import UsageError
 from reconstruction.scene import Scene, SceneObject
 from simulation.cell import Cell
+from simulation.chain import Loose
 from simulation.episode import Episode
 from simulation.expert import Actions, CannotError, Expert
 from simulation.forms import in_scene, outline
-from simulation.kinematics import Loose
 from simulation.motion import rounded
 from simulation.planner import Held, Planner
 from simulation.tasks import Task, zone_of

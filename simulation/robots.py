@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from reconstruction.errors import InputError, UsageError
 from reconstruction.scene import Scene
+from simulation.chain import Chain
 from simulation.jaws import with_sliced
-from simulation.kinematics import Chain, Joint, read_joints, rotation_rpy
+from simulation.kinematics import Joint, chain_of, read_joints, rotation_rpy
 from simulation.layout import SHORT_M, near_mount
 from simulation.world import World, pose_from_quaternion, quaternion_from_pose, quiet_stdout
 
@@ -117,7 +118,7 @@ class Robot:
     @property
     def chain(self) -> Chain:
         """From the base to the tool."""
-        return Chain.of(self.joints, self.arm, self.tool_link, self.link_from_tool)
+        return chain_of(self.joints, self.arm, self.tool_link, self.link_from_tool)
 
     def fixed_links(self) -> set[str]:
         """Links that no joint moves."""
@@ -262,9 +263,9 @@ def _gapes(
         return 0.0, (0.0, 0.0)
     shares = np.linspace(0.0, 1.0, 33)
     # Joints other than the gripper's move hand and jaw alike: they may stay at zero.
-    pose = Chain.of(dict(joints), [], tool_link, link_from_tool).fixed[0]
+    pose = chain_of(dict(joints), [], tool_link, link_from_tool).fixed[0]
     own = [joint.name for joint in path(moved[0]) if joint.name in opened]
-    chain = Chain.of(dict(joints), own, moved[0], np.eye(4))
+    chain = chain_of(dict(joints), own, moved[0], np.eye(4))
     low, high = (np.array([state[name] for name in own]) for state in (closed, opened))
     spot = np.linalg.inv(chain.tool(low)) @ pose[:, 3]
     across = (np.linalg.inv(pose) @ chain.tool(low + shares[:, None] * (high - low)) @ spot)[:, 1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reconstruction.errors import InputError
-from simulation.kinematics import Chain, read_joints, rotation_rpy
+from simulation.kinematics import chain_of, read_joints, rotation_rpy
 from simulation.robots import ROBOTS, Arm
 from simulation.world import World
 
@@ -71,12 +71,12 @@ def test_a_sliding_joint_slides(tmp_path: Path) -> None:
         "</robot>"
     )
     joints = read_joints(urdf)
-    chain = Chain.of(joints, ["slide", "turn"], "arm", np.eye(4))
+    chain = chain_of(joints, ["slide", "turn"], "arm", np.eye(4))
     pose = chain.tool(np.array([0.5, 0.0]))
     assert np.allclose(pose[:3, 3], [-0.5, 0.0, 1.0], atol=1e-6)
     assert joints["turn"].low < -6 < 6 < joints["turn"].high
     with pytest.raises(InputError, match="not those on the way"):
-        Chain.of(joints, ["turn", "slide"], "arm", np.eye(4))
+        chain_of(joints, ["turn", "slide"], "arm", np.eye(4))
 
 
 @pytest.mark.parametrize(

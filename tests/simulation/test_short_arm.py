@@ -11,9 +11,10 @@ import trimesh
 
 from reconstruction.errors import InputError, UsageError
 from simulation.bank import Bank, Wardrobe
+from simulation.chain import Loose
 from simulation.demonstrations import Stage
 from simulation.jaws import with_sliced
-from simulation.kinematics import Loose, rotation_rpy
+from simulation.kinematics import rotation_rpy
 from simulation.layout import BASE_M, near_mount, usual_mount
 from simulation.robots import SO101_VARIABLE, Robot, described, robot_of
 from simulation.world import World

@@ -1,0 +1,51 @@
+"""``pocketworld run``: a bundle drives a robot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from app.console import Console, Outcome
+from app.project import Project
+from app.run_stage import RunResult, RunSettings, run_bundle
+
+
+def run(
+    console: Console,
+    bundle: tyro.conf.Positional[Path],
+    /,
+    settings: Annotated[RunSettings, tyro.conf.arg(name="")],
+    project: Path | None = None,
+    out: Path | None = None,
+    json: tyro.conf.FlagCreatePairsOff[bool] = False,
+    dataset: Path | None = None,
+) -> Outcome:
+    """Let a bundle's policy drive a robot: one in simulation, or none at all.
+
+    Any key stops it.
+
+    Args:
+        console: Where to report to.
+        bundle: A folder made by `pocketworld export`.
+        settings: What is driven, and for how long.
+        project: The project with the scene, for --robot sim.
+        out: The dataset to which the run is added. Left out: one beside the bundle, in a
+            folder with `_runs` after its name.
+        json: Print one JSON object a line on stdout and nothing else.
+        dataset: The demonstrations of the policy. Left out: those in the project's folder `episodes`.
+    """
+    opened = None if project is None else Project.open(project)
+    made = run_bundle(bundle, settings, console.progress, project=opened, dataset=dataset, out=out)
+    return Outcome(made.as_json(), _text(made), int(made.report.fault))
+
+
+def _text(made: RunResult) -> str:
+    report = made.report
+    end = {True: "done", False: "not done", None: "ended"}[made.success]
+    return (
+        f"{made.task}: {end} after {report.ticks} ticks: {report.stopped}\n"
+        f"  deadlines missed: {report.missed} of {report.ticks}; a decision took {report.deciding_ms:.1f} ms\n"
+        f"  recorded: {made.dataset}"
+    )

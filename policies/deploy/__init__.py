@@ -1,0 +1,1 @@
+"""What goes to the robot: a policy that acts, guarded. NumPy and ONNX Runtime alone, besides `simulation.chain`."""

@@ -1,0 +1,310 @@
+"""A bundle on the disk: a policy and all that is to be known to run it, looked at before anything of it is believed.
+
+Nothing of it is executed but the network, by ONNX Runtime; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from policies.deploy.guard import Guard, Limits
+from simulation.chain import Chain
+
+FloatArray = npt.NDArray[np.float64]
+FORMAT, VERSION = "pocketworld.bundle", 1
+MANIFEST, POLICY, SAMPLE = "manifest.json", "policy.onnx", "sample.npz"
+JOINTS, NOISE, POSES = "observation.state", "noise", "poses"
+"""Inputs and the output of the network: joint positions of the last two ticks ``(1, 2, J + 1)``, the noise that actions
+are made of, ``(1, K, 10)``, and where the tool is to be, likewise."""
+POSE = 10
+LARGEST_BYTES = 1 << 30
+DTYPES = ("float32", "uint8")
+
+
+class BundleError(Exception):
+    """A bundle is no good; says why."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing that a policy looks at.
+
+    Attributes:
+        shape: of the network's input, the first side being 1.
+        dtype: NumPy's name of its numbers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says, as far as a runner needs it.
+
+    Attributes:
+        robot: its name.
+        joints: of the arm, base first, in the order of all that is measured and told; then comes the gripper.
+        home: ``(J + 1,)`` where the demonstrations began.
+        chain: of the arm.
+        limits: that the guard keeps.
+        rate_hz: ticks a second.
+        task: words of the command line; `sentence`: as one would say it.
+        inputs: what the policy looks at, by name, without the noise.
+        length: actions of a chunk.
+        execute: ticks between decisions.
+        lead: ticks that one may take.
+        document: all of the file.
+    """
+
+    robot: str
+    joints: tuple[str, ...]
+    home: FloatArray
+    chain: Chain
+    limits: Limits
+    rate_hz: float
+    task: str
+    sentence: str
+    inputs: Mapping[str, Input]
+    length: int
+    execute: int
+    lead: int
+    document: Mapping[str, Any]
+
+
+class Bundle:
+    """A bundle that was found to be whole.
+
+    Attributes:
+        manifest: what it says of itself.
+        sample: ``(T, …)`` what was seen in one demonstration, by the name of the input.
+        network: an ``onnxruntime.InferenceSession``.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        """Read all of a bundle.
+
+        Args:
+            folder: of it.
+            threads: that the network runs on; small ones are slower on several.
+
+        Raises:
+            BundleError: it is no bundle, of another version, damaged, or not what it says.
+        """
+        document = read_manifest(folder)
+        contents = _contents(folder, document)
+        try:
+            self.manifest = manifest = _parsed(document)
+            self.sample = _sample(contents[SAMPLE], manifest)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error).split("\n")[0]
+            raise BundleError(f"{folder} is damaged: {what}") from None
+        self.network = _network(folder, contents[POLICY], manifest, threads)
+        self._noise = np.zeros((1, manifest.length, POSE), dtype=np.float32)
+
+    def poses(self, seen: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
+        """Where the tool is to be ``(K, 10)``: position (m), x and y axis in the base frame, opening.
+
+        Args:
+            seen: every input of the manifest, without its first side.
+
+        Raises:
+            BundleError: something is missing, or of another shape.
+        """
+        # From the middle of the noise: on the sample, chunks were a fifth nearer to the expert's than from noise.
+        feed: dict[str, npt.NDArray[Any]] = {NOISE: self._noise}
+        for name, wanted in self.manifest.inputs.items():
+            if name not in seen or np.shape(seen[name]) != wanted.shape[1:]:
+                there = np.shape(seen[name]) if name in seen else "missing"
+                raise BundleError(f"{name} is {there}, the policy looks at {wanted.shape[1:]}")
+            feed[name] = np.asarray(seen[name], dtype=wanted.dtype)[None]
+        found: FloatArray = self.network.run([POSES], feed)[0][0].astype(np.float64)
+        return found
+
+    def guard(self, start: FloatArray) -> Guard:
+        """A guard for an arm that is at joint positions and opening ``(J + 1,)``."""
+        m = self.manifest
+        return Guard(m.chain, m.limits, m.rate_hz, start)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A bundle's manifest as it stands there.
+
+    Raises:
+        BundleError: there is none, or of another kind or version.
+    """
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        document = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is no JSON"
+        raise BundleError(f"{folder / MANIFEST} cannot be read: {reason}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BundleError(f"{folder} is no bundle")
+    if document.get("version") != VERSION:
+        raise BundleError(f"{folder} is a bundle of version {document.get('version')!r}, this reads {VERSION}")
+    return document
+
+
+def sha256(data: bytes) -> str:
+    """Of some bytes, in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _contents(folder: Path, document: Mapping[str, Any]) -> dict[str, bytes]:
+    """The bytes of the files that are used, all of those that are named being as the manifest says."""
+    files = document.get("files")
+    if not isinstance(files, dict) or not {POLICY, SAMPLE} <= files.keys():
+        raise BundleError(f"{folder / MANIFEST} does not name {POLICY} and {SAMPLE}")
+    found = {}
+    for name, digest in files.items():
+        path = folder / name
+        if "\\" in name or ":" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(f"{folder / MANIFEST} names a file outside of the bundle: {name!r}")
+        try:
+            if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+                raise BundleError(f"{path} is missing, or no file of a bundle")
+            data = path.read_bytes()
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from None
+        if sha256(data) != digest:
+            raise BundleError(f"{path} is not the file that was exported: its SHA-256 is another")
+        if name in (POLICY, SAMPLE):
+            found[name] = data
+    return found
+
+
+def _parsed(document: Mapping[str, Any]) -> Manifest:
+    robot, policy, guard = document["robot"], document["policy"], document["guard"]
+    joints = tuple(map(str, robot["joints"]))
+    count = len(joints)
+    chain = Chain(
+        tuple(_numbers(robot["chain"]["fixed"], count + 1, 4, 4)),
+        _numbers(robot["chain"]["axes"], count, 3),
+        np.array([bool(value) for value in _listed(robot["chain"]["sliding"], count)]),
+        _numbers(robot["low"], count),
+        _numbers(robot["high"], count),
+    )
+    turned = np.stack(chain.fixed)[:, :3, :3]
+    if np.abs(np.linalg.norm(chain.axes, axis=1) - 1).max(initial=0) > 1e-3 or not np.allclose(
+        turned @ turned.transpose(0, 2, 1), np.eye(3), atol=1e-3
+    ):
+        raise ValueError("its arm is no chain of rigid links")
+    workspace = guard["workspace"]
+    limits = Limits(
+        chain.low,
+        chain.high,
+        _numbers(guard["speed"], count),
+        _numbers(guard["acceleration"], count),
+        None if workspace is None else _numbers([workspace["low"], workspace["high"]], 2, 3),
+        _positive(guard["stale_s"], 10.0),
+    )
+    if not count or (chain.low >= chain.high).any() or (limits.speed <= 0).any() or (limits.acceleration <= 0).any():
+        raise ValueError("its limits leave no room to move")
+    if limits.workspace is not None and (limits.workspace[0] >= limits.workspace[1]).any():
+        raise ValueError("its workspace is empty")
+    inputs = {str(name): Input(_shape(entry["shape"]), str(entry["dtype"])) for name, entry in policy["inputs"].items()}
+    if JOINTS not in inputs or inputs[JOINTS] != Input((1, 2, count + 1), "float32"):
+        raise ValueError(f"its policy does not look at {JOINTS} (1, 2, {count + 1})")
+    if not {entry.dtype for entry in inputs.values()} <= set(DTYPES):
+        raise ValueError(f"its policy looks at other numbers than {', '.join(DTYPES)}")
+    length, execute, lead = (_whole(policy[name], 4096) for name in ("length", "execute", "lead"))
+    if not 1 <= execute <= length - lead:
+        raise ValueError("its chunks are shorter than what is done of them")
+    return Manifest(
+        str(robot["name"]),
+        joints,
+        _numbers(robot["home"], count + 1),
+        chain,
+        limits,
+        _positive(document["rate_hz"], 1000.0),
+        str(document["task"]["words"]),
+        str(document["task"]["sentence"]),
+        inputs,
+        length,
+        execute,
+        lead,
+        document,
+    )
+
+
+def _sample(data: bytes, manifest: Manifest) -> dict[str, npt.NDArray[Any]]:
+    import io
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
+                raise ValueError(f"{SAMPLE} is too large")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            sample = {name: arrays[name] for name in manifest.inputs}
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"{SAMPLE}: {error}") from None
+    for name, wanted in manifest.inputs.items():
+        if not len(sample[name]) or sample[name].shape[1:] != wanted.shape[1:]:
+            raise ValueError(f"{name} in {SAMPLE} is {sample[name].shape}")
+    return sample
+
+
+def _network(folder: Path, data: bytes, manifest: Manifest, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        network = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime has no common class of its errors
+        reason = str(error).split("\n")[0][:200]
+        raise BundleError(f"{folder / POLICY} is no readable network: {reason}") from None
+    wanted = {name: list(entry.shape) for name, entry in manifest.inputs.items()}
+    wanted[NOISE] = [1, manifest.length, POSE]
+    there = {entry.name: entry.shape for entry in network.get_inputs()}
+    made = {entry.name: entry.shape for entry in network.get_outputs()}
+    if there != wanted or made.get(POSES) != [1, manifest.length, POSE]:
+        raise BundleError(f"{folder / POLICY} is not the network that the manifest tells of")
+    return network
+
+
+def _listed(value: object, count: int) -> Sequence[Any]:
+    if not isinstance(value, list) or len(value) != count:
+        raise ValueError(f"the manifest lacks a list of {count}")
+    return value
+
+
+def _numbers(value: object, *shape: int) -> FloatArray:
+    found = np.array(value, dtype=np.float64)
+    if found.shape != shape or not np.isfinite(found).all():
+        raise ValueError(f"the manifest lacks numbers {shape}")
+    return found
+
+
+def _positive(value: object, most: float) -> float:
+    if not isinstance(value, int | float) or not (math.isfinite(value) and 0 < value <= most):
+        raise ValueError(f"{value!r} is no number up to {most}")
+    return float(value)
+
+
+def _whole(value: object, most: int) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is no whole number up to {most}")
+    return value
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value or value[0] != 1 or math.prod(map(_whole_side, value)) > 1 << 28:
+        raise ValueError(f"{value!r} is no shape of an input")
+    return tuple(value)
+
+
+def _whole_side(value: object) -> int:
+    return max(1, _whole(value, 1 << 20))

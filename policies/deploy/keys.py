@@ -1,0 +1,31 @@
+"""A key press stops the arm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def any_key() -> Iterator[Callable[[], bool]]:
+    """Whether a key was pressed since, as a function; never, where there is no keyboard (stdin is no terminal)."""
+    stream = sys.stdin
+    if stream is None or stream.closed or not stream.isatty():
+        yield lambda: False
+        return
+    if sys.platform == "win32":
+        import msvcrt
+
+        yield msvcrt.kbhit
+        return
+    import select
+    import termios
+    import tty
+
+    before = termios.tcgetattr(stream)
+    try:
+        tty.setcbreak(stream)
+        yield lambda: bool(select.select([stream], [], [], 0)[0])
+    finally:
+        termios.tcsetattr(stream, termios.TCSAFLUSH, before)  # the key is not typed into the shell

@@ -1,0 +1,157 @@
+"""A policy drives a robot at a fixed rate, guarded, until something ends it; then the arm comes to rest."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from policies.deploy.bundle import JOINTS, Bundle, Manifest
+from policies.deploy.decisions import Decisions, Seen
+from policies.deploy.guard import Guard
+from policies.deploy.robot import Reading, Robot
+
+FloatArray = npt.NDArray[np.float64]
+TIME_OVER, KEY = "the time is over", "a key was pressed"
+IN_TIME = 0.5
+"""A command that goes out later than this share of a tick after the tick began has missed its deadline."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run went.
+
+    Attributes:
+        ticks: commands while the policy was in charge.
+        seconds: that they took by the clock.
+        missed: of them, those that went out too late.
+        held: of them, those for which there was no action that makes sense.
+        late: of them, those that went on with an old chunk since the next one was not there yet.
+        deciding_ms: median time of a decision.
+        stopped: why it ended.
+        fault: whether that is one of the robot, of its data or of the policy.
+    """
+
+    ticks: int
+    seconds: float
+    missed: int
+    held: int
+    late: int
+    deciding_ms: float
+    stopped: str
+    fault: bool
+
+
+def drive(
+    bundle: Bundle,
+    robot: Robot,
+    seconds: float,
+    *,
+    fast: bool = False,
+    pressed: Callable[[], bool] = lambda: False,
+    watch: Callable[[Reading, FloatArray], str] = lambda reading, command: "",
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Let a bundle's policy drive a robot; the arm is at rest and the robot stopped when this returns or raises.
+
+    Args:
+        bundle: with the policy and the limits.
+        robot: that is not connected yet.
+        seconds: of ticks, at most.
+        fast: do not wait for the clock, nor for a thread: for simulations. All is the same every time.
+        pressed: whether a key was.
+        watch: is told of every tick before it happens; what it returns ends the run, as its reason, unless "".
+        clock: the time, seconds, that of the readings.
+        sleep: wait so many seconds.
+    """
+    manifest = bundle.manifest
+    period, begun = 1.0 / manifest.rate_hz, clock()
+    missed = held = ticks = 0
+    took: list[float] = []
+    guard: Guard | None = None
+    stopped, fault = "", True
+
+    def decide(seen: Seen) -> FloatArray:
+        start = time.perf_counter()
+        assert guard is not None  # since the first reading
+        found = guard.joint_actions(np.asarray(seen[JOINTS], dtype=np.float64)[-1], bundle.poses(seen))
+        took.append(1000.0 * (time.perf_counter() - start))
+        return found
+
+    with Decisions(decide, manifest.execute, manifest.lead, threaded=not fast) as decisions:
+        try:
+            robot.connect()
+            reading = robot.read()
+            stopped = unfit(manifest, clock(), reading)
+            if not stopped:
+                guard = bundle.guard(reading.positions)
+                stopped = guard.misplaced()
+            before = reading.positions
+            begun = due = clock()
+            while not stopped and guard is not None:
+                reading = robot.read()
+                stopped = unfit(manifest, clock(), reading)
+                if not stopped and (pressed() or ticks >= seconds * manifest.rate_hz):
+                    stopped, fault = KEY if ticks < seconds * manifest.rate_hz else TIME_OVER, False
+                if stopped:
+                    break
+                action = decisions.action(ticks, partial(_seen, reading, before))
+                command = guard.step(action)
+                ends = watch(reading, command)
+                robot.act(command)
+                before = reading.positions
+                held += action is None or not np.isfinite(action).all()
+                ticks += 1
+                if ends:
+                    stopped, fault = ends, False
+                elif not fast:
+                    now = clock()
+                    missed += now > due + IN_TIME * period
+                    # What was lost is not made up for: the arm would be told things faster than it may.
+                    due = max(due + period, now)
+                    sleep(due - now)
+        except OSError as error:  # ConnectionError is one
+            stopped = f"the connection is lost: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in a policy, the arm stops and a person is told
+            stopped = f"the policy failed: {error}"
+        finally:
+            took_s = clock() - begun
+            _rest(robot, guard, 0.0 if fast else period, sleep)
+    middle = float(np.median(took)) if took else 0.0
+    return Report(ticks, round(took_s, 3), missed, held, decisions.late, round(middle, 3), stopped, fault)
+
+
+def unfit(manifest: Manifest, now_s: float, reading: Reading) -> str:
+    """Why a reading is none to act on, "" where it is: stale, incomplete, or no numbers."""
+    if missing := manifest.inputs.keys() - reading.seen.keys() - {JOINTS}:
+        return f"the robot does not measure {min(missing)}"
+    if missing := {"joints", *reading.seen} - reading.measured_s.keys():
+        return f"it is not known when {min(missing)} was measured"
+    for name, time_s in reading.measured_s.items():
+        if not now_s - time_s <= manifest.limits.stale_s:  # a time that is no number neither
+            return f"stale data: {name} is {now_s - time_s:.2f} s old"
+    if reading.positions.shape != manifest.home.shape or not np.isfinite(reading.positions).all():
+        return "the joint data make no sense"
+    return ""
+
+
+def _rest(robot: Robot, guard: Guard | None, period: float, sleep: Callable[[float], None]) -> None:
+    """Bring the arm to rest as the guard means to, then let go of it."""
+    with contextlib.suppress(OSError):  # it is lost: nothing more can be done from here
+        while guard is not None and not guard.at_rest:
+            robot.act(guard.step(None))
+            sleep(period)
+    with contextlib.suppress(OSError):
+        robot.stop()
+
+
+def _seen(reading: Reading, before: FloatArray) -> dict[str, npt.NDArray[Any]]:
+    """What the policy looks at; of the joints, the tick before now too."""
+    return {**reading.seen, JOINTS: np.stack([before, reading.positions])}

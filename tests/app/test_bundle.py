@@ -1,0 +1,154 @@
+"""``pocketworld export`` and ``run``: from a policy to what drives a robot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.bundle_stage import ExportResult, ExportSettings, export_bundle
+from app.project import Project, StageKey, StageNotes, content_hash
+from app.run_stage import RunSettings, run_bundle
+from policies.dataset import open_dataset
+from policies.deploy.bundle import Bundle
+from reconstruction.errors import OutputError, UsageError
+from tests import bundles
+from tests.app.scans import tree
+from tests.conftest import Run
+from tests.robot_bench import VARY, bench
+
+Shell = Callable[..., Run]
+TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a scene, with a space and an umlaut in its path."""
+    made = Project(tmp_path_factory.mktemp("bundle") / "Küche drei")
+    made.create(Path("none"))
+
+    def work(folder: Path) -> StageNotes:
+        bench().save(folder)
+        return StageNotes()
+
+    made.run_stage("scene", StageKey({}, {}, ""), work)
+    return made.folder
+
+
+def refused(run: Run, code: int, said: str) -> None:
+    assert run.code == code, run.stdout + run.stderr
+    assert said in run.stderr
+    assert "what to do:" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> None:
+    shown = shell("demonstrate", project, *TASK, "--cameras", "none", "--vary", *VARY, "--count", 3, "--jobs", 1)
+    assert shown.code == 0, shown.stderr
+    with pytest.raises(UsageError, match="has no policy"):
+        export(project)
+    quick = ("--steps", 20, "--batch", 16, "--check-every", 10, "--jobs", 1, "--rounds", 0, "--checks", 0)
+    assert shell("train", project, *TASK, *quick).code == 0
+    refused(shell("export", project, *TASK), 2, "Nobody knows how good")
+    tried = shell("evaluate", project, *TASK, "--count", 1, "--jobs", 1, "--json")
+    policy = Path(tried.result["policy"])
+    kept = json.loads((policy.parent / "evaluation.json").read_text())
+    assert kept["policy"] == content_hash(policy)
+    assert (kept["count"], kept["successes"]) == (1, tried.result["successes"])
+    (policy.parent / "evaluation.json").write_text(json.dumps({**kept, "successes": 0}))
+    with pytest.raises(UsageError, match="succeeded in 0% of the cousins"):
+        export(project)
+    with pytest.raises(UsageError, match="--least"):
+        export(project, least=2.0)
+    assert not (project / "bundle").exists()
+
+    (policy.parent / "evaluation.json").write_text(json.dumps({**kept, "successes": 1}))
+    made = shell("export", project, *TASK, "--json")
+    assert made.code == 0, made.stderr
+    assert made.result["success"] == 1.0
+    assert made.result["parity"] <= 1e-4
+    folder = Path(made.result["bundle"])
+    assert folder == project / "bundle" / "place_block_1_in_bowl_1_panda_3"
+    read = Bundle(folder)
+    assert read.manifest.task == "place block_1 in bowl_1"
+    assert str(project) not in (folder / "manifest.json").read_text(encoding="utf-8")
+    assert set(read.manifest.document["files"]) == tree(folder) - {"manifest.json"} - folders(folder)
+
+    (policy.parent / "evaluation.json").write_text(json.dumps({**kept, "policy": "blake2b:of another one"}))
+    with pytest.raises(UsageError, match="Nobody knows how good"):
+        export(project)
+    before = content_hash(folder)
+    assert export(project, anyway=True).success is None
+    assert content_hash(folder) != before  # it says that it was never evaluated
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("x")
+    with pytest.raises(OutputError, match="is no bundle"):
+        export(project, tmp_path / "letters", anyway=True)
+    assert tree(tmp_path) == {"letters", "letters/dear.txt"}
+
+    words = ("run", folder, "--project", project, "--fast", "--seconds", 3, "--out", tmp_path / "runs")
+    told = shell(*words, "--json")
+    assert told.code == 0, told.stderr
+    result = told.result
+    assert result["success"] in (True, False)
+    assert (result["missed"], result["fault"]) == (0, False)
+    settings = RunSettings(seconds=3.0, fast=True)
+    run_bundle(folder, settings, project=Project(project), out=tmp_path / "runs")
+    runs = recorded(tmp_path / "runs")
+    episodes = [runs.read(number) for number in range(2)]
+    assert len(episodes[0]) >= result["ticks"]
+    assert episodes[0].state.tobytes() == episodes[1].state.tobytes()
+    assert episodes[0].action_names[-1] == "gripper.pos"
+    with pytest.raises(UsageError, match="needs a scene"):
+        run_bundle(folder, settings)
+
+
+def export(project: Path, out: Path | None = None, **more: Any) -> ExportResult:
+    return export_bundle(Project(project), ExportSettings(task=TASK[1], seed=3, **more), out=out)
+
+
+def recorded(folder: Path):  # type: ignore[no-untyped-def]
+    return open_dataset(folder if (folder / "meta").exists() else folder.with_name(folder.name + "_failures"))
+
+
+def folders(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_dir()}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles.make_bundle(tmp_path_factory.mktemp("made") / "ein Bündel")
+
+
+def test_dry_runs_are_recorded_one_after_another(bundle: Path, shell: Shell) -> None:
+    for number in range(2):
+        run = shell("run", bundle, "--robot", "dry-run", "--seconds", 2, "--fast", "--json")
+        assert run.code == 0, run.stderr
+        result = run.result
+        assert result["success"] is None
+        assert (result["ticks"], result["stopped"], result["missed_share"]) == (20, "the time is over", 0.0)
+        runs = recorded(Path(result["dataset"]))
+        assert Path(result["dataset"]) == bundle.with_name("ein Bündel_runs") / "dry-run"
+        assert len(runs) == number + 1
+    episode = runs.read(1)
+    assert len(episode) == 20
+    assert episode.reason == "the time is over"
+    assert "observation.environment_state" in episode.extra
+    said = shell("run", bundle, "--robot", "dry-run", "--seconds", 1, "--fast")
+    assert "deadlines missed: 0 of 10" in said.stdout
+
+
+def test_what_makes_no_sense_is_refused(bundle: Path, project: Path, shell: Shell, tmp_path: Path) -> None:
+    refused(shell("run", tmp_path / "nowhere", "--robot", "dry-run"), 3, "cannot be read")
+    refused(shell("run", project, "--robot", "dry-run"), 3, "manifest.json cannot be read")
+    refused(shell("run", bundle, "--robot", "dry-run", "--seconds", 0), 2, "--seconds")
+    assert shell("run", bundle, "--robot", "toaster").code == 2
+    broken = bundles.make_bundle(tmp_path / "broken")
+    (broken / "policy.onnx").write_bytes(b"tea")
+    refused(shell("run", broken, "--robot", "dry-run"), 3, "policy.onnx is not the file that was exported")
+    assert tree(tmp_path) - {"broken"} == {f"broken/{name}" for name in tree(broken)}  # nothing beside it

@@ -1,0 +1,58 @@
+"""Bundles to try: of a network that has learnt nothing, for an arm on the small bench."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.bundle_stage import manifest_of, write_bundle
+from policies.deploy.bundle import JOINTS
+from policies.features import STATE
+from policies.model import ModelSettings, WorldActionModel
+from policies.rollout import ActSettings
+from simulation.privileged import COLUMN
+from simulation.robots import robot_of
+from simulation.tasks import task_of
+from tests.robot_bench import bench
+
+BOX = ((0.1, -0.6, 0.0), (0.75, 0.6, 0.8))
+FRAMES = 30
+
+
+def model() -> WorldActionModel:
+    torch.manual_seed(0)
+    made = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 24)
+    made.encoder.arm.describe(robot_of("panda").chain)
+    return made.eval().requires_grad_(False)
+
+
+def seen() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    home = np.array([*robot_of("panda").home, 1.0])
+    states = home + 0.05 * rng.standard_normal((FRAMES, 2, 8))
+    around = 0.2 * rng.standard_normal((FRAMES, 24))
+    return {STATE: states.astype(np.float32), COLUMN: around.astype(np.float32)}
+
+
+def make_bundle(folder: Path, network: WorldActionModel | None = None) -> Path:
+    assert STATE == JOINTS
+    scene = bench()
+    task = task_of("place block_1 in bowl_1", scene)
+    document = manifest_of(scene, robot_of("panda"), task, ActSettings(workspace=BOX), 10.0, seen())
+    write_bundle(folder, network or model(), document, seen(), FRAMES)
+    return folder
+
+
+def change(folder: Path, *keys: str, to: Any) -> None:
+    """Put something else into a bundle's manifest."""
+    path = folder / "manifest.json"
+    document = json.loads(path.read_text())
+    place = document
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = to
+    path.write_text(json.dumps(document))
