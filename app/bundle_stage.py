@@ -143,8 +143,9 @@ def export_bundle(
         )
     act = act_settings(data, robot)
     progress(0.2, "reading the demonstrations")
-    windows = read_windows(data, robot.chain, model.settings.chunk, (), episodes=EPISODES)
-    seen = {name: values.numpy() for name, values in windows.seen.items()}
+    cameras = model.encoder.cameras
+    windows = read_windows(data, robot.chain, model.settings.chunk, (), episodes=EPISODES, cameras=cameras)
+    seen = {name: windows.seen[name].numpy() for name in model.encoder.needs}
     document = manifest_of(scene, robot, task_of(settings.task, scene), act, data.features.rate_hz, seen)
     document["policy"]["source"] = content_hash(policy)
     document["training"] = {**notes, "dataset": folder.name, "robot": robot.name, "seed": settings.seed}  # no paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from policies.deploy.keys import any_key
 from policies.deploy.loop import Report, drive
 from policies.deploy.main import dry_robot
 from policies.deploy.robot import Reading, Robot
+from policies.features import IMAGES
 from reconstruction.disk import writing_to
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
@@ -83,30 +84,31 @@ class RunResult:
 class SimRobot:
     """The arm of a cell, as a runner knows robots; `watch` tells it when the task is done."""
 
-    def __init__(self, stage: Stage, index: int) -> None:
+    def __init__(self, stage: Stage, index: int, needs: Iterable[str]) -> None:
         """Stand in a cousin, at home.
 
         Args:
             stage: of the task.
             index: of the cousin that is loaded.
+            needs: names of what the policy is told, beside the joints.
         """
         from simulation.demonstrations import Recording
 
         self.stage, self.index = stage, index
         self.recording, self.success = Recording(), False
-        self._rested = 0
+        self._rested, self._needs = 0, tuple(needs)
 
     def connect(self) -> None:
         """It is there already."""
 
     def read(self) -> Reading:
-        """Positions, and where the things of the task are."""
-        from simulation.privileged import COLUMN, environment_state
+        """Positions, and what else the policy needs."""
+        from policies.rollout import observed
 
-        cell = self.stage.cell
-        around = environment_state(cell, self.stage.job.task, cell.world.poses())
+        positions = self.stage.cell.arm.positions()
+        seen = observed(self.stage, self._needs, positions)
         now = time.monotonic()
-        return Reading(cell.arm.positions(), {"joints": now, COLUMN: now}, {COLUMN: around})
+        return Reading(positions, dict.fromkeys(("joints", *self._needs), now), dict(seen))
 
     def act(self, command: FloatArray) -> None:
         """Go there during one tick of the simulated time; it is recorded."""
@@ -219,7 +221,7 @@ def run_bundle(
 
         if settings.robot == "sim":
             stage, index = opened.enter_context(_stage(bundle, settings, project, dataset))
-            simulated = SimRobot(stage, index)
+            simulated = SimRobot(stage, index, (name for name in bundle.manifest.inputs if name != JOINTS))
             report = run(simulated, simulated.watch)
             success, cousin = simulated.success, index
             episode = None
@@ -256,7 +258,8 @@ def _stage(
         seed = training.get("seed") if isinstance(training, dict) else None
         wanted = Wanted(task=manifest.task, robot=manifest.robot, seed=seed if type(seed) is int else 0)
         dataset = demonstrations_of(project, wanted)
-    job = order_of(project, dataset.absolute(), HELD_OUT_SEED, held_out=True).job()
+    cameras = any(name.startswith(IMAGES) for name in manifest.inputs)
+    job = order_of(project, dataset.absolute(), HELD_OUT_SEED, held_out=True, cameras=cameras).job()
     if job.robot.arm != manifest.joints or job.rate_hz != manifest.rate_hz or job.task.words != manifest.task:
         raise UsageError(
             f"The bundle is for another robot, rate or task than {dataset}.",

@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
@@ -52,16 +52,21 @@ class TrainSettings:
     """Who does it: the robot of the demonstrations."""
     seed: int = 0
     """Of the demonstrations, of the first weights and of all that is drawn."""
-    observe: Literal["state"] = "state"
-    """What the policy sees: where the things of the task are, which only a simulation knows."""
+    observe: Literal["rgb", "state"] = "rgb"
+    """What the policy sees: rgb: the cameras' pictures; state: where the things of the task are, which only a
+    simulation knows: for tests and teachers."""
     action_only: bool = False
     """Do not learn to foretell what will be seen (to find out what that is worth)."""
     episodes: int | None = None
     """Learn from so many demonstrations at most."""
     steps: int = 3000
-    """Steps of training."""
-    batch: int = 256
+    """Steps of training to act."""
+    batch: int = 128
     """Frames a step."""
+    eye_steps: int = 2000
+    """Steps of training to see, before that, where the policy sees pictures …"""
+    eye_batch: int = 32
+    """… with so many frames a step."""
     check_every: int = 1000
     """Steps between checkpoints, and between measurements of success."""
     rounds: int = 1
@@ -177,14 +182,17 @@ def train_policy(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
     size = ModelSettings(horizons=()) if settings.action_only else ModelSettings()
-    kept = settings.episodes
-    windows = read_windows(data, robot.chain, size.chunk, size.horizons, part(progress, 0.0, 0.02), kept)
+    reads = partial(
+        read_windows, chain=robot.chain, chunk=size.chunk, horizons=size.horizons, cameras=cameras_of(settings.observe)
+    )
+    windows = reads(data, progress=part(progress, 0.0, 0.05), episodes=settings.episodes)
     count = len(data) if settings.episodes is None else min(settings.episodes, len(data))
     longest_s = max(data.length(number) for number in range(count)) / data.features.rate_hz
     about: dict[str, Any] = {
         "dataset": str(folder),
         "task": settings.task,
         "robot": settings.robot,
+        "observe": settings.observe,
         "episodes": count,
         "longest_s": longest_s,
     }
@@ -202,29 +210,43 @@ def train_policy(
         def check(network: WorldActionModel) -> float:
             draft = target.with_name("draft.safetensors")
             save(draft, network, {})
-            trials = Trials(project, folder, draft, CHECK_SEED, longest_s, act)
+            trials = Trials(project, folder, draft, CHECK_SEED, longest_s, act, model.encoder.cameras)
             return trials.score(settings.checks, crew.executor, silent).share
 
+        begun = 0.05
+        if model.encoder.cameras:
+            begun, place = 0.4, target.parent / "eyes"
+            with writing_to(place):
+                place.mkdir(exist_ok=True)
+            loop = LoopSettings(
+                part="see",
+                steps=settings.eye_steps,
+                batch=settings.eye_batch,
+                learning_rate=2e-3,
+                seed=settings.seed,
+                check_every=settings.check_every,
+            )
+            train(model, windows, loop, place, part(progress, 0.05, begun), None, about, device)
+            model = load_model(place / BEST)[0]
+            windows = model.encoder.seen_once(windows)
+            model.fit(windows)
         for number in range(settings.rounds + 1):
             own = target.parent / f"round_{number}"
-            share = part(
-                progress,
-                0.02 + 0.98 * number / (settings.rounds + 1),
-                0.02 + 0.98 * (number + 1) / (settings.rounds + 1),
-            )
+            parts = [begun + (1.0 - begun) * n / (settings.rounds + 1) for n in (number, number + 1)]
+            share = part(progress, *parts)
             with writing_to(own):
                 own.mkdir(exist_ok=True)
             if number:
                 before = target.parent / f"round_{number - 1}" / BEST
-                model = load_model(before)[0].requires_grad_(True).train()
+                model = load_model(before)[0]
                 # Of this very policy: another one's mistakes are not what is to be set right.
                 made_by = content_hash(before).split(":")[-1][:16]
                 fixes = own / f"corrections-{made_by}"
                 about["before"] = made_by
-                trials = Trials(project, folder, before, 0, longest_s, act)
+                trials = Trials(project, folder, before, 0, longest_s, act, model.encoder.cameras)
                 trials.corrections(settings.corrections, crew.executor, fixes, part(share, 0.0, 0.4))
-                more = read_windows(open_dataset(fixes), robot.chain, size.chunk, size.horizons)
-                windows = windows.and_those_of(more)
+                more = reads(open_dataset(fixes))
+                windows = windows.and_those_of(model.encoder.seen_once(more))
             loop = LoopSettings(
                 steps=settings.steps if number == 0 else settings.steps // 2,
                 batch=settings.batch,
@@ -261,11 +283,12 @@ def evaluate_policy(
         raise UsageError("--count and --jobs are 1 or more.", remedy="Give 1 or more.", code="bad_value")
     folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
     path = require_policy(project, folder)
-    _, notes = load_model(path)
+    model, notes = load_model(path)
     tried = content_hash(path)
     act = act_settings(open_dataset(folder), robot_of(settings.robot))
     with workers(jobs, None) as crew:
-        trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act)
+        cameras = model.encoder.cameras
+        trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
         found = trials.score(count, crew.executor, progress)
     about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, **found.as_json()}
     write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
@@ -308,16 +331,21 @@ def order_of(
     more: int,
     *,
     held_out: bool,
+    cameras: bool = False,
     executor: Executor | None = None,
     progress: Progress = silent,
 ) -> Order:
-    """Cousins for the task of a dataset, not filmed, of its seed plus `more`, with `held_out` things or the others.
+    """Cousins for the task of a dataset, of its seed plus `more`, with `held_out` things or the others.
+
+    They are filmed as in the dataset where `cameras` are wanted.
 
     Raises:
         InputError: it is not known how the dataset was made.
     """
     settings, scene = made_with(dataset)
-    settings = dataclasses.replace(settings, seed=settings.seed + more, cameras="none", like=None)
+    settings = dataclasses.replace(settings, seed=settings.seed + more, like=None)
+    if not cameras:
+        settings = dataclasses.replace(settings, cameras="none")
     bank = bank_file(dataset, project, scene, settings, executor, progress)
     return Order(scene, bank, settings, uuid.uuid4().hex, held_out)
 
@@ -326,9 +354,17 @@ class Trials:
     """Cousins in which a policy is tried: of another seed, with other things than the demonstrations'."""
 
     def __init__(
-        self, project: Project, dataset: Path, policy: Path, more: int, longest_s: float, act: ActSettings
+        self,
+        project: Project,
+        dataset: Path,
+        policy: Path,
+        more: int,
+        longest_s: float,
+        act: ActSettings,
+        cameras: Sequence[str],
     ) -> None:
-        """Those of the demonstrations' seed plus `more`."""
+        """Those of the demonstrations' seed plus `more`, filmed by `cameras`."""
+        self._filmed = bool(cameras)
         self._project, self._dataset, self._more = project, dataset, more
         self._policy, self._act = policy, act
         self._longest_s = act.patience * longest_s
@@ -374,7 +410,13 @@ class Trials:
 
     def _order(self, executor: Executor | None, progress: Progress, held_out: bool) -> Order:
         return order_of(
-            self._project, self._dataset, self._more, held_out=held_out, executor=executor, progress=progress
+            self._project,
+            self._dataset,
+            self._more,
+            held_out=held_out,
+            cameras=self._filmed,
+            executor=executor,
+            progress=progress,
         )
 
     def _run(self, work: Callable[..., list[Any]], order: Order, executor: Executor | None) -> Iterator[Any]:
@@ -416,6 +458,13 @@ def actor_of(policy: Path, act: ActSettings) -> Actor:
     return Actor(load_model(policy)[0], act)
 
 
+def cameras_of(observe: str) -> tuple[str, ...]:
+    """Whose pictures a policy needs that observes so."""
+    from simulation.filming import CAMERAS
+
+    return CAMERAS if observe == "rgb" else ()
+
+
 def chosen_device(wanted: str) -> str:
     """Torch's name of the device that is meant.
 
@@ -448,7 +497,16 @@ def act_settings(dataset: Dataset, robot: Robot) -> ActSettings:
 
 
 def _check(settings: TrainSettings, jobs: int) -> None:
-    least = {"steps": 2, "batch": 1, "rounds": 0, "corrections": 1, "check_every": 1, "checks": 0}
+    least = {
+        "steps": 2,
+        "batch": 1,
+        "eye_steps": 2,
+        "eye_batch": 1,
+        "rounds": 0,
+        "corrections": 1,
+        "check_every": 1,
+        "checks": 0,
+    }
     for name, lowest in least.items():
         value = getattr(settings, name)
         if value < lowest:

@@ -5,23 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.features import STATE
-from simulation.chain import Chain
-from simulation.privileged import COLUMN
+from policies.eyes import GLANCE, GLANCE_SIZE, Eyes
+from policies.features import STATE, image_key
+from policies.hand import PAIRS, Arm, Hand, perceptron
+from policies.windows import Windows
+from simulation.privileged import BOX, COLUMN, POINTS
 
-BOX = 12
-"""Numbers of a thing in `simulation.privileged`."""
-PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-"""The entries that make a symmetric matrix ``(3, 3)``."""
 NEAR_M = (0.1, 0.03, 0.01)
 """Distances are told on these scales too: where fingers close, millimetres count."""
+
+GAIN = 0.1
+"""How much brighter or darker, and otherwise coloured, pictures are made while eyes are trained."""
+LOOK_AT_ONCE = 256
 
 
 class Scaler(nn.Module):
@@ -50,113 +51,41 @@ class Scaler(nn.Module):
         return values * self.deviation + self.mean
 
 
-class Arm(nn.Module):
-    """A robot's kinematics (`simulation.chain.Chain`) in torch: they go into the bundle with the policy."""
+class Encoder(nn.Module):
+    """Tokens of the arm, of each thing that the task is about, and of how the second lies to the first.
 
-    before: Tensor
-    turns: Tensor
-    slides: Tensor
-
-    def __init__(self, joints: int) -> None:
-        """An arm that is all at its base, until `describe` or a checkpoint says more."""
-        super().__init__()
-        self.register_buffer("before", torch.eye(4).repeat(joints + 1, 1, 1))
-        self.register_buffer("turns", torch.zeros(joints, 3, 3))
-        self.register_buffer("slides", torch.zeros(joints, 3))
-
-    def describe(self, chain: Chain) -> None:
-        """Take over an arm."""
-        self.before.copy_(torch.from_numpy(np.array(chain.fixed)))
-        for number, axis in enumerate(chain.axes):
-            x, y, z = axis
-            cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-            sliding = bool(chain.sliding[number])
-            self.turns[number] = torch.zeros(3, 3) if sliding else cross
-            self.slides[number] = torch.tensor(axis) if sliding else torch.zeros(3)
-
-    def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Position ``(B, 3)`` and rotation ``(B, 3, 3)`` of the tool in the base frame, for positions ``(B, J)``."""
-        rotation = torch.eye(3, device=q.device).expand(len(q), 3, 3)
-        position = torch.zeros(len(q), 3, device=q.device)
-        for number in range(len(self.turns)):
-            position = position + rotation @ self.before[number, :3, 3]
-            rotation = rotation @ self.before[number, :3, :3]
-            angle, cross = q[:, number, None, None], self.turns[number]
-            position = position + (rotation @ self.slides[number]) * q[:, number, None]
-            # Rodrigues' formula.
-            own = torch.eye(3, device=q.device) + angle.sin() * cross + (1.0 - angle.cos()) * (cross @ cross)
-            rotation = rotation @ own
-        last = self.before[-1]
-        return position + rotation @ last[:3, 3], rotation @ last[:3, :3]
-
-
-class Hand(NamedTuple):
-    """Where the tool is: what is around, and what is to be done, is said as it is seen from there.
-
-    There it is the same wherever on the table it happens, so that it need not be learnt for every place anew.
-
-    Attributes:
-        position: ``(B, 3)`` metres, base frame.
-        rotation: ``(B, 3, 3)`` `base_from_tool`.
+    All is told as it is seen from the hand; what is told of a thing, and how it is known, is the subclasses' affair.
     """
 
-    position: Tensor
-    rotation: Tensor
-
-    def points(self, points: Tensor) -> Tensor:
-        """Points ``(B, …, 3)`` of the base frame as seen from the hand."""
-        return self.directions(points - _beside(self.position, points))
-
-    def directions(self, vectors: Tensor) -> Tensor:
-        """Vectors ``(B, …, 3)`` likewise."""
-        return (_beside(self.rotation.mT, vectors[..., None]) @ vectors[..., None])[..., 0]
-
-    def poses(self, poses: Tensor) -> Tensor:
-        """Tool poses and openings ``(B, …, POSE)`` (see `windows`) likewise."""
-        return torch.cat([self.points(poses[..., :3]), *map(self.directions, _axes(poses)), poses[..., 9:]], dim=-1)
-
-    def poses_back(self, poses: Tensor) -> Tensor:
-        """What `poses` made, in the base frame again."""
-        turn = Hand(torch.zeros_like(self.position), self.rotation.mT)
-        position = turn.directions(poses[..., :3])
-        position = position + _beside(self.position, position)
-        return torch.cat([position, *map(turn.directions, _axes(poses)), poses[..., 9:]], dim=-1)
-
-    def things(self, around: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-        """Middles and extents of things ``(B, …, n)`` (`simulation.privileged`); a zone has no extent."""
-        found: list[tuple[Tensor, Tensor | None]] = []
-        for thing in around.split(BOX, dim=-1):
-            extent = None
-            if thing.shape[-1] == BOX:
-                edges = self.directions(thing[..., 3:].unflatten(-1, (3, 3)))
-                # Σ e eᵀ / |e|: the same whichever edge of a box is named first, and whichever way it points.
-                square = edges.mT @ (edges / edges.norm(dim=-1, keepdim=True).clamp_min(1e-6))
-                extent = torch.stack([square[..., a, b] for a, b in PAIRS], dim=-1)
-            found.append((self.points(thing[..., :3]), extent))
-        return found
-
-
-class StateEncoder(nn.Module):
-    """Sees where everything is: the arm, and the boxes about the things of the task. One token for each."""
+    scalers: nn.ModuleList
+    readers: nn.ModuleList
+    cameras: tuple[str, ...] = ()
+    """Whose pictures it needs."""
 
     def __init__(self, state: int, around: int, width: int) -> None:
         """An encoder for states of `state` numbers, the gripper's last, and surroundings of `around` numbers."""
         super().__init__()
+        self.state, self.around, self.width = state, around, width
         self.arm = Arm(state - 1)
-        zeros = {STATE: torch.zeros(1, 2, state), COLUMN: torch.zeros(1, around)}
-        sizes = [vector.shape[1] for vector in self.vectors(zeros)]
-        self.scalers = nn.ModuleList(Scaler(size) for size in sizes)
-        self.readers = nn.ModuleList(perceptron(size, width) for size in sizes)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of all that it must be told to act."""
+        return (STATE, *map(image_key, self.cameras)) if self.cameras else (STATE, COLUMN)
 
     def hand(self, seen: Mapping[str, Tensor]) -> Hand:
         """Where the tool is now."""
         return Hand(*self.arm(seen[STATE][:, 1, :-1]))
 
+    def things(self, seen: Mapping[str, Tensor], hand: Hand) -> list[tuple[Tensor, list[Tensor]]]:
+        """For each thing its middle ``(B, 3)``, and more ``(B, n)`` that is known of it, seen from the hand."""
+        raise NotImplementedError
+
     def vectors(self, seen: Mapping[str, Tensor]) -> list[Tensor]:
-        """``(B, n)`` for each token: the arm, then thing after thing, then how one lies to the other.
+        """``(B, n)`` for each token.
 
         Args:
-            seen: states ``(B, 2, J + 1)``, one tick ago and now, and surroundings ``(B, n)``.
+            seen: states ``(B, 2, J + 1)``, one tick ago and now, and what the subclass needs.
         """
         states = seen[STATE]
         hand, before = self.hand(seen), Hand(*self.arm(states[:, 0, :-1]))
@@ -166,12 +95,26 @@ class StateEncoder(nn.Module):
         # The first joint turns all of it about the upright: that changes nothing.
         own = [reach, hand.rotation[:, 2], states[:, 1, 1:-1], states[:, :, -1], hand.points(before.position), spin]
         found, middles = [torch.cat(own, dim=1)], list[Tensor]()
-        for middle, extent in hand.things(seen[COLUMN]):
-            found.append(torch.cat([_near(middle), *([] if extent is None else [extent])], dim=1))
+        for middle, more in self.things(seen, hand):
+            found.append(torch.cat([_near(middle), *more], dim=1))
             middles.append(middle)
         if len(middles) > 1:
             found.append(_near(middles[1] - middles[0]))
         return found
+
+    def learn_to_see(self, windows: Windows) -> Tensor:
+        """How wrong it is about where things are; only for those with `cameras`."""
+        raise NotImplementedError
+
+    def seen_once(self, windows: Windows) -> Windows:
+        """The same windows with all said of them that need not be worked out again and again."""
+        return windows
+
+    def make_readers(self, seen: Mapping[str, Tensor]) -> None:
+        """Get ready for vectors of the sizes that come of an example."""
+        sizes = [vector.shape[1] for vector in self.vectors(seen)]
+        self.scalers = nn.ModuleList(Scaler(size) for size in sizes)
+        self.readers = nn.ModuleList(perceptron(size, self.width) for size in sizes)
 
     def fit(self, seen: Mapping[str, Tensor]) -> None:
         """Take over the scales of training data."""
@@ -185,23 +128,72 @@ class StateEncoder(nn.Module):
         return torch.stack([reader(scaler(vector)) for scaler, reader, vector in readers], dim=1)
 
 
-ENCODERS: dict[str, Callable[[int, int, int], StateEncoder]] = {"state": StateEncoder}
+class StateEncoder(Encoder):
+    """Knows where everything is: the boxes about the things of the task, as only a simulation does."""
+
+    def __init__(self, state: int, around: int, width: int) -> None:
+        """As for all encoders."""
+        super().__init__(state, around, width)
+        self.make_readers({STATE: torch.zeros(1, 2, state), COLUMN: torch.zeros(1, around)})
+
+    def things(self, seen: Mapping[str, Tensor], hand: Hand) -> list[tuple[Tensor, list[Tensor]]]:
+        """Their boxes."""
+        found = hand.things(seen[COLUMN])
+        return [(middle, [] if extent is None else [extent]) for middle, extent in found]
 
 
-def perceptron(size: int, width: int) -> nn.Module:
-    """Two layers from `size` numbers to a token."""
-    return nn.Sequential(nn.Linear(size, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+class RgbEncoder(Encoder):
+    """Sees pictures, and makes out in them where the things of the task are.
+
+    Its eyes are trained first (`train.LoopSettings.part`); from then on what they say of training data is kept in
+    ``seen[GLANCE]``, so that the rest need not look again.
+    """
+
+    def __init__(self, state: int, around: int, width: int, cameras: Sequence[str] = ("front", "wrist")) -> None:
+        """As for all encoders, with these cameras."""
+        super().__init__(state, around, width)
+        things, self.cameras = math.ceil(around / BOX), tuple(cameras)
+        self.eyes = Eyes(cameras, things)
+        glance = torch.zeros(1, things, GLANCE_SIZE + len(cameras))
+        self.make_readers({STATE: torch.zeros(1, 2, state), GLANCE: glance})
+
+    def fit(self, seen: Mapping[str, Tensor]) -> None:
+        """Take over where things usually are, and once the eyes can see, the scales of what they say."""
+        if GLANCE in seen:
+            super().fit(seen)
+        else:
+            self.eyes.fit(self.hand(seen), seen[COLUMN])
+
+    def things(self, seen: Mapping[str, Tensor], hand: Hand) -> list[tuple[Tensor, list[Tensor]]]:
+        """Where they seem to be, and how sure that is."""
+        glance = seen[GLANCE] if GLANCE in seen else self.eyes(seen, hand)
+        middles, extents = hand.points(glance[..., :3]), hand.extents(glance[..., 3:9])
+        return [(middles[:, number], [extents[:, number], glance[:, number, 9:]]) for number in range(glance.shape[1])]
+
+    def learn_to_see(self, windows: Windows) -> Tensor:
+        """The eyes' loss, with pictures in other light."""
+        seen = dict(windows.seen)
+        for name in self.eyes.cameras:
+            picture = seen[image_key(name)].float()
+            gain = 1.0 + GAIN * torch.randn(len(picture), 1, 1, 3, device=picture.device)
+            more = 255.0 * GAIN * torch.randn(len(picture), 1, 1, 1, device=picture.device)
+            seen[image_key(name)] = (gain * picture + more).clamp(0.0, 255.0)
+        return self.eyes.loss(seen, self.hand(seen), seen[COLUMN], seen[POINTS])
+
+    @torch.no_grad()
+    def seen_once(self, windows: Windows) -> Windows:
+        """The windows with what the eyes say in place of the pictures."""
+        kept = {name: windows.seen[name] for name in (STATE, COLUMN)}
+        parts = []
+        for row in range(0, len(windows), LOOK_AT_ONCE):
+            part = {name: values[row : row + LOOK_AT_ONCE] for name, values in windows.seen.items()}
+            parts.append(self.eyes(part, self.hand(part)))
+        return Windows({**kept, GLANCE: torch.cat(parts)}, windows.actions, windows.future)
+
+
+ENCODERS: dict[str, Callable[[int, int, int], Encoder]] = {"state": StateEncoder, "rgb": RgbEncoder}
 
 
 def _near(offset: Tensor) -> Tensor:
     """An offset ``(B, 3)`` as it is, and on finer scales ``(B, 12)``."""
     return torch.cat([offset, *(torch.tanh(offset / scale) for scale in NEAR_M)], dim=-1)
-
-
-def _axes(poses: Tensor) -> tuple[Tensor, Tensor]:
-    return poses[..., 3:6], poses[..., 6:9]
-
-
-def _beside(values: Tensor, others: Tensor) -> Tensor:
-    """Values ``(B, …)`` with as many dimensions as `others`, more of them after the first."""
-    return values.view(len(values), *[1] * (others.ndim - values.ndim), *values.shape[1:])

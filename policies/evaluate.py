@@ -159,7 +159,7 @@ def try_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Tria
     why = stage.enter(index)
     if why:
         return Trial(index, skipped=why)
-    reason = roll(stage.cell, stage.job.task, actor, longest_s)
+    reason = roll(stage, actor, longest_s)
     far = departures(stage.cell.cousin, stage.cell.wardrobe.scene, stage.job.task.names)
     return Trial(index, reason=reason, seconds=stage.cell.seconds, departures=far)
 

@@ -188,3 +188,8 @@ def bad_dataset(where: object, reason: str) -> InputError:
 def camera_name(key: str) -> str:
     """A film's key without what LeRobot puts before it."""
     return key.removeprefix(IMAGES).removeprefix("observation.")
+
+
+def image_key(camera: str) -> str:
+    """The column of a camera's pictures."""
+    return f"{IMAGES}{camera}"

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from policies.encoders import ENCODERS, Hand, Scaler
+from policies.encoders import ENCODERS, Scaler
 from policies.features import STATE
+from policies.hand import Hand
 from policies.windows import POSE, Windows
 from simulation.privileged import COLUMN
 

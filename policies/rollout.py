@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,13 @@ import torch
 from policies.deploy.decisions import Decisions, Seen
 from policies.deploy.guard import Guard, Limits
 from policies.episodes import Dataset
-from policies.features import STATE
+from policies.features import IMAGES, STATE
 from policies.model import WorldActionModel
 from policies.windows import POSE
-from simulation.cell import Cell
 from simulation.chain import Chain
+from simulation.demonstrations import Stage
 from simulation.privileged import COLUMN, environment_state
-from simulation.tasks import TASKS, Task
+from simulation.tasks import TASKS
 
 FloatArray = npt.NDArray[np.float64]
 SURE = 3
@@ -54,9 +55,10 @@ class Actor:
         """Take over a network that is ready to act."""
         self.model, self.settings = model, settings
 
-    def perform(self, cell: Cell, task: Task) -> Iterator[FloatArray]:
+    def perform(self, stage: Stage) -> Iterator[FloatArray]:
         """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
         # From the middle of the noise: on the sample, chunks were a fifth nearer to the expert's than from noise.
+        cell = stage.cell
         noise, settings = torch.zeros(1, self.model.settings.chunk, POSE), self.settings
         limits = Limits.of(cell.robot.chain, cell.robot.speed, settings.workspace)
         guard = Guard(cell.robot.chain, limits, cell.rate_hz, cell.goal)
@@ -70,9 +72,7 @@ class Actor:
             return guard.joint_actions(state, chunk[: settings.execute + settings.lead])
 
         def look() -> Seen:
-            around = environment_state(cell, task, cell.world.poses())
-            states = np.stack([before, cell.arm.positions()])
-            return {STATE: states.astype(np.float32), COLUMN: around.astype(np.float32)}
+            return observed(stage, self.model.encoder.needs, before)
 
         decisions = Decisions(decide, settings.execute, settings.lead, threaded=False)
         for tick in itertools.count():
@@ -81,10 +81,30 @@ class Actor:
             yield command
 
 
-def roll(cell: Cell, task: Task, actor: Actor, longest_s: float) -> str:
-    """Let a policy try a task in the cousin that is loaded; why it failed, "" where it succeeded."""
-    rested = 0
-    for action in actor.perform(cell, task):
+def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
+    """What is seen now, of what is asked for by name.
+
+    Args:
+        stage: with the cousin.
+        names: of `encoders.Encoder.needs`.
+        before: ``(J + 1,)`` what the robot measured of itself one tick ago.
+    """
+    cell, found = stage.cell, dict[str, Any]()
+    pictures = stage.pictures()
+    for name in names:
+        if name == STATE:
+            found[name] = np.stack([before, cell.arm.positions()]).astype(np.float32)
+        elif name == COLUMN:
+            found[name] = environment_state(cell, stage.job.task, cell.world.poses()).astype(np.float32)
+        else:
+            found[name] = pictures[name.removeprefix(IMAGES)]
+    return found
+
+
+def roll(stage: Stage, actor: Actor, longest_s: float) -> str:
+    """Let a policy try the task in the cousin that is loaded; why it failed, "" where it succeeded."""
+    cell, task, rested = stage.cell, stage.job.task, 0
+    for action in actor.perform(stage):
         cell.act(action)
         rested = rested + 1 if TASKS[task.kind].done(cell, task) else 0
         if rested == SURE:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from policies.windows import Windows
 from reconstruction.disk import write_whole
 from reconstruction.progress import Progress, silent
 
+EYES = "encoder.eyes."
+"""How the names of the weights begin that see."""
 METRICS, LATEST, BEST = "metrics.jsonl", "latest.safetensors", "policy.safetensors"
 
 
@@ -48,6 +50,8 @@ class LoopSettings:
     """How far joints are taken to be from where they were: a policy is never quite where its teacher was."""
     dream: float = 0.3
     """Weight of foretelling what will be seen, beside that of acting."""
+    part: Literal["act", "see"] = "act"
+    """What is learnt: to act and foretell, or where things are in pictures (`encoders.Encoder.learn_to_see`)."""
     seed: int = 0
     """Of the first weights and of all that is drawn."""
     check_every: int = 500
@@ -99,9 +103,11 @@ def train(
     model = model.to(device)
     mean = copy.deepcopy(model).requires_grad_(False)
     windows = windows.to(torch.device(device))
-    optimiser = torch.optim.AdamW(
-        model.parameters(), s.learning_rate, (0.9, 0.99), weight_decay=s.weight_decay, fused=True
-    )
+    learnt = []
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.startswith(EYES) == (s.part == "see"))
+        learnt += [weight] if weight.requires_grad else []
+    optimiser = torch.optim.AdamW(learnt, s.learning_rate, (0.9, 0.99), weight_decay=s.weight_decay, fused=True)
     key = json.dumps([dataclasses.asdict(s), dataclasses.asdict(model.settings), about or {}], sort_keys=True)
     first, best = _resume(folder, key, model, mean, optimiser)
     lines: list[str] = []
@@ -112,11 +118,14 @@ def train(
         some = windows.some(rows)
         for group in optimiser.param_groups:
             group["lr"] = s.learning_rate * _share(step, s)
-        acting, dreaming = model.loss(some, s.stray_rad)
+        if s.part == "see":
+            acting, dreaming = model.encoder.learn_to_see(some), torch.zeros(())
+        else:
+            acting, dreaming = model.loss(some, s.stray_rad)
         loss = acting + s.dream * dreaming
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
         optimiser.step()
         _follow(mean, model, step)
         done = step + 1

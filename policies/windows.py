@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from policies.episodes import Dataset
-from policies.features import STATE
+from policies.features import STATE, image_key
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
 from simulation.chain import Chain
 from simulation.episode import Episode, Float32
-from simulation.privileged import COLUMN
+from simulation.privileged import COLUMN, POINTS
 
 POSE = 10
 """Numbers that say where the tool is: position (m), x and y axis in the base frame, and the gripper's opening."""
@@ -28,7 +28,8 @@ class Windows:
     """Frames of many episodes with what came after them.
 
     Attributes:
-        seen: states ``(N, 2, J + 1)``, one tick ago and now, and surroundings ``(N, n)``, by name.
+        seen: states ``(N, 2, J + 1)``, one tick ago and now, surroundings ``(N, n)``, and where there are cameras
+            their pictures ``(N, H, W, 3)`` of 0 … 255 and where the things are in them, by name.
         actions: ``(N, K, POSE)`` where the tool was told to be.
         future: ``(N, H, POSE + n)`` where the tool was at the horizons, and the surroundings then.
     """
@@ -69,18 +70,27 @@ def read_windows(
     horizons: Sequence[int],
     progress: Progress = silent,
     episodes: int | None = None,
+    cameras: Sequence[str] = (),
 ) -> Windows:
     """The windows of a dataset's episodes, or of the first `episodes`.
 
     Raises:
-        UsageError: it does not say where things are, or is empty.
+        UsageError: it does not say where things are, has no pictures of these `cameras`, or is empty.
         InputError: it is damaged.
     """
-    if COLUMN not in dataset.features.extra:
+    for column in (COLUMN, *([POINTS] if cameras else [])):
+        if column not in dataset.features.extra:
+            raise UsageError(
+                f"{dataset.folder} does not say where things are ({column}).",
+                remedy="Make it with `pocketworld demonstrate`.",
+                code="no_state",
+            )
+    missing = [name for name in cameras if name not in dataset.features.cameras]
+    if missing:
         raise UsageError(
-            f"{dataset.folder} does not say where things are ({COLUMN}).",
-            remedy="Make it with `pocketworld demonstrate`.",
-            code="no_state",
+            f"{dataset.folder} has no pictures of the camera {missing[0]!r}.",
+            remedy="Demonstrate with `--cameras both`, or train with `--observe state`.",
+            code="no_pictures",
         )
     count = len(dataset) if episodes is None else min(episodes, len(dataset))
     if not count:
@@ -90,7 +100,7 @@ def read_windows(
     parts = []
     for number in range(count):
         progress(number / count, "reading the demonstrations")
-        parts.append(windows_of(dataset.read(number, ()), chain, chunk, horizons))
+        parts.append(windows_of(dataset.read(number, cameras), chain, chunk, horizons))
     seen = {name: torch.cat([part.seen[name] for part in parts]) for name in parts[0].seen}
     return Windows(seen, torch.cat([part.actions for part in parts]), torch.cat([part.future for part in parts]))
 
@@ -106,6 +116,10 @@ def windows_of(episode: Episode, chain: Chain, chunk: int, horizons: Sequence[in
     later = np.minimum(frames + np.array(horizons, dtype=np.int64).reshape(1, -1), last)
     future = np.concatenate([been, around], axis=1)[later]
     seen = {STATE: torch.from_numpy(states), COLUMN: torch.from_numpy(around)}
+    for camera, pictures in episode.images.items():
+        seen[image_key(camera)] = torch.from_numpy(np.ascontiguousarray(pictures))
+    if episode.images:
+        seen[POINTS] = torch.from_numpy(np.array(episode.extra[POINTS], dtype=np.float32))
     return Windows(seen, torch.from_numpy(actions), torch.from_numpy(future))
 
 

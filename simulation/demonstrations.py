@@ -19,7 +19,7 @@ from simulation.expert import CannotError, Expert
 from simulation.filming import Film, Take
 from simulation.mimic import Mimic, Sketch
 from simulation.planner import Planner
-from simulation.privileged import COLUMN, environment_state
+from simulation.privileged import COLUMN, POINTS, environment_state, middles
 from simulation.robots import Robot
 from simulation.tasks import TASKS, Task, moved, unsuitable, zone_of
 
@@ -89,6 +89,7 @@ class Stage:
         self.planner = self._open.enter_context(Planner(job.robot))
         self.expert = Mimic(self.cell, self.planner, job.shown) if job.shown else Expert(self.cell, self.planner)
         self._film = Film(job.wardrobe, job.robot, job.size) if job.cameras else None
+        self._take: Take | None = None
         self.draw = Draw(job.wardrobe, job.bank, job.cousins)
 
     def __enter__(self) -> Stage:
@@ -108,6 +109,7 @@ class Stage:
         except ReconstructionError:
             return "no valid cousin"
         self.cell.reset(cousin)
+        self._take = None
         return unsuitable(self.cell, self.job.task)
 
     def attempt(self, index: int) -> Attempt:
@@ -119,7 +121,7 @@ class Stage:
         reason = record(self.cell, self.expert.perform(self.job.task), recording)
         return Attempt(index, episode=self.episode(recording, reason))
 
-    def correct(self, index: int, begin: Callable[[Cell, Task], Iterator[FloatArray]], ticks: int) -> Attempt:
+    def correct(self, index: int, begin: Callable[[Stage], Iterator[FloatArray]], ticks: int) -> Attempt:
         """Let somebody else begin in cousin number `index`, and the expert take over; what it did is the episode.
 
         Args:
@@ -131,7 +133,7 @@ class Stage:
         if why:
             return Attempt(index, why)
         cell, task = self.cell, self.job.task
-        for action in itertools.islice(begin(cell, task), ticks):
+        for action in itertools.islice(begin(self), ticks):
             cell.act(action)
             if TASKS[task.kind].done(cell, task):
                 return Attempt(index, "done already")
@@ -139,6 +141,15 @@ class Stage:
         recording = Recording()
         reason = record(cell, self.expert.perform(task), recording)
         return Attempt(index, episode=self.episode(recording, reason))
+
+    def pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """``(H, W, 3)`` of each of the job's cameras, as things stand now."""
+        if self._film is None:
+            return {}
+        if self._take is None:
+            self._take = self.take(self._film)
+        shots = self._take.shoot([self.cell.moment()], self.job.cameras, first_frame=self.cell.ticks)
+        return {name: shot.rgb[0] for name, shot in shots.items()}
 
     def take(self, film: Film) -> Take:
         """Ready to film the cousin that is loaded."""
@@ -153,10 +164,14 @@ class Stage:
         names = cell.robot.action_names
         count = len(recording.actions)
         moments = recording.moments[:count]
-        images = {}
+        told = np.array([environment_state(cell, task, moment.objects) for moment in moments])
+        images, points = {}, None
         if self._film is not None:
-            shots = self.take(self._film).shoot(moments, self.job.cameras)
+            take = self.take(self._film)
+            shots = take.shoot(moments, self.job.cameras)
             images = {name: shot.rgb for name, shot in shots.items()}
+            base = cell.mount
+            points = take.image_points(moments, middles(told) @ base[:3, :3].T + base[:3, 3], self.job.cameras)
         tools = [moment.links[cell.robot.tool_link] @ cell.robot.link_from_tool for moment in moments]
         extra = {"tool_pose": as_rows(np.array(tools))}
         extra["object_pose"] = as_rows(np.array([moment.objects[moved(cell, task)] for moment in moments]))
@@ -166,9 +181,9 @@ class Stage:
             zone = zone_of(cell, task.what[0])
             assert zone is not None  # else the cousin would have been unsuitable
             extra["target_pose"] = np.tile(np.array([*zone, 0, 0, 0, 1], dtype=np.float32), (count, 1))
-        extra[COLUMN] = np.array(
-            [environment_state(cell, task, moment.objects) for moment in moments], dtype=np.float32
-        )
+        extra[COLUMN] = told.astype(np.float32)
+        if points is not None:
+            extra[POINTS] = points.reshape(count, -1).astype(np.float32)
         return Episode(
             task=task.sentence,
             task_name=task.words,

@@ -147,6 +147,23 @@ class Take:
             if name in cameras
         }
 
+    def image_points(
+        self, moments: Sequence[Moment], points: FloatArray, cameras: Sequence[str] = CAMERAS
+    ) -> FloatArray:
+        """Where points are in the pictures: ``(F, cameras, P, 3)``, right and down (the picture is −1 … 1), depth in m.
+
+        Args:
+            moments: how things stood.
+            points: ``(F, P, 3)`` of the scene at those moments.
+            cameras: of `CAMERAS`.
+        """
+        views, found = self.views(moments), []
+        for name in cameras:
+            camera = np.linalg.inv(views[name].scene_from_camera).reshape(-1, 1, 4, 4)
+            seen = (camera[..., :3, :3] @ points[..., None])[..., 0] + camera[..., :3, 3]
+            found.append(np.concatenate([views[name].optics.seen_at(seen), seen[..., 2:]], axis=-1))
+        return np.stack(found, axis=1)
+
 
 def _sheet() -> Drawable:
     """The zone: a round green sheet, thick enough to lie over what a scan leaves of a table's roughness."""

@@ -16,6 +16,9 @@ from simulation.tasks import Task, moved, zone_of
 
 FloatArray = npt.NDArray[np.float64]
 COLUMN = "observation.environment_state"
+POINTS = "observation.image_points"
+"""Where those things are in the pictures (`filming.Take.image_points`)."""
+BOX = 12
 
 
 def environment_state(cell: Cell, task: Task, objects: Mapping[str, FloatArray]) -> FloatArray:
@@ -40,6 +43,11 @@ def environment_state(cell: Cell, task: Task, objects: Mapping[str, FloatArray])
         assert zone is not None  # else the cousin would have been unsuitable
         rows.append((base_from_scene @ np.append(zone, 1.0))[:3])
     return np.concatenate(rows)
+
+
+def middles(told: FloatArray) -> FloatArray:
+    """``(..., T, 3)`` middles of the things that `environment_state` ``(..., n)`` tells of."""
+    return np.stack([told[..., at : at + 3] for at in range(0, told.shape[-1], BOX)], axis=-2)
 
 
 def box_of(item: SceneObject, pose: FloatArray) -> FloatArray:

@@ -44,6 +44,7 @@ _BIAS_M = np.float32(0.0015)
 """Rays to the lamp start this far before the surface, lest rounding lets it shade itself."""
 _CHUNK_PIXELS = 250_000
 """Worked on at once: many, so that calls cost little, but some ten megabytes at most."""
+LENS_ROUNDS = 20
 _SIDE_SKY = 0.3
 """How much less of the sky's light a vertical wall gets than the ground; what faces down gets less again."""
 
@@ -112,6 +113,21 @@ class Optics:
         corner = 1.0 + self.lens * (1.0 + (width / height) ** 2)
         stretch = (1.0 + self.lens * (x * x + y * y) * (2.0 / height) ** 2) / max(corner, 1.0)
         return x * stretch / self.focal_px, y * stretch / self.focal_px
+
+    def seen_at(self, points: FloatArray) -> FloatArray:
+        """Where points ``(..., 3)`` of the camera frame are seen: ``(..., 2)``, right and down, the picture −1 … 1.
+
+        What lies behind the camera is seen nowhere: what comes out then means nothing.
+        """
+        width, height = self.size
+        depth = np.maximum(points[..., 2:], 1e-6)
+        pinhole = np.clip(points[..., :2] / depth * self.focal_px, -10.0 * height, 10.0 * height)
+        corner = 1.0 + self.lens * (1.0 + (width / height) ** 2)
+        at = pinhole.copy()
+        for _ in range(LENS_ROUNDS):  # backwards through `rays`
+            square = np.minimum((at * at).sum(axis=-1, keepdims=True) * (2.0 / height) ** 2, 8.0)
+            at = pinhole * max(corner, 1.0) / (1.0 + self.lens * square)
+        return np.asarray(at / [width / 2, height / 2])
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def main() -> None:
         step = milliseconds(lambda: guard.step(guard.goal))
         best = min(eager.values())
         print(
-            f"a chunk: bundle {ours:.2f} ms, torch {eager[1]:.2f} ms (2 threads: {eager[2]:.2f}): {best / ours:.1f} times"
+            f"a chunk: bundle {ours:.2f} ms, "
+            f"torch {eager[1]:.2f} ms (2 threads: {eager[2]:.2f}): {best / ours:.1f} times"
         )
         print(f"beside it: inverse kinematics of the chunk {inverse:.1f} ms, the guard {step:.2f} ms a tick")
         report = drive(bundle, dry_robot(bundle), SECONDS)

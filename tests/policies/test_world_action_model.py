@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from policies.checkpoint import load_model, save
-from policies.encoders import Arm, Hand, Scaler
+from policies.encoders import Scaler
 from policies.features import STATE
+from policies.hand import Arm, Hand
 from policies.model import ModelSettings, WorldActionModel
 from policies.rollout import joint_actions
 from policies.train import BEST, METRICS, LoopSettings, train
