@@ -134,14 +134,14 @@ def export_bundle(
     progress(0.0, "reading the policy")
     torch.set_num_threads(1)  # so small a network is slower on several
     model, notes = load_model(policy)
-    evaluation = evaluation_of(policy)
-    success = _check_evaluation(evaluation, settings, project)
     scene, robot, data = Scene.load(project.require("scene")), robot_of(settings.robot), open_dataset(folder)
     if data.features.action_names != robot.action_names:
         raise UsageError(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
     act = act_settings(data, robot)
+    evaluation = evaluation_of(policy, act)
+    success = _check_evaluation(evaluation, settings, project)
     progress(0.2, "reading the demonstrations")
     cameras = model.encoder.cameras
     windows = read_windows(data, robot.chain, model.settings.chunk, (), episodes=EPISODES, cameras=cameras)

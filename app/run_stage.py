@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.bundle_stage import open_bundle
+from app.demonstrate_stage import forget_if_empty
 from app.project import Project
 from app.train_stage import HELD_OUT_SEED, demonstrations_of, order_of
 from app.train_stage import TrainSettings as Wanted
@@ -25,7 +26,6 @@ from policies.deploy.loop import Report, drive
 from policies.deploy.main import dry_robot
 from policies.deploy.robot import Reading, Robot
 from policies.features import IMAGES
-from reconstruction.disk import writing_to
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
 from simulation.episode import Episode
@@ -82,27 +82,23 @@ class RunResult:
 
 
 class SimRobot:
-    """The arm of a cell, as a runner knows robots; `watch` tells it when the task is done."""
+    """The arm of a cell, as a runner knows robots. It keeps what happens."""
 
-    def __init__(self, stage: Stage, index: int, needs: Iterable[str]) -> None:
-        """Stand in a cousin, at home.
-
-        Args:
-            stage: of the task.
-            index: of the cousin that is loaded.
-            needs: names of what the policy is told, beside the joints.
-        """
+    def __init__(self, stage: Stage, needs: Iterable[str]) -> None:
+        """Stand in the cousin that is loaded, at home; `needs` are the names of what the policy is told."""
         from simulation.demonstrations import Recording
 
-        self.stage, self.index = stage, index
-        self.recording, self.success = Recording(), False
-        self._rested, self._needs = 0, tuple(needs)
+        self.stage, self.recording, self.success = stage, Recording(), False
+        self._rested, self._needs = 0, tuple(name for name in needs if name != JOINTS)
+
+    def __len__(self) -> int:
+        return len(self.recording.actions)
 
     def connect(self) -> None:
         """It is there already."""
 
     def read(self) -> Reading:
-        """Positions, and what else the policy needs."""
+        """Positions, and what else the policy is told."""
         from policies.rollout import observed
 
         positions = self.stage.cell.arm.positions()
@@ -111,7 +107,7 @@ class SimRobot:
         return Reading(positions, dict.fromkeys(("joints", *self._needs), now), dict(seen))
 
     def act(self, command: FloatArray) -> None:
-        """Go there during one tick of the simulated time; it is recorded."""
+        """Go there during one tick of the simulated time."""
         # As it is stored, so that it can be played again bit for bit.
         rounded = command.astype(np.float32).astype(np.float64)
         self.recording.moments.append(self.stage.cell.moment())
@@ -121,8 +117,8 @@ class SimRobot:
     def stop(self) -> None:
         """It holds its last goal."""
 
-    def watch(self, reading: Reading, command: FloatArray) -> str:
-        """`DONE` when the task has been done for some ticks on end."""
+    def watch(self) -> str:
+        """`DONE` when the task has been done for some ticks on end; told every tick."""
         from policies.rollout import SURE
         from simulation.tasks import TASKS
 
@@ -131,25 +127,51 @@ class SimRobot:
         self.success = self._rested >= SURE and not self.stage.cell.faults
         return DONE if self._rested >= SURE else ""
 
+    def episode(self, manifest: Manifest, stopped: str) -> Episode:
+        """What happened; a success where the task was done and no limit broken."""
+        return self.stage.episode(self.recording, "" if stopped == DONE else stopped)
+
 
 class Noted:
-    """What a robot measured and was told, tick after tick, to make an episode of."""
+    """A robot, and what it measured and was told: nobody says whether that was a success."""
 
-    def __init__(self) -> None:
-        self.readings: list[Reading] = []
-        self.commands: list[FloatArray] = []
+    def __init__(self, robot: Robot) -> None:
+        """Note what `robot` does."""
+        self._robot = robot
+        self._readings: list[Reading] = []
+        self._commands: list[FloatArray] = []
 
-    def watch(self, reading: Reading, command: FloatArray) -> str:
-        """Keep it; never ends a run."""
-        self.readings.append(reading)
-        self.commands.append(command)
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def connect(self) -> None:
+        """As the robot does."""
+        self._robot.connect()
+
+    def read(self) -> Reading:
+        """As the robot does."""
+        self._last = self._robot.read()
+        return self._last
+
+    def act(self, command: FloatArray) -> None:
+        """As the robot does, noted."""
+        self._readings.append(self._last)
+        self._commands.append(command)
+        self._robot.act(command)
+
+    def stop(self) -> None:
+        """As the robot does."""
+        self._robot.stop()
+
+    def watch(self) -> str:
+        """Never ends a run."""
         return ""
 
     def episode(self, manifest: Manifest, stopped: str) -> Episode:
-        """The episode; nobody says that it was a success."""
+        """What was noted."""
         names = (*(f"{name}.pos" for name in manifest.joints), "gripper.pos")
         extra = {
-            name: np.array([reading.seen[name] for reading in self.readings], dtype=np.float32)
+            name: np.array([reading.seen[name] for reading in self._readings], dtype=np.float32)
             for name, entry in manifest.inputs.items()
             if name != JOINTS and len(entry.shape) == 2
         }
@@ -157,14 +179,14 @@ class Noted:
             task=manifest.sentence,
             task_name=manifest.task,
             rate_hz=manifest.rate_hz,
-            state=np.array([reading.positions for reading in self.readings], dtype=np.float32),
+            state=np.array([reading.positions for reading in self._readings], dtype=np.float32),
             state_names=names,
-            action=np.array(self.commands, dtype=np.float32),
+            action=np.array(self._commands, dtype=np.float32),
             action_names=names,
             extra=extra,
             success=False,
             reason=stopped,
-            seconds=len(self.commands) / manifest.rate_hz,
+            seconds=len(self) / manifest.rate_hz,
         )
 
 
@@ -200,42 +222,29 @@ def run_bundle(
     bundle = open_bundle(folder)
     beside = folder.absolute().with_name(folder.absolute().name + "_runs") / settings.robot
     runs = (out or beside).absolute()
-    with writing_to(runs):
-        runs.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as opened:
-        writer = opened.enter_context(DatasetWriter(runs, robot=Path(bundle.manifest.robot).stem))
-        pressed = opened.enter_context(any_key())
-        ticks = settings.seconds * bundle.manifest.rate_hz
+    try:
+        with ExitStack() as opened:
+            stage, cousin = None, None
+            if settings.robot == "sim":
+                stage, cousin = opened.enter_context(_stage(bundle, settings, project, dataset))
+            writer = opened.enter_context(DatasetWriter(runs, robot=Path(bundle.manifest.robot).stem))
+            pressed = opened.enter_context(any_key())
+            recorder = Noted(dry_robot(bundle)) if stage is None else SimRobot(stage, bundle.manifest.inputs)
 
-        def run(robot: Robot, watch: Any) -> Report:
-            told = 0
+            def watch(reading: Reading, command: FloatArray) -> str:
+                done = len(recorder) / bundle.manifest.rate_hz
+                progress(min(1.0, done / settings.seconds), f"{done:.1f} s")
+                return recorder.watch()
 
-            def also(reading: Reading, command: FloatArray) -> str:
-                nonlocal told
-                told += 1
-                progress(min(1.0, told / ticks), f"{told / bundle.manifest.rate_hz:.1f} s")
-                said: str = watch(reading, command)
-                return said
-
-            return drive(bundle, robot, settings.seconds, fast=settings.fast, pressed=pressed, watch=also)
-
-        if settings.robot == "sim":
-            stage, index = opened.enter_context(_stage(bundle, settings, project, dataset))
-            simulated = SimRobot(stage, index, (name for name in bundle.manifest.inputs if name != JOINTS))
-            report = run(simulated, simulated.watch)
-            success, cousin = simulated.success, index
-            episode = None
-            if simulated.recording.actions:
-                episode = stage.episode(simulated.recording, "" if success else report.stopped)
-        else:
-            noted = Noted()
-            report = run(dry_robot(bundle), noted.watch)
-            success, cousin = None, None
-            episode = noted.episode(bundle.manifest, report.stopped) if noted.commands else None
-        if episode is not None:
-            writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))
-            writer.finish()
+            report = drive(bundle, recorder, settings.seconds, fast=settings.fast, pressed=pressed, watch=watch)
+            if len(recorder):
+                episode = recorder.episode(bundle.manifest, report.stopped)
+                writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))
+                writer.finish()
+    finally:
+        forget_if_empty(runs)
     progress(1.0, "done")
+    success = recorder.success if isinstance(recorder, SimRobot) else None
     return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(runs), report)
 
 

@@ -290,7 +290,7 @@ def evaluate_policy(
         cameras = model.encoder.cameras
         trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
         found = trials.score(count, crew.executor, progress)
-    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, **found.as_json()}
+    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, "act": _plain(act), **found.as_json()}
     write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
     return EvaluateResult(found, str(path), round(time.perf_counter() - started, 3))
 
@@ -316,13 +316,19 @@ def evaluation_file(policy: Path) -> Path:
     return policy.with_name("evaluation.json")
 
 
-def evaluation_of(policy: Path) -> dict[str, Any] | None:
-    """The last score of this very policy, or None: it was never evaluated, or trained again since."""
+def evaluation_of(policy: Path, act: ActSettings) -> dict[str, Any] | None:
+    """The last score of this very policy, run in this very way, or None: never evaluated, or changed since."""
     found = read_json(evaluation_file(policy))
-    if found is None or found.get("format") != EVALUATION_FORMAT or found.get("policy") != content_hash(policy):
+    wanted = {"format": EVALUATION_FORMAT, "policy": content_hash(policy), "act": _plain(act)}
+    if found is None or any(found.get(key) != value for key, value in wanted.items()):
         return None
     counts = found.get("count"), found.get("successes")
     return found if all(type(count) is int and count >= 0 for count in counts) else None
+
+
+def _plain(act: ActSettings) -> Any:
+    """As it reads back from JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(act)))
 
 
 def order_of(

@@ -35,7 +35,7 @@ class Robot(Protocol):
         """Get ready to be read from and told; nothing moves yet."""
 
     def read(self) -> Reading:
-        """What was measured last."""
+        """What was measured last; never waits, however old that is."""
 
     def act(self, command: FloatArray) -> None:
         """Be at joint positions and opening ``(J + 1,)`` one tick from now."""

@@ -66,10 +66,7 @@ def main() -> None:
         inverse = milliseconds(lambda: guard.joint_actions(state, poses))
         step = milliseconds(lambda: guard.step(guard.goal))
         best = min(eager.values())
-        print(
-            f"a chunk: bundle {ours:.2f} ms, "
-            f"torch {eager[1]:.2f} ms (2 threads: {eager[2]:.2f}): {best / ours:.1f} times"
-        )
+        print(f"a chunk: {ours:.2f} ms; torch {eager[1]:.2f} ms, on 2 threads {eager[2]:.2f}: {best / ours:.1f} times")
         print(f"beside it: inverse kinematics of the chunk {inverse:.1f} ms, the guard {step:.2f} ms a tick")
         report = drive(bundle, dry_robot(bundle), SECONDS)
         share = report.missed / report.ticks

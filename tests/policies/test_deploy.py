@@ -219,6 +219,20 @@ def test_faults_stop_the_arm(bundle: Bundle, fault: str) -> None:
         assert not pace[-1].any() or np.abs(pace[-1]).max() <= (bundle.manifest.limits.acceleration / 100).max()
 
 
+def test_ctrl_c_brings_it_to_rest_first(bundle: Bundle) -> None:
+    def interrupted(arm: Arm, reading: Reading) -> Reading:
+        raise KeyboardInterrupt
+
+    arm = Arm(bundle, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drive(bundle, arm, 5.0, fast=True)
+    pace = np.abs(np.diff(np.array(arm.told), axis=0))[:, :-1]
+    assert (pace[12] > 0).any()
+    assert (pace[-1] <= bundle.manifest.limits.acceleration / 100 + 1e-9).all()
+    assert len(arm.told) > 13
+    assert arm.stopped == 1
+
+
 def test_an_arm_that_is_elsewhere_does_not_begin(bundle: Bundle) -> None:
     arm = Arm(bundle)
     arm._positions[0] += 2.5

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from policies.checkpoint import load_model, save
-from policies.encoders import Scaler
+from policies.deploy.guard import Guard, Limits
 from policies.features import STATE
 from policies.hand import Arm, Hand
 from policies.model import ModelSettings, WorldActionModel
-from policies.rollout import joint_actions
 from policies.train import BEST, METRICS, LoopSettings, train
 from policies.windows import POSE, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
@@ -137,11 +136,12 @@ def test_poses_go_to_the_hand_and_back() -> None:
 def test_joints_are_found_that_bring_the_tool_along(name: str) -> None:
     robot = robot_of(name)
     path = np.array([*robot.home, 1.0]) + np.linspace(0, 0.6, 9)[:, None] * np.array([*np.sin(robot.home), -1.0])
-    found = joint_actions(robot.chain, path[0], tool_poses(robot.chain, path.astype(np.float32))[1:].astype(float))
+    guard = Guard(robot.chain, Limits.of(robot.chain, robot.speed), 10.0, path[0])
+    found = guard.joint_actions(path[0], tool_poses(robot.chain, path.astype(np.float32))[1:].astype(float))
     assert np.abs(robot.chain.tool(found[:, :-1])[:, :3, 3] - robot.chain.tool(path[1:, :-1])[:, :3, 3]).max() < 1e-3
     assert np.allclose(found[:, -1], path[1:, -1], atol=1e-6)
     broken = np.full((2, POSE), np.nan)
-    assert np.isnan(joint_actions(robot.chain, path[0], broken)).all()
+    assert np.isnan(guard.joint_actions(path[0], broken)).all()
 
 
 class Killed(BaseException):
