@@ -23,6 +23,7 @@ from app.train_stage import TrainSettings, act_settings, demonstrations_of, eval
 from policies.dataset import open_dataset
 from policies.deploy.bundle import FORMAT, MANIFEST, NOISE, POLICY, POSES, SAMPLE, VERSION, Bundle, BundleError, sha256
 from policies.deploy.guard import Limits
+from policies.features import IMAGES, image_key
 from reconstruction.disk import sync_tree, writing_to
 from reconstruction.errors import InputError, OutputError, UsageError
 from reconstruction.progress import Progress, part, silent
@@ -54,6 +55,8 @@ MEANINGS = {
     "gripper's opening (0 closed, 1 open): one tick ago, now",
     "observation.environment_state": "where the things of the task are, which only a simulation knows: for each the "
     "box about it in the robot's base frame, its middle and half of each edge as a vector (m)",
+    "observation.images.front": "what the camera that stands before the arm sees now: RGB, 0 … 255",
+    "observation.images.wrist": "what the camera on the hand sees now: RGB, 0 … 255",
 }
 
 
@@ -247,6 +250,7 @@ def manifest_of(
     scene: Scene, robot: Robot, task: Task, act: ActSettings, rate_hz: float, seen: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, Any]:
     """What a runner must know of robot, task and policy (docs/on-disk.md); `seen` ``(N, …)`` by name."""
+    from simulation.filming import camera_facts
     from simulation.layout import usual_mount
 
     chain = robot.chain
@@ -254,6 +258,8 @@ def manifest_of(
     assert limits.workspace is not None  # `act_settings` gives one
     mount = robot.mounted(scene).robot_mount
     names = robot.action_names
+    side = next((values.shape[1] for name, values in seen.items() if name.startswith(IMAGES)), 0)
+    facts = camera_facts(robot.mounted(scene), robot, side) if side else {}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -303,7 +309,7 @@ def manifest_of(
             "lead": act.lead,
             "flow_steps": act.flow_steps,
         },
-        "cameras": {},
+        "cameras": {name: fact for name, fact in facts.items() if image_key(name) in seen},
     }
 
 

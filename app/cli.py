@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Try a policy in cousins that it has never seen, with things that are in no demonstration.",
     "export": "Make a policy a bundle: a folder that drives a robot without Pocketworld.",
     "run": "Let a bundle's policy drive a robot: one in simulation, or none at all.",
+    "train-and-export": "Demonstrate a task, train a policy, evaluate it, and make it a bundle if it is good enough.",
     "convert": "Make others' demonstrations a LeRobot dataset, or join them with one.",
     "replay": "Play an episode of a dataset again in physics, and film it.",
     "export-scene": "Write a project's scene for another tool.",

@@ -216,8 +216,6 @@ def train_policy(
         begun = 0.05
         if model.encoder.cameras:
             begun, place = 0.4, target.parent / "eyes"
-            with writing_to(place):
-                place.mkdir(exist_ok=True)
             loop = LoopSettings(
                 part="see",
                 steps=settings.eye_steps,

@@ -67,7 +67,10 @@ class Eye(nn.Module):
         )
         self.from_fine, self.from_coarse = nn.Conv2d(2 * c, 2 * c, 1), nn.Conv2d(3 * c, 2 * c, 1)
         self.heat, self.unseen = nn.Conv2d(2 * c, things, 1), nn.Linear(3 * c, things)
-        self.place = nn.ModuleList(perceptron(2 + 1 + 2 * c + 5, 2 * c, 3 + 6 + 1) for _ in range(things))
+        told, said = 2 + 1 + 2 * c + 5, 3 + 6 + 1
+        self.place = nn.ModuleList(perceptron(told, 2 * c, said) for _ in range(things))
+        # Most of where a thing is follows from where it is in the picture in a straight line: that is learnt at once.
+        self.straight = nn.ModuleList(nn.Linear(told, said) for _ in range(things))
         self.register_buffer("usual", torch.zeros(things, 3))
 
     def forward(self, picture: Tensor, state: Tensor, hand: Hand) -> Look:
@@ -83,8 +86,9 @@ class Eye(nn.Module):
         shown = heat.softmax(dim=-1)[:, :, -1:]
         own = torch.cat([hand.position[:, 2:], hand.rotation[:, 2], state[:, -1:]], dim=1)
         rows = []
-        for number, place in enumerate(self.place):
-            rows.append(place(torch.cat([where[:, number], shown[:, number], what[:, number], own], dim=1)))
+        for number, (place, straight) in enumerate(zip(self.place, self.straight, strict=True)):
+            told = torch.cat([where[:, number], shown[:, number], what[:, number], own], dim=1)
+            rows.append(place(told) + straight(told))
         said = torch.stack(rows, dim=1)
         middle, extent = self.usual + SCALE_M * said[..., :3], SCALE_M * said[..., 3:9]
         if not self.on_hand:

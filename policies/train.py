@@ -24,7 +24,7 @@ from torch import Tensor
 from policies.checkpoint import load, save
 from policies.model import WorldActionModel
 from policies.windows import Windows
-from reconstruction.disk import write_whole
+from reconstruction.disk import write_whole, writing_to
 from reconstruction.progress import Progress, silent
 
 EYES = "encoder.eyes."
@@ -100,6 +100,8 @@ def train(
         What was measured of the network that was kept.
     """
     s = settings
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     model = model.to(device)
     mean = copy.deepcopy(model).requires_grad_(False)
     windows = windows.to(torch.device(device))

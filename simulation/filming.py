@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from simulation.cell import Moment
 from simulation.cousin_pictures import BACKDROP, backdrop, light_of, optics_of
 from simulation.cousins import Cousin, dress, tilt_of
 from simulation.drawable import Drawable
+from simulation.layout import usual_camera, usual_mount
 from simulation.renderer import Optics, Pictures, Renderer
 from simulation.robot_meshes import drawn_links
 from simulation.robots import Robot
@@ -163,6 +165,29 @@ class Take:
             seen = (camera[..., :3, :3] @ points[..., None])[..., 0] + camera[..., :3, 3]
             found.append(np.concatenate([views[name].optics.seen_at(seen), seen[..., 2:]], axis=-1))
         return np.stack(found, axis=1)
+
+
+def camera_facts(scene: Scene, robot: Robot, size: int) -> dict[str, dict[str, Any]]:
+    """By name where the cameras are and how they see, as filmed where nothing varies: numbers for JSON.
+
+    Args:
+        scene: with the robot's mount, or that it may be seen from the usual place.
+        robot: who carries one.
+        size: width and height of the pictures, pixels.
+    """
+    mount = usual_mount(scene) if scene.robot_mount is None else scene.robot_mount
+    front = usual_camera(scene, mount)
+    wrist = size / 2 / np.tan(np.deg2rad(WRIST_FIELD_DEG / 2))
+    place = np.linalg.inv(mount) @ front.scene_from_camera
+    share = round(front.size[0] * size / front.size[1]) / front.size[0]
+    return {
+        "front": {"size": [size, size], "focal_px": front.focal_px * share, "base_from_camera": place.tolist()},
+        "wrist": {
+            "size": [size, size],
+            "focal_px": float(wrist),
+            "tool_from_camera": robot.tool_from_camera.tolist(),
+        },
+    }
 
 
 def _sheet() -> Drawable:

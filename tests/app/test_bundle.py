@@ -50,7 +50,22 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     assert shown.code == 0, shown.stderr
     with pytest.raises(UsageError, match="has no policy"):
         export(project)
-    quick = ("--steps", 20, "--batch", 16, "--check-every", 10, "--jobs", 1, "--rounds", 0, "--checks", 0)
+    quick = (
+        "--observe",
+        "state",
+        "--steps",
+        20,
+        "--batch",
+        16,
+        "--check-every",
+        10,
+        "--jobs",
+        1,
+        "--rounds",
+        0,
+        "--checks",
+        0,
+    )
     assert shell("train", project, *TASK, *quick).code == 0
     refused(shell("export", project, *TASK), 2, "Nobody knows how good")
     tried = shell("evaluate", project, *TASK, "--count", 1, "--jobs", 1, "--json")

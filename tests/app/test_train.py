@@ -15,7 +15,7 @@ from tests.robot_bench import VARY, bench
 
 Shell = Callable[..., Run]
 TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
-QUICK = ("--steps", 20, "--batch", 16, "--check-every", 10, "--jobs", 1)
+QUICK = ("--observe", "state", "--steps", 20, "--batch", 16, "--check-every", 10, "--jobs", 1)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,59 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     assert broken.code != 0
     assert "is no readable policy" in broken.stderr
     assert "Traceback" not in broken.stderr
+
+
+def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
+    task = ("--task", "pick block_1", "--seed", "4")
+    quick = ("--steps", 6, "--batch", 8, "--eye-steps", 6, "--eye-batch", 4, "--check-every", 3, "--jobs", 1)
+    filmed = ("--cameras", "both", "--image-size", 32, "--vary", *VARY)
+    shown = shell("demonstrate", project, *task, *filmed, "--count", 1, "--jobs", 1)
+    assert shown.code == 0, shown.stdout + shown.stderr
+    made = shell("train", project, *task, *quick, "--rounds", 1, "--corrections", 1, "--checks", 0, "--json")
+    assert made.code == 0, made.stdout + made.stderr
+    policy = Path(made.result["policy"])
+    model, _ = load_model(policy)
+    assert (model.observe, model.encoder.cameras) == ("rgb", ("front", "wrist"))
+    assert (policy.parent / "eyes" / "metrics.jsonl").stat().st_size
+    tried = shell("evaluate", project, *task, "--count", 1, "--jobs", 1, "--json")
+    assert tried.code == 0, tried.stdout + tried.stderr
+    assert tried.result["count"] == 1
+    bundle = shell("export", project, *task, "--anyway", "--json")
+    assert bundle.code == 0, bundle.stdout + bundle.stderr
+    manifest = json.loads((Path(bundle.result["bundle"]) / "manifest.json").read_text())
+    assert {name: facts["size"] for name, facts in manifest["cameras"].items()} == {
+        "front": [32, 32],
+        "wrist": [32, 32],
+    }
+    ran = shell(
+        "run", bundle.result["bundle"], "--robot", "sim", "--project", project, "--fast", "--seconds", 1, "--json"
+    )
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert ran.result["ticks"] == 10
+    unfilmed = shell("demonstrate", project, *TASK, "--cameras", "none", "--vary", *VARY, "--count", 3, "--jobs", 1)
+    assert unfilmed.code == 0, unfilmed.stdout + unfilmed.stderr
+    blind = shell("train", project, *TASK, "--jobs", 1)
+    assert blind.code == 2
+    assert "does not say where things are (observation.image_points)" in blind.stderr
+
+
+def test_all_at_once_goes_on_where_it_was_and_refuses_what_is_not_good_enough(project: Path, shell: Shell) -> None:
+    words = ("train-and-export", project, "--task", "pick can_1", "--seed", "5", "--vary", *VARY, "--observe", "state")
+    sizes = ("--demonstrations", 2, "--steps", 10, "--rounds", 0, "--cousins", 2, "--jobs", 1, "--json")
+    weak = shell(*words, *sizes, "--least", 1.0)
+    assert weak.code == 2, weak.stdout + weak.stderr
+    assert weak.errors[0]["code"] == "not_good_enough"
+    assert not (project / "bundle" / "pick_can_1_panda_5").exists()
+    made = shell(*words, *sizes, "--anyway")
+    assert made.code == 0, made.stdout + made.stderr
+    result = made.result
+    assert result["demonstrate"]["successes"] == 2
+    assert result["train"]["episodes"] == 2
+    assert result["evaluate"]["count"] == 2
+    assert (Path(result["export"]["bundle"]) / "manifest.json").is_file()
+    refused = shell(*words, "--least", 3)
+    assert refused.code == 2
+    assert "--least" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ import torch
 
 from policies.checkpoint import load_model, save
 from policies.deploy.guard import Guard, Limits
-from policies.features import STATE
+from policies.encoders import RgbEncoder, Scaler
+from policies.eyes import GLANCE, places
+from policies.features import STATE, image_key
 from policies.hand import Arm, Hand
 from policies.model import ModelSettings, WorldActionModel
 from policies.train import BEST, METRICS, LoopSettings, train
 from policies.windows import POSE, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
 from simulation.episode import Episode
-from simulation.privileged import COLUMN
+from simulation.privileged import COLUMN, POINTS
 from simulation.robots import robot_of
 
 SMALL = ModelSettings(width=32, heads=2, encoder_layers=1, decoder_layers=2, chunk=4, patch=2, horizons=(2, 4))
@@ -142,6 +144,70 @@ def test_joints_are_found_that_bring_the_tool_along(name: str) -> None:
     assert np.allclose(found[:, -1], path[1:, -1], atol=1e-6)
     broken = np.full((2, POSE), np.nan)
     assert np.isnan(guard.joint_actions(path[0], broken)).all()
+
+
+def _pictures(count: int, side: int = 32) -> Windows:
+    """A red and a green square, each before a grey wall that is all there is, and an arm that goes to the red one."""
+    rng = torch.Generator().manual_seed(1)
+    at = torch.randint(1, side // 4 - 1, (count, 2, 2), generator=rng)
+    picture = torch.full((count, side, side, 3), 128, dtype=torch.uint8)
+    for number in range(count):
+        for thing, (right, down) in enumerate(at[number].tolist()):
+            picture[number, 4 * down : 4 * down + 4, 4 * right : 4 * right + 4] = torch.tensor([200, 0, 0]).roll(thing)
+    where = (at + 0.5) / (side / 8) - 1.0
+    around = torch.zeros(count, 2, 12)
+    around[..., :2], around[..., 2], around[..., 3::4] = 0.2 * where, 0.5, 0.02
+    axes = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5]).repeat(count, 1)
+    told = torch.cat([around[:, 0, :3], axes], dim=1)
+    points = torch.cat([where, torch.full((count, 2, 1), 0.5)], dim=2).flatten(1).repeat(1, 2)
+    around = around.flatten(1)
+    seen = {
+        STATE: torch.zeros(count, 2, STATES),
+        COLUMN: around,
+        POINTS: points,
+        image_key("front"): picture,
+        image_key("wrist"): picture.flip(2),  # another camera sees it otherwise
+    }
+    seen[POINTS][:, 6::3] *= -1.0
+    future = torch.cat([told, around], dim=1)[:, None].repeat(1, 2, 1)
+    return Windows(seen, told[:, None].repeat(1, SMALL.chunk, 1), future)
+
+
+def test_eyes_learn_where_things_are_and_it_acts_on_what_they_see(tmp_path: Path) -> None:
+    windows, fresh = _pictures(400), _pictures(450).some(torch.arange(400, 450))
+    torch.manual_seed(0)
+    model = WorldActionModel(SMALL, "rgb", STATES, AROUND)
+    model.fit(windows)
+    blind = model.encoder.seen_once(fresh).seen[GLANCE][..., :3]
+    loop = LoopSettings(part="see", steps=300, batch=32, learning_rate=3e-3, check_every=300)
+    train(model, windows, loop, tmp_path / "eyes")
+    model, _ = load_model(tmp_path / "eyes" / BEST)
+    glance = model.encoder.seen_once(fresh).seen[GLANCE]
+    truth = fresh.seen[COLUMN].unflatten(1, (2, 12))[..., :3]
+    assert (glance[..., :3] - truth).norm(dim=-1).median() < 0.3 * (blind - truth).norm(dim=-1).median()
+    assert glance[..., 10:].mean() > 0.8  # and it knows that it sees them
+    windows = model.encoder.seen_once(windows)
+    assert not {name for name in windows.seen if "images" in name}
+    model.fit(windows)
+    eyes = {name: value.clone() for name, value in model.state_dict().items() if name.startswith("encoder.eyes.")}
+    train(model, windows, LoopSettings(steps=300, batch=64, check_every=300), tmp_path / "acting")
+    model, _ = load_model(tmp_path / "acting" / BEST)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in eyes.items())
+    told = {name: fresh.seen[name] for name in model.encoder.needs}
+    chunk = model.act(told, torch.zeros(len(fresh), SMALL.chunk, POSE))
+    off = (chunk - fresh.actions)[..., :3].norm(dim=-1).median()
+    assert off < 0.3 * (fresh.actions[..., :3] - fresh.actions[..., :3].mean(dim=0)).norm(dim=-1).median()
+
+
+def test_what_a_fixed_camera_and_one_on_the_hand_say_is_the_same_place() -> None:
+    encoder = RgbEncoder(STATES, AROUND, 32)
+    hand = Hand(torch.randn(5, 3), torch.linalg.qr(torch.randn(5, 3, 3))[0])
+    extents = torch.rand(5, 2, 6)
+    assert torch.allclose(hand.back().extents(hand.extents(extents)), extents, atol=1e-5)
+    points = torch.randn(5, 2, 3)
+    assert torch.allclose(hand.back().points(hand.points(points)), points, atol=1e-5)
+    assert [encoder.eyes.eyes[name].on_hand for name in ("front", "wrist")] == [False, True]
+    assert places(2, 4, points).tolist()[:2] == [[-0.75, -0.5], [-0.25, -0.5]]
 
 
 class Killed(BaseException):
