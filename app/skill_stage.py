@@ -30,7 +30,7 @@ class SkillSettings:
     """Of all that is drawn."""
     vary: tuple[str, ...] = ()
     """What varies and how strongly, as for `pocketworld cousins`."""
-    observe: Literal["rgb", "state"] = "rgb"
+    observe: Literal["state", "rgb"] = "state"
     """What the policy sees, as for `pocketworld train`."""
     demonstrations: int = 300
     """Demonstrations that it learns from."""

@@ -52,9 +52,9 @@ class TrainSettings:
     """Who does it: the robot of the demonstrations."""
     seed: int = 0
     """Of the demonstrations, of the first weights and of all that is drawn."""
-    observe: Literal["rgb", "state"] = "rgb"
-    """What the policy sees: rgb: the cameras' pictures; state: where the things of the task are, which only a
-    simulation knows: for tests and teachers."""
+    observe: Literal["state", "rgb"] = "state"
+    """What the policy sees: where the things of the task are, which only a simulation knows; or the cameras' pictures
+    (rgb), which does not succeed yet."""
     action_only: bool = False
     """Do not learn to foretell what will be seen (to find out what that is worth)."""
     episodes: int | None = None

@@ -72,7 +72,22 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
 
 def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
     task = ("--task", "pick block_1", "--seed", "4")
-    quick = ("--steps", 6, "--batch", 8, "--eye-steps", 6, "--eye-batch", 4, "--check-every", 3, "--jobs", 1)
+    quick = (
+        "--observe",
+        "rgb",
+        "--steps",
+        6,
+        "--batch",
+        8,
+        "--eye-steps",
+        6,
+        "--eye-batch",
+        4,
+        "--check-every",
+        3,
+        "--jobs",
+        1,
+    )
     filmed = ("--cameras", "both", "--image-size", 32, "--vary", *VARY)
     shown = shell("demonstrate", project, *task, *filmed, "--count", 1, "--jobs", 1)
     assert shown.code == 0, shown.stdout + shown.stderr
@@ -99,7 +114,7 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
     assert ran.result["ticks"] == 10
     unfilmed = shell("demonstrate", project, *TASK, "--cameras", "none", "--vary", *VARY, "--count", 3, "--jobs", 1)
     assert unfilmed.code == 0, unfilmed.stdout + unfilmed.stderr
-    blind = shell("train", project, *TASK, "--jobs", 1)
+    blind = shell("train", project, *TASK, "--observe", "rgb", "--jobs", 1)
     assert blind.code == 2
     assert "does not say where things are (observation.image_points)" in blind.stderr
 
