@@ -78,7 +78,7 @@ class Eye(nn.Module):
         x = (picture.permute(0, 3, 1, 2).float() / 255.0 - 0.5) * 4.0
         fine = self.fine(x.contiguous(memory_format=torch.channels_last))
         coarse = self.coarse(fine)
-        size = fine.shape[-2:]
+        size = (int(fine.shape[-2]), int(fine.shape[-1]))  # numbers, also where it is traced for ONNX
         both = torch.relu(self.from_fine(fine) + nn.functional.interpolate(self.from_coarse(coarse), size=size))
         heat = torch.cat([self.heat(both).flatten(2), self.unseen(coarse.mean(dim=(2, 3)))[:, :, None]], dim=2)
         share = heat[:, :, :-1].softmax(dim=-1)
