@@ -36,6 +36,8 @@ class SkillSettings:
     """Demonstrations that it learns from."""
     steps: int = 3000
     """Steps of training to act."""
+    glances: int = 400
+    """Cousins of which the eyes see pictures with the hand anywhere, where the policy sees pictures."""
     eye_steps: int = 2000
     """Steps of training to see."""
     rounds: int = 1
@@ -105,6 +107,7 @@ def train_and_export(
         observe=s.observe,
         episodes=s.demonstrations,
         steps=s.steps,
+        glances=s.glances,
         eye_steps=s.eye_steps,
         rounds=s.rounds,
         checks=0,

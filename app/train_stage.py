@@ -63,6 +63,8 @@ class TrainSettings:
     """Steps of training to act."""
     batch: int = 128
     """Frames a step."""
+    glances: int = 400
+    """Cousins of which the eyes see pictures with the hand anywhere, beside the demonstrations."""
     eye_steps: int = 2000
     """Steps of training to see, before that, where the policy sees pictures …"""
     eye_batch: int = 32
@@ -224,7 +226,12 @@ def train_policy(
                 seed=settings.seed,
                 check_every=settings.check_every,
             )
-            train(model, windows, loop, place, part(progress, 0.05, begun), None, about, device)
+            wide = place / "glances"
+            order = order_of(project, folder, 0, held_out=False, cameras=True, executor=crew.executor)
+            glances_into(order, settings.glances, crew.executor, wide, part(progress, 0.05, 0.2))
+            views = windows.and_those_of(reads(open_dataset(wide)))
+            train(model, views, loop, place, part(progress, 0.2, begun), None, about, device)
+            del views
             model = load_model(place / BEST)[0]
             windows = model.encoder.seen_once(windows)
             model.fit(windows)
@@ -384,7 +391,7 @@ class Trials:
         order = self._order(executor, part(progress, 0.0, 0.1), held_out=True)
         found: list[Trial] = []
         tried = 0
-        for trial in self._run(try_some, order, executor):
+        for trial in in_turn(self._work(try_some, order), executor):
             found.append(trial)
             tried += not trial.skipped
             progress(0.1 + 0.9 * tried / count, f"{tried} of {count} cousins")
@@ -395,22 +402,10 @@ class Trials:
 
     def corrections(self, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
         """Fill a dataset with `count` episodes of the expert setting right what the policy has begun."""
-        from policies.dataset import DatasetWriter
         from policies.evaluate import correct_some
 
         order = self._order(executor, part(progress, 0.0, 0.1), held_out=False)
-        with DatasetWriter(folder, robot=Path(order.settings.robot).stem) as writer:
-            good = len(writer.succeeded())
-            found = self._run(correct_some, order, executor) if good < count else ()
-            for looked, (index, episode) in enumerate(found, 1):
-                if episode is not None and index not in writer.done():
-                    writer.add(episode)
-                    good += 1
-                progress(0.1 + 0.9 * min(1.0, good / count), f"{good} of {count} corrections")
-                if good >= count:
-                    break
-                _check_sense(looked, good, "nothing can be corrected")
-            writer.finish()
+        _fill(folder, order, count, self._work(correct_some, order), executor, part(progress, 0.1, 1.0))
 
     def _order(self, executor: Executor | None, progress: Progress, held_out: bool) -> Order:
         return order_of(
@@ -423,23 +418,59 @@ class Trials:
             progress=progress,
         )
 
-    def _run(self, work: Callable[..., list[Any]], order: Order, executor: Executor | None) -> Iterator[Any]:
-        """What `work` makes of cousin after cousin, in the order of their numbers."""
+    def _work(self, work: Callable[..., list[Any]], order: Order) -> Callable[[tuple[int, ...]], list[Any]]:
         actor = partial(actor_of, self._policy, self._act)
-        chunks = (tuple(range(start, start + CHUNK)) for start in itertools.count(0, CHUNK))
-        if executor is None:
-            for chunk in chunks:
-                yield from work(order.job, actor, order.key, chunk, self._longest_s)
-            return
-        waiting: deque[Future[list[Any]]] = deque()
-        try:
-            while True:
-                while len(waiting) < AHEAD:
-                    waiting.append(executor.submit(work, order.job, actor, order.key, next(chunks), self._longest_s))
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        return partial(work, order.job, actor, order.key, longest_s=self._longest_s)
+
+
+def glances_into(order: Order, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
+    """Fill a dataset with what `count` cousins look like with the hand anywhere (`simulation.glances`)."""
+    from policies.evaluate import glance_some
+
+    _fill(folder, order, count, partial(glance_some, order.job, order.key), executor, progress)
+
+
+def _fill(
+    folder: Path,
+    order: Order,
+    count: int,
+    work: Callable[[tuple[int, ...]], list[Any]],
+    executor: Executor | None,
+    progress: Progress,
+) -> None:
+    """Fill a dataset with `count` episodes of what `work` makes of cousin after cousin; goes on where it was killed."""
+    from policies.dataset import DatasetWriter
+
+    with DatasetWriter(folder, robot=Path(order.settings.robot).stem) as writer:
+        good = len(writer.succeeded())
+        found = in_turn(work, executor) if good < count else ()
+        for looked, (index, episode) in enumerate(found, 1):
+            if episode is not None and index not in writer.done():
+                writer.add(episode)
+                good += 1
+            progress(min(1.0, good / count), f"{good} of {count} {folder.name.split('-')[0]}")
+            if good >= count:
+                break
+            _check_sense(looked, good, "nothing came of it")
+        writer.finish()
+
+
+def in_turn(work: Callable[[tuple[int, ...]], list[Any]], executor: Executor | None) -> Iterator[Any]:
+    """What `work` makes of cousin after cousin, without end, in the order of their numbers."""
+    chunks = (tuple(range(start, start + CHUNK)) for start in itertools.count(0, CHUNK))
+    if executor is None:
+        for chunk in chunks:
+            yield from work(chunk)
+        return
+    waiting: deque[Future[list[Any]]] = deque()
+    try:
+        while True:
+            while len(waiting) < AHEAD:
+                waiting.append(executor.submit(work, next(chunks)))
+            yield from waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _check_sense(looked: int, good: int, why: str) -> None:

@@ -13,10 +13,13 @@ from policies.encoded import EncodedEpisode, encode
 from policies.rollout import Actor, roll
 from simulation.demonstrations import Attempt, Job, Stage
 from simulation.departure import departures
+from simulation.glances import glances
 from simulation.variations import unit
 
 PORTIONS = 3
 WORST = 10
+GLANCES = 12
+"""Into a cousin."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +178,15 @@ def correct_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> 
     return stage.correct(index, actor.perform, ticks)
 
 
-_kept: dict[str, tuple[Stage, Actor]] = {}
+_stages: dict[str, Stage] = {}
+_actors: dict[str, Actor] = {}
 
 
 def try_some(
     job: Callable[[], Job], actor: Callable[[], Actor], key: str, indices: Sequence[int], longest_s: float
 ) -> list[Trial]:
     """Trials in a worker process, which keeps its stage and policy for the next call with the same `key`."""
-    stage, policy = _opened(job, actor, key)
+    stage, policy = _stage(job, key), _actor(actor, key)
     return [try_policy(stage, policy, index, longest_s) for index in indices]
 
 
@@ -190,18 +194,30 @@ def correct_some(
     job: Callable[[], Job], actor: Callable[[], Actor], key: str, indices: Sequence[int], longest_s: float
 ) -> list[tuple[int, EncodedEpisode | None]]:
     """Corrections in a worker process, likewise: the cousins' numbers, and episodes of those that succeeded."""
-    stage, policy = _opened(job, actor, key)
-    found: list[tuple[int, EncodedEpisode | None]] = []
-    for index in indices:
-        episode = correct_policy(stage, policy, index, longest_s).episode
-        found.append((index, encode(episode) if episode is not None and episode.success else None))
-    return found
+    stage = _stage(job, key)
+    policy = _actor(actor, key)
+    found = [(index, correct_policy(stage, policy, index, longest_s).episode) for index in indices]
+    return [(index, encode(made) if made is not None and made.success else None) for index, made in found]
 
 
-def _opened(job: Callable[[], Job], actor: Callable[[], Actor], key: str) -> tuple[Stage, Actor]:
-    if key not in _kept:
-        for stage, _ in _kept.values():
+def glance_some(job: Callable[[], Job], key: str, indices: Sequence[int]) -> list[tuple[int, EncodedEpisode | None]]:
+    """Glances in a worker process, likewise: the cousins' numbers, and an episode of each into which there are any."""
+    stage = _stage(job, key)
+    found = [(index, glances(stage, index, GLANCES).episode) for index in indices]
+    return [(index, None if made is None else encode(made)) for index, made in found]
+
+
+def _stage(job: Callable[[], Job], key: str) -> Stage:
+    if key not in _stages:
+        for stage in _stages.values():
             stage.close()
-        _kept.clear()
-        _kept[key] = Stage(job()), actor()
-    return _kept[key]
+        _stages.clear()
+        _stages[key] = Stage(job())
+    return _stages[key]
+
+
+def _actor(actor: Callable[[], Actor], key: str) -> Actor:
+    if key not in _actors:
+        _actors.clear()
+        _actors[key] = actor()
+    return _actors[key]

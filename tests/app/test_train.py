@@ -72,22 +72,8 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
 
 def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
     task = ("--task", "pick block_1", "--seed", "4")
-    quick = (
-        "--observe",
-        "rgb",
-        "--steps",
-        6,
-        "--batch",
-        8,
-        "--eye-steps",
-        6,
-        "--eye-batch",
-        4,
-        "--check-every",
-        3,
-        "--jobs",
-        1,
-    )
+    eyes = ("--observe", "rgb", "--glances", 2, "--eye-steps", 6, "--eye-batch", 4)
+    quick = (*eyes, "--steps", 6, "--batch", 8, "--check-every", 3, "--jobs", 1)
     filmed = ("--cameras", "both", "--image-size", 32, "--vary", *VARY)
     shown = shell("demonstrate", project, *task, *filmed, "--count", 1, "--jobs", 1)
     assert shown.code == 0, shown.stdout + shown.stderr

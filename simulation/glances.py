@@ -1,0 +1,91 @@
+"""Glances: pictures of a cousin with the hand anywhere, and where the things are in them.
+
+In demonstrations the hand is always where a good hand is. Eyes that learn from those alone believe that a thing is
+where a good hand would have it, and see nothing where a policy has strayed. Nothing moves here: the arm is put
+somewhere, often near a thing of the task, sometimes with that thing between its fingers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from simulation.cell import Cell, Moment
+from simulation.demonstrations import Attempt, Recording, Stage
+from simulation.grasps import tool_poses
+from simulation.tasks import Task, moved
+
+FloatArray = npt.NDArray[np.float64]
+STREAM = 7919
+HELD = 0.3
+"""Share of glances with the thing in the hand …"""
+NEAR = 0.6
+"""… and of the others, of those with the hand near a thing of the task."""
+NEAR_M = 0.08
+"""How near, beside it: a standard deviation."""
+HEIGHTS_M = (0.02, 0.4)
+"""Over the thing, or the table."""
+LEAN_RAD = 0.25
+"""How far from upright the hand is: a standard deviation."""
+TRIES = 20
+
+
+def glances(stage: Stage, index: int, count: int) -> Attempt:
+    """`count` glances into cousin number `index`, as an episode; the same whatever was done before.
+
+    Args:
+        stage: of the task, with cameras.
+        index: of the cousin.
+        count: of the glances; fewer where the arm gets to few places.
+    """
+    why = stage.enter(index)
+    if why:
+        return Attempt(index, why)
+    cell, recording = stage.cell, Recording()
+    stage.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
+    rng = np.random.default_rng([cell.cousin.seed, index, STREAM])
+    for _ in range(count):
+        for _ in range(TRIES):
+            moment = _moment(cell, stage.job.task, rng)
+            if moment is not None and not stage.planner.touches_itself(moment.state):
+                recording.moments.append(moment)
+                recording.actions.append(moment.state)
+                break
+    if not recording.moments:
+        return Attempt(index, "the arm gets nowhere")
+    return Attempt(index, episode=stage.episode(recording, ""))
+
+
+def _moment(cell: Cell, task: Task, rng: np.random.Generator) -> Moment | None:
+    """Some moment; None where the arm does not get to what was drawn."""
+    name, objects = moved(cell, task), dict(cell.start)
+    held = rng.random() < HELD
+    places = np.array([pose[:3, 3] for pose in cell.start.values()])
+    if rng.random() < NEAR:
+        middle = cell.start[task.where if task.where and rng.random() < 0.5 else name][:3, 3]
+        beside = middle[:2] + NEAR_M * rng.standard_normal(2)
+    else:
+        middle = places.min(axis=0)
+        beside = rng.uniform(places.min(axis=0)[:2], places.max(axis=0)[:2])
+    # More often low than high: there it matters.
+    height = HEIGHTS_M[0] + (HEIGHTS_M[1] - HEIGHTS_M[0]) * rng.random() ** 2
+    tool = np.eye(4)
+    turn = Rotation.from_euler("zyx", [rng.uniform(-np.pi, np.pi), *(LEAN_RAD * rng.standard_normal(2))])
+    tool[:3, :3], tool[:3, 3] = turn.as_matrix() @ np.diag([1.0, -1.0, -1.0]), [*beside, middle[2] + height]
+    chain, home = cell.robot.chain, np.array(cell.robot.home)
+    base = np.linalg.inv(cell.mount) @ tool
+    seed = home + 0.1 * rng.standard_normal(len(home))
+    seed[0] = chain.toward(home, base[None, :3, 3])[0]
+    q, exact = chain.solve(base[None], seed[None])
+    opening = float(rng.random())
+    grasps = cell.grasps(name)
+    if held and len(grasps):
+        which = int(rng.integers(len(grasps)))
+        ways = tool_poses(grasps.center[which], grasps.axis[which])
+        objects[name] = tool @ np.linalg.inv(ways[rng.integers(len(ways))])
+        opening = float(np.clip(cell.robot.opening_for(grasps.width[which]), 0.0, 1.0))
+    if not exact[0]:
+        return None
+    cell.arm.reset(np.append(q[0], opening))
+    return Moment(cell.arm.positions(), objects, cell.arm.link_poses())

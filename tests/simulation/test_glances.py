@@ -1,0 +1,66 @@
+"""Glances: pictures with the hand anywhere, for eyes to learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simulation.demonstrations import Stage
+from simulation.filming import CAMERAS
+from simulation.glances import glances
+from simulation.privileged import COLUMN, POINTS
+from tests.robot_bench import few_forms, job
+
+
+@pytest.fixture(scope="module")
+def stage():  # type: ignore[no-untyped-def]
+    with Stage(job(few_forms(), "place block_1 in bowl_1", cameras=CAMERAS, size=48)) as made:
+        yield made
+
+
+def _first(stage: Stage) -> int:
+    return next(index for index in range(50) if not stage.enter(index))
+
+
+def test_the_hand_is_anywhere_and_some_things_are_in_it(stage: Stage) -> None:
+    made = glances(stage, _first(stage), 24).episode
+    assert made is not None
+    assert made.success
+    assert len(made) >= 20
+    tools, things = made.extra["tool_pose"][:, :3], made.extra["object_pose"][:, :3]
+    assert np.ptp(tools, axis=0).min() > 0.1
+    away = np.linalg.norm(tools - things, axis=1)
+    assert 1 <= (away < 0.04).sum() < len(made) / 2
+    assert (away > 0.15).sum() > len(made) / 4
+    assert set(made.images) == set(CAMERAS)
+
+
+def test_a_glance_is_the_same_whatever_was_done_before(stage: Stage) -> None:
+    index, found = _first(stage), []
+    for before in (index + 1, index + 2):
+        stage.enter(before)
+        found.append(glances(stage, index, 4).episode)
+    first, second = found
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first.state, second.state)
+    assert all(np.array_equal(first.images[name], second.images[name]) for name in CAMERAS)
+
+
+def test_points_are_where_the_things_are_seen(stage: Stage) -> None:
+    """The thing's own pixels lie round where it is said to be."""
+    index = _first(stage)
+    made = glances(stage, index, 12).episode
+    assert made is not None
+    points = made.extra[POINTS].reshape(len(made), len(CAMERAS), 2, 3)
+    assert np.isfinite(points).all()
+    assert made.extra[COLUMN].shape == (len(made), 24)
+    stage.enter(index)
+    film = stage._film
+    assert film is not None
+    shot = stage.take(film).shoot([stage.cell.moment()], ("front",))["front"]
+    told = points[:, 0, 1]  # the bowl stands still before the fixed camera
+    assert np.abs(told - told[0]).max() < 1e-4
+    rows, columns = np.nonzero(shot.body[0] == shot.names.index("bowl_1"))
+    seen = np.array([columns.mean(), rows.mean()]) / 24.0 - 1.0
+    assert np.linalg.norm(told[0, :2] - seen) < 0.15
