@@ -230,8 +230,11 @@ def train_policy(
             order = order_of(project, folder, 0, held_out=False, cameras=True, executor=crew.executor)
             glances_into(order, settings.glances, crew.executor, wide, part(progress, 0.05, 0.2))
             views = windows.and_those_of(reads(open_dataset(wide)))
-            train(model, views, loop, place, part(progress, 0.2, begun), None, about, device)
+            told = {**about, "glances": settings.glances}
+            train(model, views, loop, place, part(progress, 0.2, begun), None, told, device)
             del views
+            # Who learnt to act with other eyes does not go on with these.
+            about["eyes"] = content_hash(place / BEST).split(":")[-1][:16]
             model = load_model(place / BEST)[0]
             windows = model.encoder.seen_once(windows)
             model.fit(windows)

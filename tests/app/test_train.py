@@ -80,9 +80,16 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
     made = shell("train", project, *task, *quick, "--rounds", 1, "--corrections", 1, "--checks", 0, "--json")
     assert made.code == 0, made.stdout + made.stderr
     policy = Path(made.result["policy"])
-    model, _ = load_model(policy)
+    model, before = load_model(policy)
     assert (model.observe, model.encoder.cameras) == ("rgb", ("front", "wrist"))
     assert (policy.parent / "eyes" / "metrics.jsonl").stat().st_size
+    last = ("--rounds", 0, "--checks", 0, "--json")
+    fewer = shell("train", project, *task, *quick, *last)
+    other = shell("train", project, *task, *quick, "--eye-steps", 9, *last)
+    notes = [load_model(policy.parent / "round_0" / "policy.safetensors")[1], load_model(policy)[1]]
+    assert (fewer.code, other.code) == (0, 0)
+    assert notes[0]["eyes"] == notes[1]["eyes"]  # with other eyes, it learnt to act anew
+    assert notes[1]["eyes"] != before["eyes"]
     tried = shell("evaluate", project, *task, "--count", 1, "--jobs", 1, "--json")
     assert tried.code == 0, tried.stdout + tried.stderr
     assert tried.result["count"] == 1
