@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import time
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, made_with, slug
+from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, made_with, run_file, slug
 from app.project import Project, content_hash, read_json
 from policies.dataset import open_dataset
 from reconstruction.disk import locked, write_whole, writing_to
@@ -197,6 +198,8 @@ def train_policy(
         "observe": settings.observe,
         "episodes": count,
         "longest_s": longest_s,
+        # Another run's checkpoint is gone on from only where it learnt from the same.
+        "data": hashlib.blake2b(windows.actions.numpy().tobytes(), digest_size=8).hexdigest(),
     }
     target = policy_file(project, folder)
     act = act_settings(data, robot)
@@ -226,7 +229,7 @@ def train_policy(
                 seed=settings.seed,
                 check_every=settings.check_every,
             )
-            wide = place / "glances"
+            wide = place / f"glances-{_short(content_hash(run_file(folder)))}"  # of this scene, varied so
             order = order_of(project, folder, 0, held_out=False, cameras=True, executor=crew.executor)
             glances_into(order, settings.glances, crew.executor, wide, part(progress, 0.05, 0.2))
             views = windows.and_those_of(reads(open_dataset(wide)))
@@ -234,7 +237,7 @@ def train_policy(
             train(model, views, loop, place, part(progress, 0.2, begun), None, told, device)
             del views
             # Who learnt to act with other eyes does not go on with these.
-            about["eyes"] = content_hash(place / BEST).split(":")[-1][:16]
+            about["eyes"] = _short(content_hash(place / BEST))
             model = load_model(place / BEST)[0]
             windows = model.encoder.seen_once(windows)
             model.fit(windows)
@@ -248,7 +251,7 @@ def train_policy(
                 before = target.parent / f"round_{number - 1}" / BEST
                 model = load_model(before)[0]
                 # Of this very policy: another one's mistakes are not what is to be set right.
-                made_by = content_hash(before).split(":")[-1][:16]
+                made_by = _short(content_hash(before))
                 fixes = own / f"corrections-{made_by}"
                 about["before"] = made_by
                 trials = Trials(project, folder, before, 0, longest_s, act, model.encoder.cameras)
@@ -474,6 +477,11 @@ def in_turn(work: Callable[[tuple[int, ...]], list[Any]], executor: Executor | N
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _short(content: str) -> str:
+    """A content hash as a part of a file's name."""
+    return content.split(":")[-1][:16]
 
 
 def _check_sense(looked: int, good: int, why: str) -> None:

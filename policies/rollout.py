@@ -57,7 +57,7 @@ class Actor:
 
     def perform(self, stage: Stage) -> Iterator[FloatArray]:
         """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
-        # From the middle of the noise: on the sample, chunks were a fifth nearer to the expert's than from noise.
+        # From the middle of the noise: so the same is decided every time.
         cell = stage.cell
         noise, settings = torch.zeros(1, self.model.settings.chunk, POSE), self.settings
         limits = Limits.of(cell.robot.chain, cell.robot.speed, settings.workspace)

@@ -164,7 +164,7 @@ def _share(step: int, s: LoopSettings) -> float:
 
 def _follow(mean: WorldActionModel, model: WorldActionModel, step: int) -> None:
     share = 1.0 - min(0.999, (1 + step) / (10 + step))
-    with torch.no_grad():  # all of them in one call: one by one takes as long as the step itself
+    with torch.no_grad():  # all of them in one call: there are many, and small ones
         torch._foreach_lerp_(list(mean.parameters()), list(model.parameters()), share)
 
 

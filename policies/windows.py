@@ -78,13 +78,6 @@ def read_windows(
         UsageError: it does not say where things are, has no pictures of these `cameras`, or is empty.
         InputError: it is damaged.
     """
-    for column in (COLUMN, *([POINTS] if cameras else [])):
-        if column not in dataset.features.extra:
-            raise UsageError(
-                f"{dataset.folder} does not say where things are ({column}).",
-                remedy="Make it with `pocketworld demonstrate`.",
-                code="no_state",
-            )
     missing = [name for name in cameras if name not in dataset.features.cameras]
     if missing:
         raise UsageError(
@@ -92,6 +85,13 @@ def read_windows(
             remedy="Demonstrate with `--cameras both`, or train with `--observe state`.",
             code="no_pictures",
         )
+    for column in (COLUMN, *([POINTS] if cameras else [])):
+        if column not in dataset.features.extra:
+            raise UsageError(
+                f"{dataset.folder} does not say where things are ({column}).",
+                remedy="Make it with `pocketworld demonstrate`.",
+                code="no_state",
+            )
     count = len(dataset) if episodes is None else min(episodes, len(dataset))
     if not count:
         raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from app.project import Project, StageKey, StageNotes
 from reconstruction.scene import Scene
 from simulation.bank import Bank, Wardrobe, build
 from simulation.cousins import CousinSettings, wardrobe_of
@@ -27,6 +28,19 @@ def bench() -> Scene:
         thing("can_1", cylinder(0.03, 0.09, 20), (-0.1, -0.12, 0.001)),
     ]
     return scene_of(*(replace(item, visual=textured(item.visual)) for item in things))
+
+
+def project_at(folder: Path) -> Project:
+    """A project with the bench as its finished scene."""
+    made = Project(folder)
+    made.create(Path("none"))
+
+    def work(place: Path) -> StageNotes:
+        bench().save(place)
+        return StageNotes()
+
+    made.run_stage("scene", StageKey({}, {}, ""), work)
+    return made
 
 
 def few_forms(scene: Scene | None = None) -> tuple[Wardrobe, Bank]:

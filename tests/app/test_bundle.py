@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.bundle_stage import ExportResult, ExportSettings, export_bundle
-from app.project import Project, StageKey, StageNotes, content_hash
+from app.project import Project, content_hash
 from app.run_stage import RunSettings, run_bundle
 from policies.dataset import open_dataset
 from policies.deploy.bundle import Bundle
@@ -18,7 +18,7 @@ from reconstruction.errors import OutputError, UsageError
 from tests import bundles
 from tests.app.scans import tree
 from tests.conftest import Run
-from tests.robot_bench import VARY, bench
+from tests.robot_bench import VARY, project_at
 
 Shell = Callable[..., Run]
 TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
@@ -27,15 +27,7 @@ TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a scene, with a space and an umlaut in its path."""
-    made = Project(tmp_path_factory.mktemp("bundle") / "Küche drei")
-    made.create(Path("none"))
-
-    def work(folder: Path) -> StageNotes:
-        bench().save(folder)
-        return StageNotes()
-
-    made.run_stage("scene", StageKey({}, {}, ""), work)
-    return made.folder
+    return project_at(tmp_path_factory.mktemp("bundle") / "Küche drei").folder
 
 
 def refused(run: Run, code: int, said: str) -> None:

@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.project import Project, StageKey, StageNotes
 from policies.dataset import open_dataset
 from simulation.episode import Episode
 from tests.conftest import Run, command, environment
 from tests.ray_cluster import needs_ray, ray_cluster
-from tests.robot_bench import VARY, bench
+from tests.robot_bench import VARY, project_at
 
 Shell = Callable[..., Run]
 TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
@@ -28,15 +27,7 @@ QUICK = (*TASK, "--cameras", "none", "--vary", *VARY)
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a scene, with a space and an umlaut in its path."""
-    made = Project(tmp_path_factory.mktemp("demonstrate") / "Küche eins")
-    made.create(Path("none"))
-
-    def work(folder: Path) -> StageNotes:
-        bench().save(folder)
-        return StageNotes()
-
-    made.run_stage("scene", StageKey({}, {}, ""), work)
-    return made.folder
+    return project_at(tmp_path_factory.mktemp("demonstrate") / "Küche eins").folder
 
 
 def _episodes(folder: Path) -> list[Episode]:

@@ -16,12 +16,12 @@ from pytestqt.qtbot import QtBot
 from app.demonstrate_stage import TaskSettings
 from app.gui.gamepad import LEFT_X, LEFT_Y, TRIGGER_RIGHT, A, B, Gamepad
 from app.gui.teleoperation_window import TeleoperationWindow
-from app.project import Project, StageKey, StageNotes
+from app.project import Project
 from app.teleoperate_stage import Recorder
 from policies.dataset import open_dataset
 from reconstruction.errors import UsageError
 from tests.conftest import Run, command, environment
-from tests.robot_bench import VARY, bench
+from tests.robot_bench import VARY, project_at
 
 Shell = Callable[..., Run]
 SETTINGS = TaskSettings("pick block_1", seed=3, vary=VARY, image_size=32)
@@ -30,15 +30,7 @@ SETTINGS = TaskSettings("pick block_1", seed=3, vary=VARY, image_size=32)
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a scene, with a space and an umlaut in its path."""
-    made = Project(tmp_path_factory.mktemp("teleoperate") / "Küche eins")
-    made.create(Path("none"))
-
-    def work(folder: Path) -> StageNotes:
-        bench().save(folder)
-        return StageNotes()
-
-    made.run_stage("scene", StageKey({}, {}, ""), work)
-    return made
+    return project_at(tmp_path_factory.mktemp("teleoperate") / "Küche eins")
 
 
 @pytest.fixture
