@@ -546,6 +546,7 @@ def _check(settings: TrainSettings, jobs: int) -> None:
     least = {
         "steps": 2,
         "batch": 1,
+        "glances": 1,
         "eye_steps": 2,
         "eye_batch": 1,
         "rounds": 0,

@@ -121,7 +121,7 @@ class Bundle:
         Raises:
             BundleError: something is missing, or of another shape.
         """
-        # From the middle of the noise: on the sample, chunks were a fifth nearer to the expert's than from noise.
+        # From the middle of the noise: so the same is decided every time.
         feed: dict[str, npt.NDArray[Any]] = {NOISE: self._noise}
         for name, wanted in self.manifest.inputs.items():
             if name not in seen or np.shape(seen[name]) != wanted.shape[1:]:

@@ -127,6 +127,7 @@ def test_all_at_once_goes_on_where_it_was_and_refuses_what_is_not_good_enough(pr
     [
         ("train", "--steps", "0"),
         ("train", "--checks", "-1"),
+        ("train", "--glances", "0"),
         ("train", "--jobs", "0"),
         ("train", "--device", "abacus"),
         ("train", "--robot", "xarm6"),
