@@ -55,6 +55,9 @@ MEANINGS = {
     "gripper's opening (0 closed, 1 open): one tick ago, now",
     "observation.environment_state": "where the things of the task are, which only a simulation knows: for each the "
     "box about it in the robot's base frame, its middle and half of each edge as a vector (m)",
+    "observation.camera_calibration": "of each camera whose picture follows, 11 numbers: position (m), x axis, y "
+    "axis in the frame of the robot's base (front) or of its tool (wrist), focal length in halves of the picture's "
+    "height, radial distortion",
     "observation.images.front": "what the camera that stands before the arm sees now: RGB, 0 … 255",
     "observation.images.wrist": "what the camera on the hand sees now: RGB, 0 … 255",
 }

@@ -15,13 +15,16 @@ from policies.eyes import GLANCE, GLANCE_SIZE, Eyes
 from policies.features import STATE, image_key
 from policies.hand import PAIRS, Arm, Hand, perceptron
 from policies.windows import Windows
+from simulation.calibration import CALIBRATION, NUMBERS
 from simulation.privileged import BOX, COLUMN, POINTS
 
 NEAR_M = (0.1, 0.03, 0.01)
 """Distances are told on these scales too: where fingers close, millimetres count."""
 
 GAIN = 0.1
-"""How much brighter or darker, and otherwise coloured, pictures are made while eyes are trained."""
+"""How much brighter or darker, and otherwise coloured, pictures are made while eyes are trained …"""
+CALIBRATED = (0.003, 0.004, 0.005)
+"""… and how far off what they are told of the cameras: position (m), direction (rad), focal length (share)."""
 LOOK_AT_ONCE = 256
 
 
@@ -71,7 +74,7 @@ class Encoder(nn.Module):
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of all that it must be told to act."""
-        return (STATE, *map(image_key, self.cameras)) if self.cameras else (STATE, COLUMN)
+        return (STATE, CALIBRATION, *map(image_key, self.cameras)) if self.cameras else (STATE, COLUMN)
 
     def hand(self, seen: Mapping[str, Tensor]) -> Hand:
         """Where the tool is now."""
@@ -162,7 +165,7 @@ class RgbEncoder(Encoder):
         if GLANCE in seen:
             super().fit(seen)
         else:
-            self.eyes.fit(self.hand(seen), seen[COLUMN])
+            self.eyes.fit(seen[COLUMN])
 
     def things(self, seen: Mapping[str, Tensor], hand: Hand) -> list[tuple[Tensor, list[Tensor]]]:
         """Where they seem to be, and how sure that is."""
@@ -171,8 +174,9 @@ class RgbEncoder(Encoder):
         return [(middles[:, number], [extents[:, number], glance[:, number, 9:]]) for number in range(glance.shape[1])]
 
     def learn_to_see(self, windows: Windows) -> Tensor:
-        """The eyes' loss, with pictures in other light."""
+        """The eyes' loss, with pictures in other light, of cameras that are not quite where they are said to be."""
         seen = dict(windows.seen)
+        seen[CALIBRATION] = torch.cat([_misjudged(row) for row in seen[CALIBRATION].split(NUMBERS, dim=1)], dim=1)
         for name in self.eyes.cameras:
             picture = seen[image_key(name)].float()
             gain = 1.0 + GAIN * torch.randn(len(picture), 1, 1, 3, device=picture.device)
@@ -192,6 +196,15 @@ class RgbEncoder(Encoder):
 
 
 ENCODERS: dict[str, Callable[[int, int, int], Encoder]] = {"state": StateEncoder, "rgb": RgbEncoder}
+
+
+def _misjudged(known: Tensor) -> Tensor:
+    """What is known of a camera ``(B, NUMBERS)``, a little wrong."""
+    off = torch.randn(len(known), 7, device=known.device)
+    position, turn, focal = off[:, :3] * CALIBRATED[0], off[:, 3:6] * CALIBRATED[1], off[:, 6:] * CALIBRATED[2]
+    axes = known[:, 3:9].unflatten(1, (2, 3))
+    axes = axes + torch.linalg.cross(turn[:, None].expand_as(axes), axes)
+    return torch.cat([known[:, :3] + position, axes.flatten(1), known[:, 9:10] * (1.0 + focal), known[:, 10:]], dim=1)
 
 
 def _near(offset: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
 """Eyes: where the things of a task are, from pictures.
 
-Each camera has a small network of its own that says, for every place of its picture, how likely a thing's middle is
-there (a heat map, as in Newell, Yang & Deng, "Stacked Hourglass Networks for Human Pose Estimation", 2016), or that it
-is not to be seen. What the picture looks like there, and where that is, then says where in space: from the robot's base
-for a camera that stands still, from the hand for one on the wrist. Of what several cameras say the surer counts more.
+Each camera has a small network of its own. For every place of its picture it says how likely a thing's middle is there
+(a heat map, as in Newell, Yang & Deng, "Stacked Hourglass Networks for Human Pose Estimation", 2016), or that it is not
+to be seen; and where in the cell exactly (Zhou, Wang & Krähenbühl, "Objects as Points", 2019). Geometry does the rest:
+where the camera is and how it sees is known (`simulation.calibration`), so a place of the picture is a line of sight,
+and where that meets the height at which the thing usually lies is a first guess of how far away it is, which the
+network corrects. It says how sure it is, across and along the line of sight; what several cameras say is put together
+by that, as information adds up.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 
 from policies.features import STATE, image_key
 from policies.hand import Hand, perceptron
+from simulation.calibration import CALIBRATION, NUMBERS
 
 GLANCE = "glance"
 """Name of what `Eyes` say, among what is seen."""
@@ -23,126 +27,200 @@ GLANCE_SIZE = 10
 """Middle (3), extent (6) and doubt of a thing; then how surely each camera sees it."""
 ON_THE_HAND = ("wrist",)
 """Cameras that move with the hand."""
-CELL = 4
-"""A place of a heat map is so many pixels wide."""
-SCALE_M = 0.1
-"""What is said of places is about this large."""
-SURENESS = (-6.0, 2.0)
+SCALE_M = 0.05
+"""What is said of sizes and of doubts is about this large."""
+DOUBT = (-4.0, 3.0)
 """Least and most logarithm of how wrong an eye thinks it is, in units of `SCALE_M`."""
+USUAL_M = 0.25
+"""A thing that no camera sees is about so far from where it usually is."""
+NEAREST_M, FARTHEST_M = 0.02, 3.0
+GROUPS = 4
+"""Of channels that are normalised together (Wu & He, "Group Normalization", 2018)."""
+
+
+class Camera(NamedTuple):
+    """Where a camera is and how it sees, of B observations.
+
+    Attributes:
+        place: its pose in the base frame, as that of a hand.
+        focal, lens: ``(B,)`` (`simulation.calibration`).
+    """
+
+    place: Hand
+    focal: Tensor
+    lens: Tensor
+
+    @staticmethod
+    def told(known: Tensor, carrier: Hand | None) -> Camera:
+        """From what is known of it ``(B, NUMBERS)``; it stands still, or is fixed to a hand."""
+        x, y = known[:, 3:6], known[:, 6:9]
+        position, rotation = known[:, :3], torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+        if carrier is not None:
+            position = carrier.position + (carrier.rotation @ position[..., None])[..., 0]
+            rotation = carrier.rotation @ rotation
+        return Camera(Hand(position, rotation), known[:, 9], known[:, 10])
+
+    def rays(self, where: Tensor) -> Tensor:
+        """Lines of sight ``(B, T, 3)``, base frame, 1 along the optical axis (`simulation.renderer.Optics.rays`).
+
+        Args:
+            where: ``(B, T, 2)`` places of a picture as wide as high.
+        """
+        lens = self.lens[:, None, None]
+        stretch = (1.0 + lens * where.square().sum(dim=-1, keepdim=True)) / (1.0 + 2.0 * lens).clamp_min(1.0)
+        across = where * stretch / self.focal[:, None, None]
+        ray = torch.cat([across, torch.ones_like(across[..., :1])], dim=-1)
+        return (self.place.rotation[:, None] @ ray[..., None])[..., 0]
 
 
 class Look(NamedTuple):
-    """What one camera says of T things.
+    """What one camera says of T things, base frame.
 
     Attributes:
         heat: ``(B, T, G·G + 1)`` logits over places, row by row, and that the thing is not to be seen.
-        middle: ``(B, T, 3)`` metres, seen from the hand.
-        extent: ``(B, T, 6)`` likewise (`hand.Hand.things`).
-        doubt: ``(B, T)`` logarithm of how wrong it thinks `middle` is, in units of `SCALE_M`.
+        where: ``(B, T, 2)`` place in the picture, to the right and down, −1 … 1.
+        middle: ``(B, T, 3)`` metres.
+        along: ``(B, T, 3)`` direction of the line of sight, of length 1.
+        extent: ``(B, T, 6)`` (`hand.Hand.things`).
+        doubt: ``(B, T, 2)`` logarithm of how wrong it thinks `middle` is across and along the line of sight, in units
+            of `SCALE_M`.
     """
 
     heat: Tensor
+    where: Tensor
     middle: Tensor
+    along: Tensor
     extent: Tensor
     doubt: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """``(B, T, 1)`` how surely it sees them, 0 … 1."""
+        return 1.0 - self.heat.softmax(dim=-1)[:, :, -1:]
+
+    def information(self) -> Tensor:
+        """``(B, T, 3, 3)`` inverse of the covariance of `middle`."""
+        across, along = torch.exp(-2.0 * self.doubt).unbind(dim=-1)
+        ray = self.along[..., :, None] * self.along[..., None, :]
+        sure = across[..., None, None] * (torch.eye(3, device=ray.device) - ray) + along[..., None, None] * ray
+        return sure / SCALE_M**2
 
 
 class Eye(nn.Module):
     """One camera's network."""
 
-    usual: Tensor
-
-    def __init__(self, things: int, width: int, *, on_hand: bool) -> None:
+    def __init__(self, things: int, width: int) -> None:
         """An eye for so many things that has learnt nothing."""
         super().__init__()
-        self.on_hand, c = on_hand, width
-        self.fine = nn.Sequential(
-            *(nn.Conv2d(3, c, 5, 2, 2), nn.ReLU()),
-            *(nn.Conv2d(c, 2 * c, 3, 2, 1), nn.ReLU()),
-            *(nn.Conv2d(2 * c, 2 * c, 3, 1, 1), nn.ReLU()),
-        )
-        self.coarse = nn.Sequential(
-            *(nn.Conv2d(2 * c, 3 * c, 3, 2, 1), nn.ReLU()),
-            *(nn.Conv2d(3 * c, 3 * c, 3, 1, 1), nn.ReLU()),
-        )
-        self.from_fine, self.from_coarse = nn.Conv2d(2 * c, 2 * c, 1), nn.Conv2d(3 * c, 2 * c, 1)
-        self.heat, self.unseen = nn.Conv2d(2 * c, things, 1), nn.Linear(3 * c, things)
-        told, said = 2 + 1 + 2 * c + 5, 3 + 6 + 1
-        self.place = nn.ModuleList(perceptron(told, 2 * c, said) for _ in range(things))
-        # Most of where a thing is follows from where it is in the picture in a straight line: that is learnt at once.
-        self.straight = nn.ModuleList(nn.Linear(told, said) for _ in range(things))
-        self.register_buffer("usual", torch.zeros(things, 3))
+        c = width
+        self.things = things
+        self.fine = nn.Sequential(*_layer(3, c, 5, 2), *_layer(c, 2 * c, 3, 2), *_layer(2 * c, 2 * c, 3, 1))
+        self.middling = nn.Sequential(*_layer(2 * c, 3 * c, 3, 2), *_layer(3 * c, 3 * c, 3, 1))
+        self.coarse = nn.Sequential(*_layer(3 * c, 4 * c, 3, 2), *_layer(4 * c, 4 * c, 3, 1))
+        self.from_fine, self.from_middling = nn.Conv2d(2 * c, 2 * c, 1), nn.Conv2d(3 * c, 2 * c, 1)
+        self.from_coarse = nn.Conv2d(4 * c, 2 * c, 1)
+        self.mixed = nn.Sequential(*_layer(2 * c, 2 * c, 3, 1))
+        self.heat, self.beside = nn.Conv2d(2 * c, things, 1), nn.Conv2d(2 * c, 2 * things, 1)
+        self.unseen = nn.Linear(4 * c, things)
+        self.said = nn.ModuleList(perceptron(2 + 1 + 2 * c + 2 + 9, 2 * c, 1 + 6 + 2) for _ in range(things))
+        for one in self.said:  # at first, all lies where the line of sight meets its height
+            for weight in list(one.parameters())[-2:]:
+                nn.init.zeros_(weight)
 
-    def forward(self, picture: Tensor, state: Tensor, hand: Hand) -> Look:
-        """What it says of a picture ``(B, H, W, 3)`` of 0 … 255 and the robot's state ``(B, J + 1)`` then."""
+    def forward(self, picture: Tensor, camera: Camera, state: Tensor, hand: Hand, heights: Tensor) -> Look:
+        """What it says of a picture.
+
+        Args:
+            picture: ``(B, H, W, 3)`` of 0 … 255, as wide as high.
+            camera: that took it.
+            state: ``(B, J + 1)`` of the robot then.
+            hand: then.
+            heights: ``(T,)`` at which the things usually lie, metres, base frame.
+        """
         x = (picture.permute(0, 3, 1, 2).float() / 255.0 - 0.5) * 4.0
         fine = self.fine(x.contiguous(memory_format=torch.channels_last))
-        coarse = self.coarse(fine)
-        size = (int(fine.shape[-2]), int(fine.shape[-1]))  # numbers, also where it is traced for ONNX
-        both = torch.relu(self.from_fine(fine) + nn.functional.interpolate(self.from_coarse(coarse), size=size))
-        heat = torch.cat([self.heat(both).flatten(2), self.unseen(coarse.mean(dim=(2, 3)))[:, :, None]], dim=2)
-        share = heat[:, :, :-1].softmax(dim=-1)
-        where, what = share @ places(size[0], size[1], heat), share @ both.flatten(2).mT
-        shown = heat.softmax(dim=-1)[:, :, -1:]
-        own = torch.cat([hand.position[:, 2:], hand.rotation[:, 2], state[:, -1:]], dim=1)
-        rows = []
-        for number, (place, straight) in enumerate(zip(self.place, self.straight, strict=True)):
-            told = torch.cat([where[:, number], shown[:, number], what[:, number], own], dim=1)
-            rows.append(place(told) + straight(told))
-        said = torch.stack(rows, dim=1)
-        middle, extent = self.usual + SCALE_M * said[..., :3], SCALE_M * said[..., 3:9]
-        if not self.on_hand:
-            middle, extent = hand.points(middle), hand.extents(extent)
-        return Look(heat, middle, extent, said[..., 9].clamp(*SURENESS))
+        middling = self.middling(fine)
+        coarse = self.coarse(middling)
+        both = self.from_middling(middling) + _as_large(self.from_coarse(coarse), middling)
+        both = self.mixed(torch.relu(self.from_fine(fine) + _as_large(both, fine)))
+        unseen = self.unseen(coarse.mean(dim=(2, 3)))[:, :, None]
+        heat = torch.cat([self.heat(both).flatten(2), unseen], dim=2)
+        rows, columns = int(fine.shape[-2]), int(fine.shape[-1])  # numbers, also where it is traced for ONNX
+        # Squared: what is little likely but far away counts for nothing.
+        share = (2.0 * heat[:, :, :-1]).softmax(dim=-1)
+        beside = torch.tanh(self.beside(both).flatten(2).unflatten(1, (self.things, 2)).mT) * (2.0 / rows)
+        where = (share[..., None] * (places(rows, columns, heat) + beside)).sum(dim=2)
+        what, shown = share @ both.flatten(2).mT, 1.0 - heat.softmax(dim=-1)[:, :, -1:]
+        ray = camera.rays(where)
+        falls = ray[..., 2]
+        far = (heights - camera.place.position[:, 2:]) / torch.where(falls.abs() < 1e-3, falls - 2e-3, falls)
+        far = torch.where((far < NEAREST_M) | (far > FARTHEST_M), torch.full_like(far, FARTHEST_M), far)
+        uprights = [part for at in (camera.place, hand) for part in (at.position[:, 2:], at.rotation[:, 2])]
+        own = torch.cat([*uprights, state[:, -1:]], dim=1)
+        told = torch.cat([where, shown, what, far[..., None], far.log()[..., None]], dim=-1)
+        said = [one(torch.cat([told[:, number], own], dim=1)) for number, one in enumerate(self.said)]
+        rows_said = torch.stack(said, dim=1)
+        depth = far * torch.exp(rows_said[..., 0].clamp(-4.0, 2.0))
+        middle = camera.place.position[:, None] + ray * depth[..., None]
+        along = ray / ray.norm(dim=-1, keepdim=True)
+        extent = camera.place.back().extents(SCALE_M * rows_said[..., 1:7])
+        return Look(heat, where, middle, along, extent, rows_said[..., 7:9].clamp(*DOUBT))
 
 
 class Eyes(nn.Module):
     """All cameras of a robot."""
 
+    usual: Tensor
+
     def __init__(self, cameras: Sequence[str], things: int, width: int = 16) -> None:
         """Eyes for so many things that have learnt nothing."""
         super().__init__()
         self.cameras, self.things = tuple(cameras), things
-        self.eyes = nn.ModuleDict({name: Eye(things, width, on_hand=name in ON_THE_HAND) for name in cameras})
+        self.eyes = nn.ModuleDict({name: Eye(things, width) for name in cameras})
+        self.register_buffer("usual", torch.zeros(things, 3))
 
-    def looks(self, seen: Mapping[str, Tensor], hand: Hand) -> dict[str, Look]:
+    def look(self, seen: Mapping[str, Tensor], hand: Hand) -> dict[str, Look]:
         """What each camera says."""
-        state = seen[STATE][:, -1]
-        return {name: eye(seen[image_key(name)], state, hand) for name, eye in self.eyes.items()}
+        state, found = seen[STATE][:, -1], {}
+        known = seen[CALIBRATION].split(NUMBERS, dim=1)
+        for (name, eye), row in zip(self.eyes.items(), known, strict=True):
+            camera = Camera.told(row, hand if name in ON_THE_HAND else None)
+            found[name] = eye(seen[image_key(name)], camera, state, hand, self.usual[:, 2])
+        return found
 
     def forward(self, seen: Mapping[str, Tensor], hand: Hand) -> Tensor:
         """Where things seem to be ``(B, T, GLANCE_SIZE + cameras)``, base frame."""
-        looks = list(self.looks(seen, hand).values())
-        doubt = torch.stack([look.doubt for look in looks])
-        share = (-2.0 * doubt).softmax(dim=0)[..., None]
-        middle = (share * torch.stack([look.middle for look in looks])).sum(dim=0)
+        looks = list(self.look(seen, hand).values())
+        usually = torch.eye(3, device=self.usual.device) / USUAL_M**2
+        sure = [look.information() for look in looks]
+        total = usually + torch.stack(sure).sum(dim=0)
+        pull = [(one @ look.middle[..., None])[..., 0] for one, look in zip(sure, looks, strict=True)]
+        off = _inverse(total)
+        middle = (off @ (self.usual / USUAL_M**2 + torch.stack(pull).sum(dim=0))[..., None])[..., 0]
+        doubt = 0.5 * off.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True).log()
+        share = torch.stack([-2.0 * look.doubt[..., 0] for look in looks]).softmax(dim=0)[..., None]
         extent = (share * torch.stack([look.extent for look in looks])).sum(dim=0)
-        shown = [1.0 - look.heat.softmax(dim=-1)[:, :, -1:] for look in looks]
-        back = hand.back()
-        return torch.cat([back.points(middle), back.extents(extent), doubt.amin(dim=0)[..., None], *shown], dim=-1)
+        return torch.cat([middle, extent, doubt, *(look.shown for look in looks)], dim=-1)
 
-    def fit(self, hand: Hand, around: Tensor) -> None:
+    def fit(self, around: Tensor) -> None:
         """Take over where things usually are, from surroundings ``(N, n)`` (`simulation.privileged`)."""
-        base = Hand(torch.zeros(1, 3), torch.eye(3)[None])
-        for eye in self.eyes.values():
-            assert isinstance(eye, Eye)
-            where = hand if eye.on_hand else base
-            eye.usual.copy_(torch.stack([middle.median(dim=0).values for middle, _ in where.things(around)]))
+        things = _base(around).things(around)
+        self.usual.copy_(torch.stack([middle.median(dim=0).values for middle, _ in things]))
 
     def loss(self, seen: Mapping[str, Tensor], hand: Hand, around: Tensor, points: Tensor) -> Tensor:
         """How wrong the cameras are.
 
         Args:
-            seen: pictures and states.
+            seen: pictures, states and what is known of the cameras.
             hand: then.
             around: ``(B, n)`` where things are (`simulation.privileged`).
             points: ``(B, cameras · T · 3)`` where they are in the pictures (`simulation.filming.Take.image_points`).
         """
-        things = hand.things(around)
+        things = _base(around).things(around)
         middle = torch.stack([middle for middle, _ in things], dim=1)
         extent = torch.stack([extent for _, extent in things if extent is not None], dim=1)
         total = torch.zeros((), device=around.device)
-        looks = self.looks(seen, hand)
+        looks = self.look(seen, hand)
         for look, told in zip(looks.values(), points.unflatten(1, (len(looks), self.things, 3)).unbind(1), strict=True):
             side = round((look.heat.shape[-1] - 1) ** 0.5)
             grid = places(side, side, look.heat)
@@ -150,10 +228,16 @@ class Eyes(nn.Module):
             near = -(told[..., None, :2] - grid).square().sum(dim=-1) * (side * side / 2.0)
             wanted = torch.cat([near.softmax(dim=-1) * inside[..., None], (~inside).float()[..., None]], dim=-1)
             total = total - (wanted * look.heat.log_softmax(dim=-1)).sum(dim=-1).mean()
-            off = (look.middle - middle).abs().sum(dim=-1) / SCALE_M
-            total = total + (off * torch.exp(-look.doubt) + 3.0 * look.doubt).mean()
-            wrong = (look.extent[:, : extent.shape[1]] - extent).abs().sum(dim=-1) / SCALE_M
-            total = total + (wrong * inside[:, : extent.shape[1]]).mean()
+            cells = (look.where - told[..., :2]).abs().sum(dim=-1) * (side / 2.0)
+            total = total + 0.5 * (cells.clamp_max(6.0) * inside).mean()
+            # Laplace's distribution in two dimensions across the line of sight, and in one along it.
+            off = middle - look.middle
+            along = (off * look.along).sum(dim=-1)
+            across = (off - along[..., None] * look.along).norm(dim=-1)
+            wrong = torch.stack([across, along.abs()], dim=-1) / SCALE_M * torch.exp(-look.doubt)
+            total = total + 0.5 * (wrong.sum(dim=-1) + 2.0 * look.doubt[..., 0] + look.doubt[..., 1]).mean()
+            size = (look.extent[:, : extent.shape[1]] - extent).abs().sum(dim=-1) / SCALE_M
+            total = total + (size * inside[:, : extent.shape[1]]).mean()
         return total
 
 
@@ -163,3 +247,24 @@ def places(rows: int, columns: int, like: Tensor) -> Tensor:
         *((torch.arange(n, device=like.device) + 0.5) / (n / 2) - 1.0 for n in (rows, columns)), indexing="ij"
     )
     return torch.stack([right, down], dim=-1).flatten(0, 1)
+
+
+def _layer(channels: int, out: int, size: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, out, size, stride, size // 2, bias=False), nn.GroupNorm(GROUPS, out), nn.ReLU()
+
+
+def _as_large(x: Tensor, like: Tensor) -> Tensor:
+    """``(B, C, h, w)`` as high and wide as `like`."""
+    return nn.functional.interpolate(x, size=(int(like.shape[-2]), int(like.shape[-1])))
+
+
+def _base(like: Tensor) -> Hand:
+    """The robot's base as if it were a hand: from there, all is seen in the base frame."""
+    return Hand(torch.zeros(1, 3, device=like.device), torch.eye(3, device=like.device)[None])
+
+
+def _inverse(square: Tensor) -> Tensor:
+    """Of symmetric matrices ``(..., 3, 3)``, by their adjugates: ONNX knows no other."""
+    a, b, c = square.unbind(dim=-1)
+    rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=-2)
+    return rows / (a * rows[..., 0, :]).sum(dim=-1)[..., None, None]

@@ -17,6 +17,7 @@ from policies.episodes import Dataset
 from policies.features import IMAGES, STATE
 from policies.model import WorldActionModel
 from policies.windows import POSE
+from simulation.calibration import CALIBRATION
 from simulation.chain import Chain
 from simulation.demonstrations import Stage
 from simulation.privileged import COLUMN, environment_state
@@ -96,6 +97,8 @@ def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
             found[name] = np.stack([before, cell.arm.positions()]).astype(np.float32)
         elif name == COLUMN:
             found[name] = environment_state(cell, stage.job.task, cell.world.poses()).astype(np.float32)
+        elif name == CALIBRATION:
+            found[name] = stage.calibration().astype(np.float32)
         else:
             found[name] = pictures[name.removeprefix(IMAGES)]
     return found

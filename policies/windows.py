@@ -15,6 +15,7 @@ from policies.episodes import Dataset
 from policies.features import STATE, image_key
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
+from simulation.calibration import CALIBRATION
 from simulation.chain import Chain
 from simulation.episode import Episode, Float32
 from simulation.privileged import COLUMN, POINTS
@@ -29,7 +30,8 @@ class Windows:
 
     Attributes:
         seen: states ``(N, 2, J + 1)``, one tick ago and now, surroundings ``(N, n)``, and where there are cameras
-            their pictures ``(N, H, W, 3)`` of 0 … 255 and where the things are in them, by name.
+            their pictures ``(N, H, W, 3)`` of 0 … 255, where the things are in them, and what is known of the
+            cameras, by name.
         actions: ``(N, K, POSE)`` where the tool was told to be.
         future: ``(N, H, POSE + n)`` where the tool was at the horizons, and the surroundings then.
     """
@@ -85,10 +87,10 @@ def read_windows(
             remedy="Demonstrate with `--cameras both`, or train with `--observe state`.",
             code="no_pictures",
         )
-    for column in (COLUMN, *([POINTS] if cameras else [])):
+    for column in (COLUMN, *([POINTS, CALIBRATION] if cameras else [])):
         if column not in dataset.features.extra:
             raise UsageError(
-                f"{dataset.folder} does not say where things are ({column}).",
+                f"{dataset.folder} does not say where things and cameras are ({column}).",
                 remedy="Make it with `pocketworld demonstrate`.",
                 code="no_state",
             )
@@ -118,8 +120,8 @@ def windows_of(episode: Episode, chain: Chain, chunk: int, horizons: Sequence[in
     seen = {STATE: torch.from_numpy(states), COLUMN: torch.from_numpy(around)}
     for camera, pictures in episode.images.items():
         seen[image_key(camera)] = torch.from_numpy(np.ascontiguousarray(pictures))
-    if episode.images:
-        seen[POINTS] = torch.from_numpy(np.array(episode.extra[POINTS], dtype=np.float32))
+    for column in (POINTS, CALIBRATION) if episode.images else ():
+        seen[column] = torch.from_numpy(np.array(episode.extra[column], dtype=np.float32))
     return Windows(seen, torch.from_numpy(actions), torch.from_numpy(future))
 
 

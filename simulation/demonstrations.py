@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from reconstruction.errors import ReconstructionError
 from simulation.bank import Bank, Wardrobe
+from simulation.calibration import CALIBRATION
 from simulation.cell import RATE_HZ, Cell, Faults, Moment
 from simulation.cousins import Cousin, CousinSettings, Draw
 from simulation.episode import Episode
@@ -144,12 +145,21 @@ class Stage:
 
     def pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
         """``(H, W, 3)`` of each of the job's cameras, as things stand now."""
-        if self._film is None:
+        take = self._filming()
+        if take is None:
             return {}
-        if self._take is None:
-            self._take = self.take(self._film)
-        shots = self._take.shoot([self.cell.moment()], self.job.cameras, first_frame=self.cell.ticks)
+        shots = take.shoot([self.cell.moment()], self.job.cameras, first_frame=self.cell.ticks)
         return {name: shot.rgb[0] for name, shot in shots.items()}
+
+    def calibration(self) -> FloatArray:
+        """What is known of the job's cameras (`simulation.calibration`), one after the other."""
+        take = self._filming()
+        return np.zeros(0) if take is None else take.calibration(self.job.cameras)
+
+    def _filming(self) -> Take | None:
+        if self._take is None and self._film is not None:
+            self._take = self.take(self._film)
+        return self._take
 
     def take(self, film: Film) -> Take:
         """Ready to film the cousin that is loaded."""
@@ -165,13 +175,15 @@ class Stage:
         count = len(recording.actions)
         moments = recording.moments[:count]
         told = np.array([environment_state(cell, task, moment.objects) for moment in moments])
-        images, points = {}, None
+        images, filmed = {}, {}
         if self._film is not None:
             take = self.take(self._film)
             shots = take.shoot(moments, self.job.cameras)
             images = {name: shot.rgb for name, shot in shots.items()}
             base = cell.mount
             points = take.image_points(moments, middles(told) @ base[:3, :3].T + base[:3, 3], self.job.cameras)
+            filmed[POINTS] = points.reshape(count, -1).astype(np.float32)
+            filmed[CALIBRATION] = np.tile(take.calibration(self.job.cameras).astype(np.float32), (count, 1))
         tools = [moment.links[cell.robot.tool_link] @ cell.robot.link_from_tool for moment in moments]
         extra = {"tool_pose": as_rows(np.array(tools))}
         extra["object_pose"] = as_rows(np.array([moment.objects[moved(cell, task)] for moment in moments]))
@@ -181,9 +193,7 @@ class Stage:
             zone = zone_of(cell, task.what[0])
             assert zone is not None  # else the cousin would have been unsuitable
             extra["target_pose"] = np.tile(np.array([*zone, 0, 0, 0, 1], dtype=np.float32), (count, 1))
-        extra[COLUMN] = told.astype(np.float32)
-        if points is not None:
-            extra[POINTS] = points.reshape(count, -1).astype(np.float32)
+        extra.update({COLUMN: told.astype(np.float32), **filmed})
         return Episode(
             task=task.sentence,
             task_name=task.words,

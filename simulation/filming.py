@@ -12,6 +12,7 @@ import numpy.typing as npt
 from reconstruction.mesh import Mesh
 from reconstruction.scene import Scene
 from simulation.bank import Wardrobe
+from simulation.calibration import calibration
 from simulation.cell import Moment
 from simulation.cousin_pictures import BACKDROP, backdrop, light_of, optics_of
 from simulation.cousins import Cousin, dress, tilt_of
@@ -102,16 +103,31 @@ class Take:
     def views(self, moments: Sequence[Moment]) -> dict[str, View]:
         """The cameras by name."""
         look, robot = self._scene.extra["cousin"], self._robot
-        height = look["camera"]["size"][1]
-        front = optics_of(look, round(look["camera"]["size"][0] * self._size / height))
-        # The middle of the cousin's picture, as high as that.
-        front = replace(front, size=(self._size, self._size))
-        focal = self._size / 2 / np.tan(np.deg2rad(WRIST_FIELD_DEG / 2)) * self._cousin.values("camera")["focal"]
+        front, wrist = self._optics()
         tools = np.array([moment.links[robot.tool_link] @ robot.link_from_tool for moment in moments])
         return {
             "front": View(np.array(look["camera"]["scene_from_camera"]), front),
-            "wrist": View(tools @ robot.tool_from_camera, replace(front, focal_px=float(focal))),
+            "wrist": View(tools @ robot.tool_from_camera, wrist),
         }
+
+    def _optics(self) -> tuple[Optics, Optics]:
+        """Of the fixed camera and of that on the wrist."""
+        look = self._scene.extra["cousin"]
+        front = optics_of(look, round(look["camera"]["size"][0] * self._size / look["camera"]["size"][1]))
+        # The middle of the cousin's picture, as high as that.
+        front = replace(front, size=(self._size, self._size))
+        focal = self._size / 2 / np.tan(np.deg2rad(WRIST_FIELD_DEG / 2)) * self._cousin.values("camera")["focal"]
+        return front, replace(front, focal_px=float(focal))
+
+    def calibration(self, cameras: Sequence[str] = CAMERAS) -> FloatArray:
+        """``(cameras · 11,)`` what is known of the cameras (`simulation.calibration`)."""
+        front, wrist = self._optics()
+        place = np.linalg.inv(self._mount) @ np.array(self._scene.extra["cousin"]["camera"]["scene_from_camera"])
+        known = {
+            "front": calibration(place, front),
+            "wrist": calibration(np.asarray(self._robot.tool_from_camera), wrist),
+        }
+        return np.concatenate([known[name] for name in CAMERAS if name in cameras])
 
     def shoot(
         self,

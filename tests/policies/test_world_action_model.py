@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ import torch
 from policies.checkpoint import load_model, save
 from policies.deploy.guard import Guard, Limits
 from policies.encoders import RgbEncoder, Scaler
-from policies.eyes import GLANCE, places
+from policies.eyes import GLANCE, Camera, Eyes, Look
 from policies.features import STATE, image_key
 from policies.hand import Arm, Hand
 from policies.model import ModelSettings, WorldActionModel
 from policies.train import BEST, METRICS, LoopSettings, train
 from policies.windows import POSE, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
+from simulation.calibration import CALIBRATION, calibration
 from simulation.episode import Episode
 from simulation.privileged import COLUMN, POINTS
+from simulation.renderer import Optics
 from simulation.robots import robot_of
 
 SMALL = ModelSettings(width=32, heads=2, encoder_layers=1, decoder_layers=2, chunk=4, patch=2, horizons=(2, 4))
@@ -160,15 +163,18 @@ def _pictures(count: int, side: int = 32) -> Windows:
     axes = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5]).repeat(count, 1)
     told = torch.cat([around[:, 0, :3], axes], dim=1)
     points = torch.cat([where, torch.full((count, 2, 1), 0.5)], dim=2).flatten(1).repeat(1, 2)
+    looks_up = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 2.5, 0.0])
+    turned = looks_up * torch.tensor([1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0])
     around = around.flatten(1)
     seen = {
         STATE: torch.zeros(count, 2, STATES),
         COLUMN: around,
         POINTS: points,
         image_key("front"): picture,
-        image_key("wrist"): picture.flip(2),  # another camera sees it otherwise
+        image_key("wrist"): picture.flip(1, 2),  # another camera sees it upside down
+        CALIBRATION: torch.cat([looks_up, turned]).repeat(count, 1),
     }
-    seen[POINTS][:, 6::3] *= -1.0
+    seen[POINTS][:, 6:] *= torch.tensor([-1.0, -1.0, 1.0]).repeat(2)
     future = torch.cat([told, around], dim=1)[:, None].repeat(1, 2, 1)
     return Windows(seen, told[:, None].repeat(1, SMALL.chunk, 1), future)
 
@@ -199,15 +205,41 @@ def test_eyes_learn_where_things_are_and_it_acts_on_what_they_see(tmp_path: Path
     assert off < 0.3 * (fresh.actions[..., :3] - fresh.actions[..., :3].mean(dim=0)).norm(dim=-1).median()
 
 
-def test_what_a_fixed_camera_and_one_on_the_hand_say_is_the_same_place() -> None:
+def _known(pose: np.ndarray, optics: Optics) -> torch.Tensor:
+    return torch.tensor(calibration(pose, optics), dtype=torch.float32)[None]
+
+
+@pytest.mark.parametrize("lens", [-0.08, 0.0, 0.08])
+def test_a_line_of_sight_through_where_a_thing_is_seen_hits_it(lens: float) -> None:
+    rng = np.random.default_rng(0)
+    pose, hand_pose = np.eye(4), np.eye(4)
+    pose[:3, :3], hand_pose[:3, :3] = (np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
+    pose[:3, :3] *= np.linalg.det(pose[:3, :3])
+    pose[:3, 3], hand_pose[:3, 3] = rng.normal(size=3), rng.normal(size=3)
+    hand = Hand(*(torch.tensor(part, dtype=torch.float32)[None] for part in (hand_pose[:3, 3], hand_pose[:3, :3])))
+    optics = Optics(120.0, (96, 96), lens)
+    at = np.array([[0.1, -0.2, 0.7], [-0.3, 0.1, 1.5]])  # in the camera's frame
+    where = torch.tensor(optics.seen_at(at), dtype=torch.float32)[None]
+    for carrier, base_from_camera in ((None, pose), (hand, hand_pose @ pose)):
+        camera = Camera.told(_known(pose, optics), carrier)
+        points = camera.place.position[:, None] + camera.rays(where) * torch.tensor(at[:, 2:], dtype=torch.float32)
+        assert np.abs(points[0].numpy() - (at @ base_from_camera[:3, :3].T + base_from_camera[:3, 3])).max() < 1e-4
+
+
+def test_of_what_two_cameras_say_the_surer_counts_more() -> None:
+    """Each knows well where a thing is across its line of sight, and badly how far away it is."""
     encoder = RgbEncoder(STATES, AROUND, 32)
-    hand = Hand(torch.randn(5, 3), torch.linalg.qr(torch.randn(5, 3, 3))[0])
-    extents = torch.rand(5, 2, 6)
-    assert torch.allclose(hand.back().extents(hand.extents(extents)), extents, atol=1e-5)
-    points = torch.randn(5, 2, 3)
-    assert torch.allclose(hand.back().points(hand.points(points)), points, atol=1e-5)
-    assert [encoder.eyes.eyes[name].on_hand for name in ("front", "wrist")] == [False, True]
-    assert places(2, 4, points).tolist()[:2] == [[-0.75, -0.5], [-0.25, -0.5]]
+    truth = torch.tensor([0.1, 0.2, 0.3]).expand(1, 2, 3)
+
+    def look(axis: int) -> Look:
+        along = torch.eye(3)[axis].expand(1, 2, 3)
+        doubt = torch.tensor([-3.0, 1.0]).expand(1, 2, 2)
+        return Look(torch.zeros(1, 2, 5), torch.zeros(1, 2, 2), truth + 0.2 * along, along, torch.zeros(1, 2, 6), doubt)
+
+    with mock.patch.object(Eyes, "look", return_value={"front": look(0), "wrist": look(2)}):
+        glance = encoder.eyes({}, Hand(torch.zeros(1, 3), torch.eye(3)[None]))
+    assert (glance[..., :3] - truth).norm(dim=-1).max() < 0.005
+    assert (glance[..., :3] - truth).norm(dim=-1).max() > 0.0
 
 
 class Killed(BaseException):

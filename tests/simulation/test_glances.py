@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from simulation.calibration import CALIBRATION, NUMBERS
 from simulation.demonstrations import Stage
 from simulation.filming import CAMERAS
 from simulation.glances import glances
 from simulation.privileged import COLUMN, POINTS
+from simulation.renderer import Optics
 from tests.robot_bench import few_forms, job
 
 
@@ -64,3 +66,28 @@ def test_points_are_where_the_things_are_seen(stage: Stage) -> None:
     rows, columns = np.nonzero(shot.body[0] == shot.names.index("bowl_1"))
     seen = np.array([columns.mean(), rows.mean()]) / 24.0 - 1.0
     assert np.linalg.norm(told[0, :2] - seen) < 0.15
+
+
+def test_what_is_said_of_the_cameras_is_how_they_filmed(stage: Stage) -> None:
+    """A thing's middle, by what is known of the camera, is where it is told to be in the picture."""
+    made = glances(stage, _first(stage), 12).episode
+    assert made is not None
+    points = made.extra[POINTS].reshape(len(made), len(CAMERAS), 2, 3)
+    told = made.extra[CALIBRATION].reshape(len(made), len(CAMERAS), NUMBERS).astype(np.float64)
+    middles = made.extra[COLUMN].reshape(len(made), 2, 12)[..., :3]
+    tools = stage.cell.robot.chain.tool(made.state[:, :-1].astype(np.float64))
+    for number, name in enumerate(CAMERAS):
+        x, y = told[:, number, 3:6], told[:, number, 6:9]
+        camera = np.tile(np.eye(4), (len(made), 1, 1))
+        camera[:, :3, :3] = np.stack([x, y, np.cross(x, y)], axis=-1)
+        camera[:, :3, 3] = told[:, number, :3]
+        if name == "wrist":
+            camera = tools @ camera
+        seen = np.linalg.inv(camera)[:, None] @ np.append(middles, np.ones((len(made), 2, 1)), axis=2)[..., None]
+        seen = seen[..., :3, 0]
+        focal, lens = told[0, number, 9:]
+        before = seen[..., 2] > 0.05
+        at = Optics(focal * 24.0, (48, 48), lens).seen_at(seen)
+        assert before.any()
+        assert np.abs(at - points[:, number, :, :2])[before].max() < 0.02
+        assert np.abs(seen[..., 2] - points[:, number, :, 2])[before].max() < 0.002
