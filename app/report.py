@@ -17,6 +17,7 @@ import numpy.typing as npt
 from app.pictures import encoded
 from app.project import Project, code_hash, read_json
 from app.render import Picture, Shape, view_of
+from app.skill_report import skills
 from reconstruction.disk import write_whole
 from reconstruction.mesh import Mesh, read_obj
 from reconstruction.progress import Progress, silent
@@ -27,9 +28,12 @@ FloatArray = npt.NDArray[np.float64]
 ByteImage = npt.NDArray[np.uint8]
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("report.py", "report_page.html", "render.py", "pictures.py")
+SOURCES = ("report.py", "skill_report.py", "report_page.html", "render.py", "pictures.py")
+REPORT = "report.html"
 SCENE_SIZE = (770, 550)
 CONTACT_SHEET_BYTES = 900_000
+SKILLS = ("<!-- policies -->", "<!-- end of policies -->")
+"""What lies between these is written anew without the rest."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Turning:
 
 
 def write_report(project: Project, progress: Progress = silent, *, again: bool = False) -> Path:
-    """Write ``report.html`` unless the one that is there was made of the same scene by the same program.
+    """Write ``report.html``; where one is there of the same scene by the same program, only its policies' part anew.
 
     Args:
         project: with a finished scene.
@@ -66,9 +70,12 @@ def write_report(project: Project, progress: Progress = silent, *, again: bool =
         OutputError: the page cannot be written.
     """
     folder = project.require("scene")
-    path = project.folder / "report.html"
+    path = project.folder / REPORT
     made_of = _made_of(project)
-    if not again and path.is_file() and made_of.encode() in path.read_bytes()[:1000]:
+    if not again and path.is_file() and made_of.encode() in (before := path.read_bytes())[:1000]:
+        page = _with_skills(before.decode("utf-8"), project)
+        if page.encode() != before:
+            write_whole(path, page)
         return path
     scene = Scene.load(folder)
     document = read_json(folder / "scene.json") or {}
@@ -91,9 +98,16 @@ def write_report(project: Project, progress: Progress = silent, *, again: bool =
         timings=_timings(project.record("scene")),
         footer=_footer(project),
     )
-    write_whole(path, page)
+    write_whole(path, _with_skills(page, project))
     progress(1.0, "report written")
     return path
+
+
+def _with_skills(page: str, project: Project) -> str:
+    """A page with what is known now of the project's policies in place of what was known then."""
+    before, begin, rest = page.partition(SKILLS[0])
+    _, end, after = rest.partition(SKILLS[1])
+    return before + begin + skills(project) + end + after
 
 
 def _made_of(project: Project) -> str:

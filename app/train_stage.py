@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, made_with, run_file, slug
+from app.policy_folder import FILMS, evaluation_file, policy_file
 from app.project import Project, content_hash, read_json
+from app.report import REPORT, write_report
 from policies.dataset import open_dataset
+from policies.files import BEST, EYES, ROUND
 from reconstruction.disk import locked, write_whole, writing_to
 from reconstruction.errors import InputError, UsageError
 from reconstruction.progress import Progress, part, silent
@@ -36,6 +39,8 @@ HELD_OUT_SEED = 1_000_003
 """Added to the demonstrations' seed for the cousins on which a policy is tested …"""
 CHECK_SEED = 2_000_003
 """… and for those on which its training is watched: what it was chosen by must not be what it is judged by."""
+FILM_PX = 192
+"""Height of films of an evaluation."""
 EVALUATION_FORMAT = "pocketworld.evaluation"
 CHUNK = 2
 """Cousins that a process tries at a time."""
@@ -109,15 +114,23 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What a policy is worth, as the command line reports it: `policies.evaluate.Score`, and of which file."""
+    """What a policy is worth, as the command line reports it.
+
+    Attributes:
+        score: of all cousins.
+        policy: its file.
+        films: the folder with those of some of them, "" without any.
+        seconds: of this run.
+    """
 
     score: Score
     policy: str
+    films: str
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
         """The result as a JSON-able dict."""
-        return {**self.score.as_json(), "seconds": self.seconds, "policy": self.policy}
+        return {**self.score.as_json(), "seconds": self.seconds, "policy": self.policy, "films": self.films}
 
 
 def demonstrations_of(project: Project, settings: TrainSettings) -> Path:
@@ -138,13 +151,6 @@ def demonstrations_of(project: Project, settings: TrainSettings) -> Path:
             code="no_demonstrations",
         )
     return folder
-
-
-def policy_file(project: Project, dataset: Path) -> Path:
-    """Where the policy that was learnt from a dataset lies."""
-    from policies.train import BEST
-
-    return project.folder / "policy" / dataset.name / BEST
 
 
 def train_policy(
@@ -171,7 +177,7 @@ def train_policy(
 
     from policies.checkpoint import load_model, save
     from policies.model import ModelSettings, WorldActionModel
-    from policies.train import BEST, LoopSettings, train
+    from policies.train import LoopSettings, train
     from policies.windows import read_windows
     from simulation.robots import robot_of
 
@@ -220,7 +226,7 @@ def train_policy(
 
         begun = 0.05
         if model.encoder.cameras:
-            begun, place = 0.4, target.parent / "eyes"
+            begun, place = 0.4, target.parent / EYES
             loop = LoopSettings(
                 part="see",
                 steps=settings.eye_steps,
@@ -243,13 +249,13 @@ def train_policy(
             windows = model.encoder.seen_once(windows)
             model.fit(windows)
         for number in range(settings.rounds + 1):
-            own = target.parent / f"round_{number}"
+            own = target.parent / f"{ROUND}{number}"
             parts = [begun + (1.0 - begun) * n / (settings.rounds + 1) for n in (number, number + 1)]
             share = part(progress, *parts)
             with writing_to(own):
                 own.mkdir(exist_ok=True)
             if number:
-                before = target.parent / f"round_{number - 1}" / BEST
+                before = target.parent / f"{ROUND}{number - 1}" / BEST
                 model = load_model(before)[0]
                 # Of this very policy: another one's mistakes are not what is to be set right.
                 made_by = _short(content_hash(before))
@@ -280,9 +286,20 @@ def evaluate_policy(
     progress: Progress = silent,
     *,
     dataset: Path | None = None,
+    films: int = 3,
     jobs: int = 1,
 ) -> EvaluateResult:
     """Let a policy try cousins that neither its demonstrations nor its training have seen, nor things in them.
+
+    Args:
+        project: with a policy.
+        settings: which one.
+        count: cousins in which it tries.
+        progress: is told about it.
+        dataset: the demonstrations it was learnt from; left out: those in the project's folder ``episodes``.
+        films: of the first cousins in which it failed, as many, and of one in which it did not, into the folder
+            ``films`` beside the policy.
+        jobs: processes; never changes the result.
 
     Raises:
         PocketworldError: there is no policy, or it is damaged.
@@ -293,6 +310,8 @@ def evaluate_policy(
     started = time.perf_counter()
     if count < 1 or jobs < 1:
         raise UsageError("--count and --jobs are 1 or more.", remedy="Give 1 or more.", code="bad_value")
+    if films < 0:
+        raise UsageError(f"--films is {films}.", remedy="Give 0 or more.", code="bad_value")
     folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
     path = require_policy(project, folder)
     model, notes = load_model(path)
@@ -301,10 +320,28 @@ def evaluate_policy(
     with workers(jobs, None) as crew:
         cameras = model.encoder.cameras
         trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
-        found = trials.score(count, crew.executor, progress)
-    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, "act": _plain(act), **found.as_json()}
+        found = trials.score(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
+        shown = [*found.worst[:films], *(found.done[:1] if films else ())]
+        _keep_films(path, found, trials.films(shown, crew.executor, FILM_PX, part(progress, 0.9, 1.0)))
+    learnt = {name: notes.get(name) for name in ("task", "robot", "observe", "episodes")}
+    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, "act": _plain(act), "learnt": learnt}
+    about.update(found.as_json())
     write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
-    return EvaluateResult(found, str(path), round(time.perf_counter() - started, 3))
+    if (project.folder / REPORT).is_file():
+        write_report(project)
+    where = str(path.parent / FILMS) if shown else ""
+    return EvaluateResult(found, str(path), where, round(time.perf_counter() - started, 3))
+
+
+def _keep_films(policy: Path, score: Score, films: Iterator[tuple[int, bytes]]) -> None:
+    """Write films beside a policy, in place of those of an evaluation before."""
+    folder = policy.parent / FILMS
+    with writing_to(folder):
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob("*.mp4"):
+            path.unlink()
+        for index, film in films:
+            write_whole(folder / f"{'failed' if index in score.worst else 'succeeded'}_{index:06d}.mp4", film)
 
 
 def require_policy(project: Project, dataset: Path) -> Path:
@@ -321,11 +358,6 @@ def require_policy(project: Project, dataset: Path) -> Path:
             code="no_policy",
         )
     return path
-
-
-def evaluation_file(policy: Path) -> Path:
-    """Where the last score of a policy is kept, beside it."""
-    return policy.with_name("evaluation.json")
 
 
 def evaluation_of(policy: Path, act: ActSettings) -> dict[str, Any] | None:
@@ -413,6 +445,22 @@ class Trials:
 
         order = self._order(executor, part(progress, 0.0, 0.1), held_out=False)
         _fill(folder, order, count, self._work(correct_some, order), executor, part(progress, 0.1, 1.0))
+
+    def films(
+        self, indices: Sequence[int], executor: Executor | None, size: int, progress: Progress
+    ) -> Iterator[tuple[int, bytes]]:
+        """Films of held-out cousins being tried, by the cousins' numbers."""
+        from policies.evaluate import film_one
+
+        order = self._order(executor, silent, held_out=True)
+        if not self._filmed:  # things need their looks all the same
+            order = dataclasses.replace(order, settings=dataclasses.replace(order.settings, cameras="both"))
+        actor = partial(actor_of, self._policy, self._act)
+        work = partial(film_one, order.job, actor, order.key, longest_s=self._longest_s, size=size)
+        films = map(work, indices) if executor is None else executor.map(work, indices)
+        for number, (index, film) in enumerate(zip(indices, films, strict=True), 1):
+            progress(number / len(indices), f"{number} of {len(indices)} films")
+            yield index, film
 
     def _order(self, executor: Executor | None, progress: Progress, held_out: bool) -> Order:
         return order_of(

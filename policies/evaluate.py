@@ -9,15 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from policies.encoded import EncodedEpisode, encode
+from policies.films import FilmSettings, encode_film
 from policies.rollout import Actor, roll
+from simulation.cell import Moment
 from simulation.demonstrations import Attempt, Job, Stage
 from simulation.departure import departures
+from simulation.filming import Film
 from simulation.glances import glances
 from simulation.variations import unit
 
 PORTIONS = 3
-WORST = 10
+NAMED = 10
 GLANCES = 12
 """Into a cousin."""
 
@@ -75,6 +80,7 @@ class Score:
         skipped: cousins in which the task makes no sense, by reason.
         by_variation: the same in portions, from those that are most as scanned to those that are least.
         worst: numbers of cousins in which it failed, the first few.
+        done: of those in which it succeeded, likewise.
     """
 
     count: int
@@ -85,6 +91,7 @@ class Score:
     skipped: dict[str, int]
     by_variation: dict[str, list[Portion]] = field(default_factory=dict)
     worst: tuple[int, ...] = ()
+    done: tuple[int, ...] = ()
 
     @property
     def share(self) -> float:
@@ -104,6 +111,7 @@ class Score:
                 name: [portion.as_json() for portion in portions] for name, portions in self.by_variation.items()
             },
             "worst": list(self.worst),
+            "done": list(self.done),
         }
 
 
@@ -129,7 +137,8 @@ def score(trials: Iterable[Trial]) -> Score:
         dict(failures.most_common()),
         dict(skipped.most_common()),
         {name: _portions(tried, name) for name in (tried[0].departures if tried else ())},
-        tuple(trial.index for trial in tried if trial.reason)[:WORST],
+        tuple(trial.index for trial in tried if trial.reason)[:NAMED],
+        tuple(trial.index for trial in tried if not trial.reason)[:NAMED],
     )
 
 
@@ -167,6 +176,24 @@ def try_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Tria
     return Trial(index, reason=reason, seconds=stage.cell.seconds, departures=far)
 
 
+def film_policy(stage: Stage, actor: Actor, index: int, longest_s: float, size: int) -> bytes:
+    """A film (MP4, half as many pictures a second as decisions) of a policy that tries cousin number `index`.
+
+    Args:
+        stage: with what is needed to film.
+        actor: the policy.
+        index: of the cousin.
+        longest_s: that it may take.
+        size: height of the film, and width of what either camera sees, pixels; even.
+    """
+    stage.enter(index)
+    moments = list[Moment]()
+    roll(stage, actor, longest_s, lambda cell: moments.append(cell.moment()))
+    shots = stage.take(Film(stage.job.wardrobe, stage.job.robot, size)).shoot(moments[::2])
+    pictures = np.concatenate([shot.rgb for shot in shots.values()], axis=2)
+    return encode_film(pictures, round(stage.cell.rate_hz / 2), FilmSettings(quality=27, pixels="yuv420p"))
+
+
 def correct_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Attempt:
     """Let a policy begin in cousin number `index`, and the expert take over at some time, drawn for each cousin.
 
@@ -188,6 +215,13 @@ def try_some(
     """Trials in a worker process, which keeps its stage and policy for the next call with the same `key`."""
     stage, policy = _stage(job, key), _actor(actor, key)
     return [try_policy(stage, policy, index, longest_s) for index in indices]
+
+
+def film_one(
+    job: Callable[[], Job], actor: Callable[[], Actor], key: str, index: int, longest_s: float, size: int
+) -> bytes:
+    """A film in a worker process, likewise."""
+    return film_policy(_stage(job, key), _actor(actor, key), index, longest_s, size)
 
 
 def correct_some(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from policies.features import IMAGES, STATE
 from policies.model import WorldActionModel
 from policies.windows import POSE
 from simulation.calibration import CALIBRATION
+from simulation.cell import Cell
 from simulation.chain import Chain
 from simulation.demonstrations import Stage
 from simulation.privileged import COLUMN, environment_state
@@ -91,7 +92,8 @@ def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
         before: ``(J + 1,)`` what the robot measured of itself one tick ago.
     """
     cell, found = stage.cell, dict[str, Any]()
-    pictures = stage.pictures()
+    names = tuple(names)
+    pictures = stage.pictures() if any(name.startswith(IMAGES) for name in names) else {}
     for name in names:
         if name == STATE:
             found[name] = np.stack([before, cell.arm.positions()]).astype(np.float32)
@@ -104,10 +106,18 @@ def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
     return found
 
 
-def roll(stage: Stage, actor: Actor, longest_s: float) -> str:
-    """Let a policy try the task in the cousin that is loaded; why it failed, "" where it succeeded."""
+def roll(stage: Stage, actor: Actor, longest_s: float, watch: Callable[[Cell], object] = lambda cell: None) -> str:
+    """Let a policy try the task in the cousin that is loaded; why it failed, "" where it succeeded.
+
+    Args:
+        stage: with the cousin.
+        actor: the policy.
+        longest_s: it takes no longer.
+        watch: is shown the cell before every action.
+    """
     cell, task, rested = stage.cell, stage.job.task, 0
     for action in actor.perform(stage):
+        watch(cell)
         cell.act(action)
         rested = rested + 1 if TASKS[task.kind].done(cell, task) else 0
         if rested == SURE:

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor
 
 from policies.checkpoint import load, save
+from policies.files import BEST, LATEST, METRICS
 from policies.model import WorldActionModel
 from policies.windows import Windows
 from reconstruction.disk import write_whole, writing_to
 from reconstruction.progress import Progress, silent
 
-EYES = "encoder.eyes."
+SEEING = "encoder.eyes."
 """How the names of the weights begin that see."""
-METRICS, LATEST, BEST = "metrics.jsonl", "latest.safetensors", "policy.safetensors"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def train(
     windows = windows.to(torch.device(device))
     learnt = []
     for name, weight in model.named_parameters():
-        weight.requires_grad_(name.startswith(EYES) == (s.part == "see"))
+        weight.requires_grad_(name.startswith(SEEING) == (s.part == "see"))
         learnt += [weight] if weight.requires_grad else []
     optimiser = torch.optim.AdamW(learnt, s.learning_rate, (0.9, 0.99), weight_decay=s.weight_decay, fused=True)
     key = json.dumps([dataclasses.asdict(s), dataclasses.asdict(model.settings), about or {}], sort_keys=True)

@@ -20,6 +20,7 @@ def run(
     robot: str = "panda",
     seed: int = 0,
     count: int = 100,
+    films: int = 3,
     jobs: int | None = None,
     json: tyro.conf.FlagCreatePairsOff[bool] = False,
     dataset: Path | None = None,
@@ -33,13 +34,17 @@ def run(
         robot: Who does it.
         seed: Of the demonstrations.
         count: Cousins to try.
+        films: How many of those in which it fails are filmed, beside one in which it succeeds (the folder `films` by
+            the policy).
         jobs: Processes at a time. Left out: one a core. The result is the same for any number.
         json: Print one JSON object a line on stdout and nothing else.
         dataset: The demonstrations that it was trained on. Left out: those in the project's folder `episodes`.
     """
     processes = jobs if jobs is not None else os.cpu_count() or 1
     settings = TrainSettings(task=task, robot=robot, seed=seed)
-    found = evaluate_policy(Project.open(project), settings, count, console.progress, dataset=dataset, jobs=processes)
+    found = evaluate_policy(
+        Project.open(project), settings, count, console.progress, dataset=dataset, films=films, jobs=processes
+    )
     return Outcome(found.as_json(), _text(found))
 
 
@@ -56,4 +61,6 @@ def _text(found: EvaluateResult) -> str:
         lines.append(f"  {variation}: {shares}")
     if score.skipped:
         lines.append("  not tried: " + ", ".join(f"{reason} ({count})" for reason, count in score.skipped.items()))
+    if found.films:
+        lines.append(f"  films: {found.films}")
     return "\n".join(lines)

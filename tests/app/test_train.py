@@ -6,8 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
+from app.project import Project
+from app.report import write_report
 from policies.checkpoint import load_model
 from tests.conftest import Run
 from tests.robot_bench import VARY, project_at
@@ -46,7 +50,9 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     assert {"step": 10, "success": lines[-1]["success"]}.keys() == lines[-1].keys()
     again = shell("train", project, *TASK, *QUICK, "--rounds", 1, "--corrections", 2, "--checks", 1, "--json")
     assert Path(again.result["policy"]).read_bytes() == policy.read_bytes()  # nothing was left to do
-    tried = [shell("evaluate", project, *TASK, "--count", 2, "--jobs", jobs, "--json") for jobs in (1, 2)]
+    write_report(Project.open(project))
+    films = ("--films", 1)
+    tried = [shell("evaluate", project, *TASK, "--count", 2, *films, "--jobs", jobs, "--json") for jobs in (1, 2)]
     for run in tried:
         assert run.code == 0, run.stdout + run.stderr
         assert set(run.result) >= {"count", "successes", "interval", "failures", "skipped", "seconds"}
@@ -54,6 +60,21 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
         assert run.result["successes"] + sum(run.result["failures"].values()) == 2
     left = [{name: value for name, value in run.result.items() if name != "seconds"} for run in tried]
     assert left[0] == left[1]
+    shown = sorted(Path(tried[0].result["films"]).iterdir())
+    assert 1 <= len(shown) <= 2
+    assert {film.stem.split("_")[0] for film in shown} <= {"failed", "succeeded"}
+    with av.open(str(shown[0])) as film:
+        seen = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(seen) > 5
+    assert np.abs(seen[0].astype(int) - seen[-1]).max() > 50
+    page = (project / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "place block_1 in bowl_1",
+        f"{tried[0].result['successes']} of 2",
+        "data:video/mp4;base64,",
+        "acting",
+    ):
+        assert words in page
     policy.write_bytes(policy.read_bytes()[:1000])
     broken = shell("evaluate", project, *TASK, "--count", 1)
     assert broken.code != 0

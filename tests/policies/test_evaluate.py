@@ -57,6 +57,7 @@ def test_a_score_says_where_it_breaks() -> None:
     ]
     assert [(p.low, p.high, p.count, p.successes) for p in swap] == [(0, 0, 5, 5), (1, 1, 4, 1)]
     assert found.worst == (6, 7, 8)
+    assert found.done == (0, 1, 2, 3, 4, 5)
     assert json.loads(json.dumps(found.as_json()))["by_variation"]["swap"][1]["successes"] == 1
 
 

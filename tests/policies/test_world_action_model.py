@@ -14,9 +14,10 @@ from policies.deploy.guard import Guard, Limits
 from policies.encoders import RgbEncoder, Scaler
 from policies.eyes import GLANCE, Camera, Eyes, Look
 from policies.features import STATE, image_key
+from policies.files import BEST, METRICS
 from policies.hand import Arm, Hand
 from policies.model import ModelSettings, WorldActionModel
-from policies.train import BEST, METRICS, LoopSettings, train
+from policies.train import LoopSettings, train
 from policies.windows import POSE, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
 from simulation.calibration import CALIBRATION, calibration

@@ -1,0 +1,127 @@
+"""What a project's policies are worth, as a part of its report."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from app.policy_folder import evaluation_file, films_of, policies_of
+from app.project import Project, read_json
+from policies.files import EYES, METRICS, ROUND
+
+FILM_BYTES = 1_500_000
+"""Films that are larger are named, not shown: the page is one file."""
+CHART = (520, 150)
+
+
+def skills(project: Project) -> str:
+    """A section for each policy: how often it succeeds, where it breaks, how it was learnt, and films of it."""
+    return "".join(_skill(policy) for policy in policies_of(project))
+
+
+def _skill(policy: Path) -> str:
+    found = read_json(evaluation_file(policy)) or {}
+    about = found.get("learnt")
+    about = about if isinstance(about, dict) else {}
+    try:
+        return (
+            f"<h2>{escape(str(about.get('task', policy.parent.name)))}</h2>"
+            f'<ul class="facts">{_facts(found, about)}</ul>{_bar(found)}{_films(policy)}'
+            f"{_breaks(found.get('by_variation', {}))}{_curves(policy.parent)}"
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):  # another program's, or damaged: the rest is still good
+        return ""
+
+
+def _facts(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    facts = [
+        ("robot", about.get("robot")),
+        ("sees", {"rgb": "two cameras", "state": "where things are"}.get(str(about.get("observe")))),
+        ("demonstrations", about.get("episodes")),
+        ("done in", f"{float(found['seconds_to_finish']):.1f} s" if found["successes"] else None),
+    ]
+    return "".join(f"<li>{escape(name)} <b>{escape(str(value))}</b></li>" for name, value in facts if value is not None)
+
+
+def _bar(found: Mapping[str, Any]) -> str:
+    count, done = int(found["count"]), int(found["successes"])
+    low, high = (100 * float(value) for value in found["interval"])
+    failures = ", ".join(f"{reason} ({int(number)})" for reason, number in found["failures"].items())
+    return (
+        f'<div class="score"><b>{done} of {count}</b> unseen cousins'
+        f'<div class="meter wide"><i style="width:{100 * done / max(count, 1):.1f}%"></i>'
+        f'<u style="left:{low:.1f}%;width:{high - low:.1f}%"></u></div>'
+        f'<span class="soft">with 95 % certainty {low:.0f} … {high:.0f} %'
+        f"{'. Failures: ' + escape(failures) if failures else ''}</span></div>"
+    )
+
+
+def _films(policy: Path) -> str:
+    figures = []
+    for words, path in films_of(policy).items():
+        data = path.read_bytes()
+        if len(data) <= FILM_BYTES:
+            source = f"data:video/mp4;base64,{base64.b64encode(data).decode('ascii')}"
+            film = f'<video src="{source}" controls muted loop playsinline preload="metadata"></video>'
+        else:
+            film = f"<code>{escape(path.name)}</code>"
+        figures.append(f"<figure>{film}<figcaption>{escape(words)}</figcaption></figure>")
+    return f'<div class="pair films">{"".join(figures)}</div>' if figures else ""
+
+
+def _breaks(by_variation: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    if not by_variation:
+        return ""
+    most = max(map(len, by_variation.values()))
+    rows = []
+    for name, portions in by_variation.items():
+        cells = [
+            f"<td>{int(p['successes'])} of {int(p['count'])}"
+            f'<span class="soft"> at {float(p["low"]):.2g} … {float(p["high"]):.2g}</span></td>'
+            for p in portions
+        ]
+        rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}{'<td></td>' * (most - len(cells))}</tr>")
+    head = "<th>variation</th>" + "".join(f"<th>{words}</th>" for words in ("least", "more", "most")[:most])
+    return f'<div class="scroll breaks"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _curves(folder: Path) -> str:
+    """How wrong the network was as it learnt: to see, to act in each round, to foretell."""
+    lines: dict[str, list[tuple[float, float]]] = {"seeing": _points(folder / EYES / METRICS, "acting")}
+    before = 0.0
+    for number in itertools.count():
+        path = folder / f"{ROUND}{number}" / METRICS
+        if not path.is_file():
+            break
+        for name, key in (("acting", "acting"), ("foretelling", "dreaming")):
+            lines.setdefault(name, []).extend((before + step, value) for step, value in _points(path, key))
+        before = max((step for step, _ in lines["acting"]), default=0.0)
+    charts = "".join(
+        _chart(name, points) for name, points in lines.items() if len(points) > 1 and any(p[1] for p in points)
+    )
+    return f'<div class="pair">{charts}</div>' if charts else ""
+
+
+def _points(path: Path, key: str) -> list[tuple[float, float]]:
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(float(row["step"]), float(row[key])) for row in rows if key in row]
+
+
+def _chart(name: str, points: Sequence[tuple[float, float]]) -> str:
+    wide, high = CHART
+    most = max(step for step, _ in points)
+    top, bottom = max(value for _, value in points), min(0.0, *(value for _, value in points))
+    span = max(top - bottom, 1e-9)
+    path = " ".join(f"{wide * step / most:.1f},{high - high * (value - bottom) / span:.1f}" for step, value in points)
+    return (
+        f'<figure><svg viewBox="-4 -4 {wide + 8} {high + 8}" role="img" aria-label="loss of {name}">'
+        f'<polyline points="{path}" fill="none" stroke="var(--accent)" stroke-width="2"/></svg>'
+        f"<figcaption><b>{name}</b>: loss over {most:.0f} steps, at last {points[-1][1]:.3g}</figcaption></figure>"
+    )
