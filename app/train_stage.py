@@ -246,7 +246,7 @@ def train_policy(
             # Who learnt to act with other eyes does not go on with these.
             about["eyes"] = _short(content_hash(place / BEST))
             model = load_model(place / BEST)[0]
-            windows = model.encoder.seen_once(windows)
+            windows = model.encoder.seen_once(windows, act.execute)
             model.fit(windows)
         for number in range(settings.rounds + 1):
             own = target.parent / f"{ROUND}{number}"
@@ -264,7 +264,7 @@ def train_policy(
                 trials = Trials(project, folder, before, 0, longest_s, act, model.encoder.cameras)
                 trials.corrections(settings.corrections, crew.executor, fixes, part(share, 0.0, 0.4))
                 more = reads(open_dataset(fixes))
-                windows = windows.and_those_of(model.encoder.seen_once(more))
+                windows = windows.and_those_of(model.encoder.seen_once(more, act.execute))
             loop = LoopSettings(
                 steps=settings.steps if number == 0 else settings.steps // 2,
                 batch=settings.batch,

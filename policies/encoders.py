@@ -11,13 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from policies.eyes import GLANCE, GLANCE_SIZE, Eyes
+from policies.belief import MEMORY, Belief, Sight, believe, memory_size
+from policies.eyes import Eyes
 from policies.features import STATE, image_key
 from policies.hand import PAIRS, Arm, Hand, perceptron
-from policies.windows import Windows
+from policies.windows import TICK, Windows
 from simulation.calibration import CALIBRATION, NUMBERS
 from simulation.privileged import BOX, COLUMN, POINTS
 
+GLANCE = "glance"
+"""Name of what is believed of where things are, among what is seen."""
+GLANCE_SIZE = 10
+"""Middle (3), extent (6) and doubt of a thing; then how surely each camera sees it."""
 NEAR_M = (0.1, 0.03, 0.01)
 """Distances are told on these scales too: where fingers close, millimetres count."""
 
@@ -109,8 +114,16 @@ class Encoder(nn.Module):
         """How wrong it is about where things are; only for those with `cameras`."""
         raise NotImplementedError
 
-    def seen_once(self, windows: Windows) -> Windows:
-        """The same windows with all said of them that need not be worked out again and again."""
+    def remembers(self) -> int:
+        """Numbers that it keeps from one decision to the next, in ``seen[MEMORY]``; zeros before the first."""
+        return 0
+
+    def made_out(self, seen: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], Tensor]:
+        """What is seen, made out as far as that takes no part in learning to act, and what to remember ``(B, n)``."""
+        return seen, seen[STATE].new_zeros(len(seen[STATE]), 0)
+
+    def seen_once(self, windows: Windows, every: int) -> Windows:
+        """Windows of whole episodes with all of them made out; who acts looks at one frame of `every`."""
         return windows
 
     def make_readers(self, seen: Mapping[str, Tensor]) -> None:
@@ -148,7 +161,7 @@ class StateEncoder(Encoder):
 class RgbEncoder(Encoder):
     """Sees pictures, and makes out in them where the things of the task are.
 
-    Its eyes are trained first (`train.LoopSettings.part`); from then on what they say of training data is kept in
+    Its eyes are trained first (`train.LoopSettings.part`); from then on what is believed after what they say is kept in
     ``seen[GLANCE]``, so that the rest need not look again.
     """
 
@@ -169,9 +182,23 @@ class RgbEncoder(Encoder):
 
     def things(self, seen: Mapping[str, Tensor], hand: Hand) -> list[tuple[Tensor, list[Tensor]]]:
         """Where they seem to be, and how sure that is."""
-        glance = seen[GLANCE] if GLANCE in seen else self.eyes(seen, hand)
+        glance = seen[GLANCE]
         middles, extents = hand.points(glance[..., :3]), hand.extents(glance[..., 3:9])
         return [(middles[:, number], [extents[:, number], glance[:, number, 9:]]) for number in range(glance.shape[1])]
+
+    def remembers(self) -> int:
+        """See `Encoder.remembers`."""
+        return memory_size(self.eyes.things)
+
+    def made_out(self, seen: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], Tensor]:
+        """See `Encoder.made_out`."""
+        hand = self.hand(seen)
+        sight, shown = self.eyes(seen, hand)
+        belief = self._believe(sight, seen[MEMORY], hand, seen[STATE])
+        return {STATE: seen[STATE], GLANCE: _glance(belief, shown)}, belief.memory
+
+    def _believe(self, sight: Sight, memory: Tensor, hand: Hand, states: Tensor) -> Belief:
+        return believe(sight, memory, hand, states[:, -1, -1], self.eyes.usual)
 
     def learn_to_see(self, windows: Windows) -> Tensor:
         """The eyes' loss, with pictures in other light, of cameras that are not quite where they are said to be."""
@@ -185,14 +212,26 @@ class RgbEncoder(Encoder):
         return self.eyes.loss(seen, self.hand(seen), seen[COLUMN], seen[POINTS])
 
     @torch.no_grad()
-    def seen_once(self, windows: Windows) -> Windows:
-        """The windows with what the eyes say in place of the pictures."""
-        kept = {name: windows.seen[name] for name in (STATE, COLUMN)}
-        parts = []
+    def seen_once(self, windows: Windows, every: int) -> Windows:
+        """The windows with what is believed in place of the pictures."""
+        states, ticks = windows.seen[STATE], windows.seen[TICK]
+        hand, said = self.hand(windows.seen), []
         for row in range(0, len(windows), LOOK_AT_ONCE):
             part = {name: values[row : row + LOOK_AT_ONCE] for name, values in windows.seen.items()}
-            parts.append(self.eyes(part, self.hand(part)))
-        return Windows({**kept, GLANCE: torch.cat(parts)}, windows.actions, windows.future)
+            sight, shown = self.eyes(part, self.hand(part))
+            said.append((*sight, shown))
+        *parts, shown = (torch.cat(column) for column in zip(*said, strict=True))
+        sight = Sight(*parts)
+        memory = states.new_zeros(len(windows), self.remembers())
+        glance = states.new_zeros(*shown.shape[:2], GLANCE_SIZE + shown.shape[2])
+        for look in range(int(ticks.max()) // every + 1):
+            rows = torch.nonzero(ticks // every == look)[:, 0]
+            before = memory[rows - every] if look else memory[rows]
+            at = Hand(hand.position[rows], hand.rotation[rows])
+            belief = self._believe(Sight(*(part[rows] for part in sight)), before, at, states[rows])
+            memory[rows], glance[rows] = belief.memory, _glance(belief, shown[rows])
+        kept = {name: windows.seen[name] for name in (STATE, COLUMN)}
+        return Windows({**kept, GLANCE: glance}, windows.actions, windows.future)
 
 
 ENCODERS: dict[str, Callable[[int, int, int], Encoder]] = {"state": StateEncoder, "rgb": RgbEncoder}
@@ -205,6 +244,12 @@ def _misjudged(known: Tensor) -> Tensor:
     axes = known[:, 3:9].unflatten(1, (2, 3))
     axes = axes + torch.linalg.cross(turn[:, None].expand_as(axes), axes)
     return torch.cat([known[:, :3] + position, axes.flatten(1), known[:, 9:10] * (1.0 + focal), known[:, 10:]], dim=1)
+
+
+def _glance(belief: Belief, shown: Tensor) -> Tensor:
+    """``(B, T, GLANCE_SIZE + cameras)``."""
+    doubt = 0.5 * belief.spread.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True).log()
+    return torch.cat([belief.middle, belief.extent, doubt, shown], dim=-1)
 
 
 def _near(offset: Tensor) -> Tensor:

@@ -17,22 +17,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from policies.belief import Sight, inverse
 from policies.features import STATE, image_key
 from policies.hand import Hand, perceptron
 from simulation.calibration import CALIBRATION, NUMBERS
 
-GLANCE = "glance"
-"""Name of what `Eyes` say, among what is seen."""
-GLANCE_SIZE = 10
-"""Middle (3), extent (6) and doubt of a thing; then how surely each camera sees it."""
 ON_THE_HAND = ("wrist",)
 """Cameras that move with the hand."""
 SCALE_M = 0.05
 """What is said of sizes and of doubts is about this large."""
 DOUBT = (-4.0, 3.0)
 """Least and most logarithm of how wrong an eye thinks it is, in units of `SCALE_M`."""
-USUAL_M = 0.25
-"""A thing that no camera sees is about so far from where it usually is."""
 NEAREST_M, FARTHEST_M = 0.02, 3.0
 GROUPS = 4
 """Of channels that are normalised together (Wu & He, "Group Normalization", 2018)."""
@@ -188,19 +183,16 @@ class Eyes(nn.Module):
             found[name] = eye(seen[image_key(name)], camera, state, hand, self.usual[:, 2])
         return found
 
-    def forward(self, seen: Mapping[str, Tensor], hand: Hand) -> Tensor:
-        """Where things seem to be ``(B, T, GLANCE_SIZE + cameras)``, base frame."""
+    def forward(self, seen: Mapping[str, Tensor], hand: Hand) -> tuple[Sight, Tensor]:
+        """What all of them say together, and how surely each sees the things ``(B, T, cameras)``."""
         looks = list(self.look(seen, hand).values())
-        usually = torch.eye(3, device=self.usual.device) / USUAL_M**2
         sure = [look.information() for look in looks]
-        total = usually + torch.stack(sure).sum(dim=0)
         pull = [(one @ look.middle[..., None])[..., 0] for one, look in zip(sure, looks, strict=True)]
-        off = _inverse(total)
-        middle = (off @ (self.usual / USUAL_M**2 + torch.stack(pull).sum(dim=0))[..., None])[..., 0]
-        doubt = 0.5 * off.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True).log()
+        total = torch.stack(sure).sum(dim=0)
+        middle = (inverse(total) @ torch.stack(pull).sum(dim=0)[..., None])[..., 0]
         share = torch.stack([-2.0 * look.doubt[..., 0] for look in looks]).softmax(dim=0)[..., None]
         extent = (share * torch.stack([look.extent for look in looks])).sum(dim=0)
-        return torch.cat([middle, extent, doubt, *(look.shown for look in looks)], dim=-1)
+        return Sight(middle, total, extent), torch.cat([look.shown for look in looks], dim=-1)
 
     def fit(self, around: Tensor) -> None:
         """Take over where things usually are, from surroundings ``(N, n)`` (`simulation.privileged`)."""
@@ -261,10 +253,3 @@ def _as_large(x: Tensor, like: Tensor) -> Tensor:
 def _base(like: Tensor) -> Hand:
     """The robot's base as if it were a hand: from there, all is seen in the base frame."""
     return Hand(torch.zeros(1, 3, device=like.device), torch.eye(3, device=like.device)[None])
-
-
-def _inverse(square: Tensor) -> Tensor:
-    """Of symmetric matrices ``(..., 3, 3)``, by their adjugates: ONNX knows no other."""
-    a, b, c = square.unbind(dim=-1)
-    rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=-2)
-    return rows / (a * rows[..., 0, :]).sum(dim=-1)[..., None, None]

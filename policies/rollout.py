@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from policies.belief import MEMORY
 from policies.deploy.decisions import Decisions, Seen
 from policies.deploy.guard import Guard, Limits
 from policies.episodes import Dataset
@@ -64,17 +65,20 @@ class Actor:
         noise, settings = torch.zeros(1, self.model.settings.chunk, POSE), self.settings
         limits = Limits.of(cell.robot.chain, cell.robot.speed, settings.workspace)
         guard = Guard(cell.robot.chain, limits, cell.rate_hz, cell.goal)
-        before = cell.arm.positions()
+        before, encoder = cell.arm.positions(), self.model.encoder
+        memory = torch.zeros(1, encoder.remembers())
 
         def decide(seen: Seen) -> FloatArray:
+            nonlocal memory
             with torch.inference_mode():
                 told = {name: torch.from_numpy(values)[None] for name, values in seen.items()}
-                chunk = self.model.act(told, noise, settings.flow_steps)[0].double().numpy()
+                made_out, memory = encoder.made_out({**told, MEMORY: memory})
+                chunk = self.model.act(made_out, noise, settings.flow_steps)[0].double().numpy()
             state = seen[STATE][-1].astype(np.float64)
             return guard.joint_actions(state, chunk[: settings.execute + settings.lead])
 
         def look() -> Seen:
-            return observed(stage, self.model.encoder.needs, before)
+            return observed(stage, encoder.needs, before)
 
         decisions = Decisions(decide, settings.execute, settings.lead, threaded=False)
         for tick in itertools.count():

@@ -20,6 +20,8 @@ from simulation.chain import Chain
 from simulation.episode import Episode, Float32
 from simulation.privileged import COLUMN, POINTS
 
+TICK = "tick"
+"""Name of the frame's number in its episode, among what is seen."""
 POSE = 10
 """Numbers that say where the tool is: position (m), x and y axis in the base frame, and the gripper's opening."""
 
@@ -120,6 +122,8 @@ def windows_of(episode: Episode, chain: Chain, chunk: int, horizons: Sequence[in
     seen = {STATE: torch.from_numpy(states), COLUMN: torch.from_numpy(around)}
     for camera, pictures in episode.images.items():
         seen[image_key(camera)] = torch.from_numpy(np.ascontiguousarray(pictures))
+    if episode.images:
+        seen[TICK] = torch.arange(len(episode))
     for column in (POINTS, CALIBRATION) if episode.images else ():
         seen[column] = torch.from_numpy(np.array(episode.extra[column], dtype=np.float32))
     return Windows(seen, torch.from_numpy(actions), torch.from_numpy(future))
