@@ -3,8 +3,8 @@
 A thing that the hand hides is still where it was, and one that is held goes along with the hand. So each look is
 weighed against what all looks before have come to (Kalman, "A New Approach to Linear Filtering and Prediction
 Problems", 1960), the thing being taken to have stayed where it was or to have moved with the hand, whichever fits what
-is seen now better. A look that fits neither is not believed at once (as in Huber, "Robust Estimation of a Location Parameter",
-1964), and makes what is believed less sure: the third of several that agree with each other prevails.
+is seen now better. A look that fits neither is not believed at once (as in Huber, "Robust Estimation of a Location
+Parameter", 1964), and makes what is believed less sure: the third of several that agree with each other prevails.
 """
 
 from __future__ import annotations
