@@ -38,9 +38,15 @@ $(STAMP): pyproject.toml resources/apt-packages.txt
 	@$(BIN)/pocketworld doctor > $(VENV)/doctor.txt 2>/dev/null || { cat $(VENV)/doctor.txt; exit 1; }
 	@touch $(STAMP)
 
+# From a scan to a robot: all of it in less than a quarter of an hour on two cores, so on few demonstrations.
 demo: install
 	$(BIN)/pocketworld reconstruct resources/sample_scan.zip --out "$(OUT)"
 	$(BIN)/pocketworld simulate "$(OUT)/sample_scan" --check
+	$(BIN)/pocketworld cousins "$(OUT)/sample_scan" --count 24
+	$(BIN)/pocketworld train-and-export "$(OUT)/sample_scan" --task "put stick_2 in container_2" --observe rgb \
+	  --vary pose appearance light camera physics --demonstrations 120 --glances 400 --eye-steps 2500 --steps 2000 \
+	  --rounds 0 --cousins 100 --anyway --out "$(OUT)/bundle"
+	$(BIN)/pocketworld run "$(OUT)/bundle" --robot sim --project "$(OUT)/sample_scan" --fast --seconds 20
 	@echo
 	@echo "Look at the report:   $(OUT)/sample_scan/report.html (open it in a browser)"
 	@echo "Play with the scene:  $(BIN)/pocketworld simulate '$(OUT)/sample_scan'"

@@ -38,7 +38,7 @@ class SkillSettings:
     """Steps of training to act."""
     glances: int = 400
     """Cousins of which the eyes see pictures with the hand anywhere, where the policy sees pictures."""
-    eye_steps: int = 2000
+    eye_steps: int = 3000
     """Steps of training to see."""
     rounds: int = 1
     """Times that the expert sets right what the policy has begun."""

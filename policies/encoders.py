@@ -26,8 +26,8 @@ GLANCE_SIZE = 10
 NEAR_M = (0.1, 0.03, 0.01)
 """Distances are told on these scales too: where fingers close, millimetres count."""
 
-GAIN = 0.1
-"""How much brighter or darker, and otherwise coloured, pictures are made while eyes are trained …"""
+GAIN, LEVEL = 0.2, 0.1
+"""How much stronger or weaker each colour, and lighter or darker all, is made while eyes are trained …"""
 CALIBRATED = (0.003, 0.004, 0.005)
 """… and how far off what they are told of the cameras: position (m), direction (rad), focal length (share)."""
 LOOK_AT_ONCE = 256
@@ -207,7 +207,7 @@ class RgbEncoder(Encoder):
         for name in self.eyes.cameras:
             picture = seen[image_key(name)].float()
             gain = 1.0 + GAIN * torch.randn(len(picture), 1, 1, 3, device=picture.device)
-            more = 255.0 * GAIN * torch.randn(len(picture), 1, 1, 1, device=picture.device)
+            more = 255.0 * LEVEL * torch.randn(len(picture), 1, 1, 1, device=picture.device)
             seen[image_key(name)] = (gain * picture + more).clamp(0.0, 255.0)
         return self.eyes.loss(seen, self.hand(seen), seen[COLUMN], seen[POINTS])
 

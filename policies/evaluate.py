@@ -23,8 +23,8 @@ from simulation.variations import unit
 
 PORTIONS = 3
 NAMED = 10
-GLANCES = 12
-"""Into a cousin."""
+GLANCES = 5
+"""Into a cousin: what a thing looks like is learnt from many cousins, and where the hand may be from many glances."""
 
 
 @dataclass(frozen=True)
