@@ -26,8 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.demonstrate_stage import DemonstrateSettings, demonstrate  # noqa: E402 - the project is on the path from here on
-from app.project import Project  # noqa: E402
+from app.project import Project  # noqa: E402 - the project is on the path from here on
 from app.train_stage import HELD_OUT_SEED, TrainSettings, Trials, act_settings, demonstrations_of  # noqa: E402
 from policies.act import ChunkingModel, ChunkingSettings  # noqa: E402
 from policies.checkpoint import load_model  # noqa: E402
@@ -41,14 +40,14 @@ from policies.windows import POSE, Windows, windows_of  # noqa: E402
 from reconstruction.progress import silent  # noqa: E402
 from simulation.pool import workers  # noqa: E402
 from simulation.robots import robot_of  # noqa: E402
-from tests.robot_bench import VARY, project_at  # noqa: E402
+from tests.robot_bench import TASK, demonstrated_at  # noqa: E402
 
 KINDS: dict[str, tuple[type[Policy], PolicySettings]] = {
     "world-action": (WorldActionModel, ModelSettings()),
     "action-only": (WorldActionModel, ModelSettings(horizons=())),
     "act": (ChunkingModel, ChunkingSettings()),
 }
-ROBOT, SMALL_TASK = "panda", "place block_1 in bowl_1"
+ROBOT = "panda"
 UNSEEN = 40
 """Demonstrations, the dataset's last, on which decisions are compared with the expert's."""
 
@@ -141,19 +140,11 @@ def told(
     row(count, kind, seed, weights, seconds, f"{good} of {tries}", sure, f"{sum(offs) / len(offs):.2f}")
 
 
-def shown(place: Path, count: int, jobs: int) -> Project:
-    """The small bench with so many demonstrations of its task."""
-    project = project_at(place / "bench")
-    settings = DemonstrateSettings(task=SMALL_TASK, robot=ROBOT, vary=VARY, count=count, cameras="none")
-    demonstrate(project, settings, jobs=jobs)
-    return project
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--project", type=Path)
-    parser.add_argument("--task", default=SMALL_TASK)
+    parser.add_argument("--task", default=TASK)
     parser.add_argument("--demonstrations", type=int, nargs="+", default=[25])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=1000)
@@ -164,7 +155,11 @@ def main() -> None:
     s = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, workers(s.jobs, None) as crew:
         place = Path(name)
-        project = Project.open(s.project) if s.project else shown(place, max(s.demonstrations) + UNSEEN, s.jobs)
+        project = (
+            Project.open(s.project)
+            if s.project
+            else demonstrated_at(place / "bench", max(s.demonstrations) + UNSEEN, s.jobs)
+        )
         folder = demonstrations_of(project, TrainSettings(task=s.task, robot=ROBOT))
         data = open_dataset(folder)
         longest_s = max(data.length(number) for number in range(len(data))) / data.features.rate_hz
