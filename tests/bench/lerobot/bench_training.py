@@ -5,9 +5,9 @@
 LeRobot goes into an environment of its own, ``.venv/lerobot-bench``, which borrows torch and what else there is from
 the one that runs this, so that both compute with the same. Both train on the same windows of the same demonstrations,
 held in memory, with batches of the same size and about as many weights, in turns. Ours are the steps of `train`, with
-their checkpoint and running mean; LeRobot's are forward, backward, clipping and its own optimiser, and no more. Left
-out, the project is the small bench of the tests, on which the task is first demonstrated. It is no part of
-``make bench``.
+their checkpoint and running mean; LeRobot's are forward, backward, clipping and its own optimiser, and no more. Seconds
+are those of the processor, all threads together: what else runs on the computer hardly counts. Left out, the project is
+the small bench of the tests, on which the task is first demonstrated. It is no part of ``make bench``.
 """
 
 from __future__ import annotations
@@ -68,12 +68,13 @@ def lerobots_python() -> Path:
     # The one release that goes with a release of torch; LeRobot itself asks for older ones, which its policies
     # do not need.
     vision = f"torchvision==0.{int(torch.__version__.split('.')[1]) + 15}.*"
-    pip = [str(python), "-m", "pip", "install", "-q"]
+    pip = [str(python), "-m", "pip", "install", "-qq"]
     try:
         for wanted in (["--no-deps", f"lerobot=={LEROBOT}", vision], NEEDS):
-            subprocess.run([*pip, *wanted], check=True, timeout=PATIENCE_S)
+            subprocess.run([*pip, *wanted], check=True, capture_output=True, text=True, timeout=PATIENCE_S)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise SystemExit(f"LeRobot cannot be installed here, so nothing was compared: {error}") from None
+        why = f"{error}\n{error.stderr or ''}"
+        raise SystemExit(f"LeRobot cannot be installed here, so nothing was compared: {why}") from None
     done.touch()
     return python
 
@@ -91,18 +92,18 @@ def samples(folder: Path, path: Path) -> None:
 
 
 def ours(windows: Windows, steps: int, batch: int, place: Path) -> tuple[float, int]:
-    """Windows a second of the world-action model, and its number of weights."""
+    """Windows a second of the processor of the world-action model, and its number of weights."""
     robot = robot_of("panda")
     model = WorldActionModel(ModelSettings(), "state", len(robot.action_names), windows.around)
     model.encoder.arm.describe(robot.chain)
     model.fit(windows)
-    started = time.perf_counter()
+    started = time.process_time()
     train(model, windows, LoopSettings(steps=steps, batch=batch, check_every=steps), place)
-    return steps * batch / (time.perf_counter() - started), sum(weight.numel() for weight in model.parameters())
+    return steps * batch / (time.process_time() - started), sum(weight.numel() for weight in model.parameters())
 
 
 def theirs(python: Path, path: Path, steps: int, batch: int, threads: int, weights: int) -> tuple[float, int]:
-    """Windows a second of LeRobot's diffusion policy with about as many weights, and how many those are."""
+    """Windows a second of the processor of LeRobot's diffusion policy with about as many weights, and how many those are."""
     script = Path(__file__).with_name("their_training.py")
     words = [str(python), str(script), str(path), *map(str, (steps, batch, threads, weights))]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S)

@@ -54,7 +54,7 @@ def policy_of(data: dict[str, torch.Tensor], weights: int):  # type: ignore[no-u
 
 
 def main() -> None:
-    """Print windows a second and the number of weights as JSON."""
+    """Print windows a second of the processor and the number of weights as JSON."""
     path, steps, batch, threads, weights = sys.argv[1], *map(int, sys.argv[2:6])
     torch.set_num_threads(threads)
     declare_torchvisions_operators()
@@ -69,14 +69,14 @@ def main() -> None:
     optimiser = preset.build(policy.get_optim_params())
     for step in range(-WARM_UP, steps):
         if step == 0:
-            started = time.perf_counter()
+            started = time.process_time()
         rows = torch.randint(len(data["action"]), (batch,))
         loss, _ = policy.forward({name: values[rows] for name, values in data.items()})
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), preset.grad_clip_norm)
         optimiser.step()
         optimiser.zero_grad()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     count = sum(weight.numel() for weight in policy.parameters())
     print(json.dumps({"windows_per_s": steps * batch / seconds, "weights": count}))
 
