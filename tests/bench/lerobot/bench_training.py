@@ -103,7 +103,7 @@ def ours(windows: Windows, steps: int, batch: int, place: Path) -> tuple[float, 
 
 
 def theirs(python: Path, path: Path, steps: int, batch: int, threads: int, weights: int) -> tuple[float, int]:
-    """Windows a second of the processor of LeRobot's diffusion policy with about as many weights, and how many those are."""
+    """The same of LeRobot's diffusion policy with about as many weights."""
     script = Path(__file__).with_name("their_training.py")
     words = [str(python), str(script), str(path), *map(str, (steps, batch, threads, weights))]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
