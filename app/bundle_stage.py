@@ -31,7 +31,7 @@ from reconstruction.scene import Scene
 
 if TYPE_CHECKING:
     from policies.deploy.bundle import Manifest
-    from policies.model import WorldActionModel
+    from policies.policy import Policy
     from policies.rollout import ActSettings
     from simulation.robots import Robot
     from simulation.tasks import Task
@@ -162,7 +162,7 @@ def export_bundle(
 
 def write_bundle(
     target: Path,
-    model: WorldActionModel,
+    model: Policy,
     document: dict[str, Any],
     seen: Mapping[str, npt.NDArray[Any]],
     sample: int,

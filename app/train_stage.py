@@ -31,7 +31,7 @@ from simulation.pool import workers
 if TYPE_CHECKING:
     from policies.episodes import Dataset
     from policies.evaluate import Score, Trial
-    from policies.model import WorldActionModel
+    from policies.policy import Policy
     from policies.rollout import Actor, ActSettings
     from simulation.robots import Robot
 
@@ -61,8 +61,10 @@ class TrainSettings:
     observe: Literal["state", "rgb"] = "state"
     """What the policy sees: where the things of the task are, which only a simulation knows; or the cameras' pictures
     (rgb), which does not succeed yet."""
+    policy: Literal["world-action", "act"] = "world-action"
+    """What learns: the world-action model, or, to compare it with, action chunking with transformers (act)."""
     action_only: bool = False
-    """Do not learn to foretell what will be seen (to find out what that is worth)."""
+    """Let the world-action model not learn to foretell what will be seen (to find out what that is worth)."""
     episodes: int | None = None
     """Learn from so many demonstrations at most."""
     steps: int = 3000
@@ -175,8 +177,7 @@ def train_policy(
     """
     import torch
 
-    from policies.checkpoint import load_model, save
-    from policies.model import ModelSettings, WorldActionModel
+    from policies.checkpoint import POLICIES, load_model, save
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
     from simulation.robots import robot_of
@@ -190,7 +191,8 @@ def train_policy(
         raise UsageError(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
-    size = ModelSettings(horizons=()) if settings.action_only else ModelSettings()
+    kind = POLICIES[settings.policy]
+    size = kind.sizes(horizons=()) if settings.action_only else kind.sizes()
     reads = partial(
         read_windows, chain=robot.chain, chunk=size.chunk, horizons=size.horizons, cameras=cameras_of(settings.observe)
     )
@@ -211,14 +213,14 @@ def train_policy(
     act = act_settings(data, robot)
     device = chosen_device(settings.device)
     torch.manual_seed(settings.seed)
-    model = WorldActionModel(size, settings.observe, len(robot.action_names), windows.around)
+    model = kind(size, settings.observe, len(robot.action_names), windows.around)
     model.encoder.arm.describe(robot.chain)
     model.fit(windows)
     with writing_to(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.parent), workers(jobs, None) as crew:
 
-        def check(network: WorldActionModel) -> float:
+        def check(network: Policy) -> float:
             draft = target.with_name("draft.safetensors")
             save(draft, network, {})
             trials = Trials(project, folder, draft, CHECK_SEED, longest_s, act, model.encoder.cameras)
@@ -608,5 +610,9 @@ def _check(settings: TrainSettings, jobs: int) -> None:
         if value < lowest:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} is {value}.", remedy=f"Give {lowest} or more.", code="bad_value")
+    if settings.action_only and settings.policy != "world-action":
+        raise UsageError(
+            f"--policy {settings.policy} only acts anyway.", remedy="Leave out --action-only.", code="bad_value"
+        )
     if jobs < 1 or (settings.episodes is not None and settings.episodes < 1):
         raise UsageError("--jobs and --episodes are 1 or more.", remedy="Give 1 or more.", code="bad_value")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.deploy.bundle import NOISE, POSES
-from policies.model import WorldActionModel
+from policies.policy import Policy
 from policies.windows import POSE
 from reconstruction.errors import OutputError
 
@@ -25,9 +25,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class Acting(nn.Module):
-    """`WorldActionModel.act` as a function of plain tensors, in the order of `names`; the noise comes last."""
+    """`Policy.act` as a function of plain tensors, in the order of `names`; the noise comes last."""
 
-    def __init__(self, model: WorldActionModel, names: Sequence[str], steps: int) -> None:
+    def __init__(self, model: Policy, names: Sequence[str], steps: int) -> None:
         """Of a network that is ready to act, in `steps` steps along the flow."""
         super().__init__()
         self.model, self.names, self.steps = model, tuple(names), steps
@@ -37,7 +37,7 @@ class Acting(nn.Module):
         return self.model.act(dict(zip(self.names, values[:-1], strict=True)), values[-1], self.steps)
 
 
-def to_onnx(model: WorldActionModel, seen: Arrays, steps: int) -> bytes:
+def to_onnx(model: Policy, seen: Arrays, steps: int) -> bytes:
     """A policy as an ONNX file, for one observation at a time.
 
     Args:
@@ -99,7 +99,7 @@ def _changed(values: npt.NDArray[Any], row: int, kind: int, rng: np.random.Gener
     return np.asarray(middle + kind * spread * rng.standard_normal(real.shape), dtype=values.dtype)
 
 
-def check_parity(network: Any, model: WorldActionModel, trials: Iterable[Arrays], steps: int) -> float:
+def check_parity(network: Any, model: Policy, trials: Iterable[Arrays], steps: int) -> float:
     """The largest difference between what ONNX Runtime and torch make of the same.
 
     Args:

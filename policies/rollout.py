@@ -16,7 +16,7 @@ from policies.deploy.decisions import Decisions, Seen
 from policies.deploy.guard import Guard, Limits
 from policies.episodes import Dataset
 from policies.features import IMAGES, STATE
-from policies.model import WorldActionModel
+from policies.policy import Policy
 from policies.windows import POSE
 from simulation.calibration import CALIBRATION
 from simulation.cell import Cell
@@ -54,7 +54,7 @@ class ActSettings:
 class Actor:
     """Decides what to do, chunk by chunk."""
 
-    def __init__(self, model: WorldActionModel, settings: ActSettings = ActSettings()) -> None:  # noqa: B008 - frozen
+    def __init__(self, model: Policy, settings: ActSettings = ActSettings()) -> None:  # noqa: B008 - frozen
         """Take over a network that is ready to act."""
         self.model, self.settings = model, settings
 
