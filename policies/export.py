@@ -1,4 +1,4 @@
-"""A policy as ONNX: one graph from what is seen, and noise, to where the tool is to be."""
+"""A policy as ONNX: one graph from what is seen, and noise, to where the tool is to be and what it dreams of."""
 
 from __future__ import annotations
 
@@ -13,28 +13,41 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from policies.deploy.bundle import NOISE, POSES
+from policies.deploy.bundle import DREAM, NOISE, PLACES, POSES
 from policies.model import WorldActionModel
 from policies.windows import POSE
 from reconstruction.errors import OutputError
 
 OPSET = 17
 CLOSE = 1e-4
-"""ONNX Runtime's poses differ from torch's by this at most (metres; axes and openings are about one in size)."""
+"""ONNX Runtime's numbers differ from torch's by this at most (metres; axes and openings are about one in size)."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class Acting(nn.Module):
-    """`WorldActionModel.act` as a function of plain tensors, in the order of `names`; the noise comes last."""
+    """`WorldActionModel.foresee` as a function of plain tensors, in the order of `names`; the noise comes last.
+
+    One that only acts has poses alone to tell.
+    """
 
     def __init__(self, model: WorldActionModel, names: Sequence[str], steps: int) -> None:
         """Of a network that is ready to act, in `steps` steps along the flow."""
         super().__init__()
         self.model, self.names, self.steps = model, tuple(names), steps
 
-    def forward(self, *values: Tensor) -> Tensor:
-        """Poses ``(1, K, POSE)``."""
-        return self.model.act(dict(zip(self.names, values[:-1], strict=True)), values[-1], self.steps)
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what comes out."""
+        return [POSES, PLACES, DREAM] if self.model.settings.horizons else [POSES]
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Poses ``(1, K, POSE)``, places ``(1, 1 + T, 3)`` and dream ``(1, H, 1 + T, 3)``."""
+        seen, noise = dict(zip(self.names, values[:-1], strict=True)), values[-1]
+        if len(self.outputs) == 1:
+            return (self.model.act(seen, noise, self.steps),)
+        middle = noise.new_zeros(1, len(self.model.settings.horizons), self.model.foretold)
+        poses, dream = self.model.foresee(seen, noise, middle, self.steps)
+        return poses, self.model.places(seen), dream
 
 
 def to_onnx(model: WorldActionModel, seen: Arrays, steps: int) -> bytes:
@@ -61,7 +74,7 @@ def to_onnx(model: WorldActionModel, seen: Arrays, steps: int) -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=[*seen, NOISE],
-            output_names=[POSES],
+            output_names=acting.outputs,
         )
         return file.read_bytes()
 
@@ -111,12 +124,12 @@ def check_parity(network: Any, model: WorldActionModel, trials: Iterable[Arrays]
     Raises:
         OutputError: it is more than `CLOSE`, or no number.
     """
-    worst = 0.0
+    worst, acting = 0.0, Acting(model, [entry.name for entry in network.get_inputs() if entry.name != NOISE], steps)
     for trial in trials:
-        told = {name: torch.from_numpy(values) for name, values in trial.items() if name != NOISE}
         with torch.inference_mode():
-            wanted = model.act(told, torch.from_numpy(trial[NOISE]), steps).numpy()
-        off = float(np.abs(network.run([POSES], dict(trial))[0] - wanted).max())
+            wanted = acting(*(torch.from_numpy(trial[name]) for name in (*acting.names, NOISE)))
+        found = network.run(acting.outputs, dict(trial))
+        off = max(float(np.abs(one - other.numpy()).max()) for one, other in zip(found, wanted, strict=True))
         if not off <= CLOSE:
             raise OutputError(
                 f"The exported network differs from the policy by {off:.1e}, more than {CLOSE:.0e}.",

@@ -14,6 +14,7 @@ import torch
 from policies.belief import MEMORY
 from policies.deploy.decisions import Decisions, Seen
 from policies.deploy.guard import Guard, Limits
+from policies.deploy.trust import Trust
 from policies.episodes import Dataset
 from policies.features import IMAGES, STATE
 from policies.model import WorldActionModel
@@ -58,11 +59,21 @@ class Actor:
         """Take over a network that is ready to act."""
         self.model, self.settings = model, settings
 
-    def perform(self, stage: Stage) -> Iterator[FloatArray]:
-        """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
+    def trust(self) -> Trust | None:
+        """What one try's dreams can be judged by; None of a network that only acts."""
+        return Trust(self.model.settings.horizons) if self.model.settings.horizons else None
+
+    def perform(self, stage: Stage, trust: Trust | None = None) -> Iterator[FloatArray]:
+        """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin.
+
+        Args:
+            stage: with the cousin.
+            trust: is told of every decision.
+        """
         # From the middle of the noise: so the same is decided every time.
         cell = stage.cell
         noise, settings = torch.zeros(1, self.model.settings.chunk, POSE), self.settings
+        dreamt = torch.zeros(1, len(self.model.settings.horizons), self.model.foretold)
         limits = Limits.of(cell.robot.chain, cell.robot.speed, settings.workspace)
         guard = Guard(cell.robot.chain, limits, cell.rate_hz, cell.goal)
         before, encoder = cell.arm.positions(), self.model.encoder
@@ -73,7 +84,12 @@ class Actor:
             with torch.inference_mode():
                 told = {name: torch.from_numpy(values)[None] for name, values in seen.items()}
                 made_out, memory = encoder.made_out({**told, MEMORY: memory})
-                chunk = self.model.act(made_out, noise, settings.flow_steps)[0].double().numpy()
+                if trust is None:
+                    poses = self.model.act(made_out, noise, settings.flow_steps)
+                else:
+                    poses, dream = self.model.foresee(made_out, noise, dreamt, settings.flow_steps)
+                    trust.notice(decisions.asked, self.model.places(made_out)[0].numpy(), dream[0].numpy())
+                chunk = poses[0].double().numpy()
             state = seen[STATE][-1].astype(np.float64)
             return guard.joint_actions(state, chunk[: settings.execute + settings.lead])
 
@@ -110,7 +126,13 @@ def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
     return found
 
 
-def roll(stage: Stage, actor: Actor, longest_s: float, watch: Callable[[Cell], object] = lambda cell: None) -> str:
+def roll(
+    stage: Stage,
+    actor: Actor,
+    longest_s: float,
+    watch: Callable[[Cell], object] = lambda cell: None,
+    trust: Trust | None = None,
+) -> str:
     """Let a policy try the task in the cousin that is loaded; why it failed, "" where it succeeded.
 
     Args:
@@ -118,9 +140,10 @@ def roll(stage: Stage, actor: Actor, longest_s: float, watch: Callable[[Cell], o
         actor: the policy.
         longest_s: it takes no longer.
         watch: is shown the cell before every action.
+        trust: is told of every decision.
     """
     cell, task, rested = stage.cell, stage.job.task, 0
-    for action in actor.perform(stage):
+    for action in actor.perform(stage, trust):
         watch(cell)
         cell.act(action)
         rested = rested + 1 if TASKS[task.kind].done(cell, task) else 0

@@ -12,20 +12,24 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from policies.deploy.guard import Guard, Limits
+from policies.deploy.trust import Yardstick
 from simulation.chain import Chain
 
 FloatArray = npt.NDArray[np.float64]
 FORMAT, VERSION = "pocketworld.bundle", 1
 MANIFEST, POLICY, SAMPLE = "manifest.json", "policy.onnx", "sample.npz"
 JOINTS, NOISE, POSES = "observation.state", "noise", "poses"
-"""Inputs and the output of the network: joint positions of the last two ticks ``(1, 2, J + 1)``, the noise that actions
+"""Inputs and an output of the network: joint positions of the last two ticks ``(1, 2, J + 1)``, the noise that actions
 are made of, ``(1, K, 10)``, and where the tool is to be, likewise."""
+PLACES, DREAM = "places", "dream"
+"""Further outputs of one that dreams: where the tool and the things are seen now, ``(1, P, 3)``, and where they will be,
+``(1, H, P, 3)``, in the base frame, metres."""
 POSE = 10
 LARGEST_BYTES = 1 << 30
 DTYPES = ("float32", "uint8")
@@ -48,6 +52,20 @@ class Input:
     dtype: str
 
 
+class Decision(NamedTuple):
+    """What comes of one look.
+
+    Attributes:
+        poses: ``(K, 10)`` where the tool is to be: position (m), x and y axis in the base frame, opening.
+        places: ``(P, 3)`` where the tool and the things are, metres; None of a policy that only acts.
+        dream: ``(H, P, 3)`` where they will be, likewise.
+    """
+
+    poses: FloatArray
+    places: FloatArray | None
+    dream: FloatArray | None
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What ``manifest.json`` says, as far as a runner needs it.
@@ -64,6 +82,7 @@ class Manifest:
         length: actions of a chunk.
         execute: ticks between decisions.
         lead: ticks that one may take.
+        trust: by what its dreams are judged; None: it only acts.
         document: all of the file.
     """
 
@@ -79,6 +98,7 @@ class Manifest:
     length: int
     execute: int
     lead: int
+    trust: Yardstick | None
     document: Mapping[str, Any]
 
 
@@ -112,8 +132,8 @@ class Bundle:
         self.network = _network(folder, contents[POLICY], manifest, threads)
         self._noise = np.zeros((1, manifest.length, POSE), dtype=np.float32)
 
-    def poses(self, seen: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
-        """Where the tool is to be ``(K, 10)``: position (m), x and y axis in the base frame, opening.
+    def decide(self, seen: Mapping[str, npt.NDArray[Any]]) -> Decision:
+        """What is to be done, and what is dreamed of it.
 
         Args:
             seen: every input of the manifest, without its first side.
@@ -128,8 +148,9 @@ class Bundle:
                 there = np.shape(seen[name]) if name in seen else "missing"
                 raise BundleError(f"{name} is {there}, the policy looks at {wanted.shape[1:]}")
             feed[name] = np.asarray(seen[name], dtype=wanted.dtype)[None]
-        found: FloatArray = self.network.run([POSES], feed)[0][0].astype(np.float64)
-        return found
+        names = [POSES] if self.manifest.trust is None else [POSES, PLACES, DREAM]
+        found = [values[0].astype(np.float64) for values in self.network.run(names, feed)]
+        return Decision(*found) if len(found) == 3 else Decision(found[0], None, None)
 
     def guard(self, start: FloatArray) -> Guard:
         """A guard for an arm that is at joint positions and opening ``(J + 1,)``."""
@@ -234,6 +255,7 @@ def _parsed(document: Mapping[str, Any]) -> Manifest:
         length,
         execute,
         lead,
+        None if document.get("trust") is None else Yardstick.from_json(document["trust"]),
         document,
     )
 
@@ -270,9 +292,18 @@ def _network(folder: Path, data: bytes, manifest: Manifest, threads: int) -> Any
     wanted[NOISE] = [1, manifest.length, POSE]
     there = {entry.name: entry.shape for entry in network.get_inputs()}
     made = {entry.name: entry.shape for entry in network.get_outputs()}
-    if there != wanted or made.get(POSES) != [1, manifest.length, POSE]:
+    dreams = manifest.trust is None or _dreams(made.get(PLACES), made.get(DREAM), len(manifest.trust.horizons))
+    if there != wanted or made.get(POSES) != [1, manifest.length, POSE] or not dreams:
         raise BundleError(f"{folder / POLICY} is not the network that the manifest tells of")
     return network
+
+
+def _dreams(places: object, dream: object, horizons: int) -> bool:
+    """Whether outputs of such shapes are a dream, and what it is compared with: of the tool and a thing, or more."""
+    match places, dream:
+        case [1, int(count), 3], [1, int(ahead), int(same), 3]:
+            return count == same >= 2 and ahead == horizons
+    return False
 
 
 def _listed(value: object, count: int) -> Sequence[Any]:

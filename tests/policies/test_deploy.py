@@ -41,7 +41,7 @@ def bundle(folder: Path) -> Bundle:
 
 def test_the_exported_network_does_what_the_policy_does(bundle: Bundle) -> None:
     model, seen = bundles.model(), bundles.seen()
-    chunk = bundle.poses({name: values[3] for name, values in seen.items()})
+    chunk = bundle.decide({name: values[3] for name, values in seen.items()}).poses
     with torch.inference_mode():
         told = {name: torch.from_numpy(values[3:4]) for name, values in seen.items()}
         wanted = model.act(told, torch.zeros(1, 16, 10)).numpy()[0]
