@@ -31,6 +31,7 @@ from reconstruction.scene import Scene
 
 if TYPE_CHECKING:
     from policies.deploy.bundle import Manifest
+    from policies.episodes import Dataset
     from policies.model import WorldActionModel
     from policies.rollout import ActSettings
     from simulation.robots import Robot
@@ -155,7 +156,8 @@ def export_bundle(
     document = manifest_of(scene, robot, task_of(settings.task, scene), act, data.features.rate_hz, seen)
     document["policy"]["source"] = content_hash(policy)
     document["training"] = {**notes, "dataset": folder.name, "robot": robot.name, "seed": settings.seed}  # no paths
-    document["evaluation"] = evaluation
+    document["evaluation"] = None if evaluation is None else {**evaluation, "trials": None}
+    document["trust"] = trust_of(model, data, robot, act, evaluation)
     parity = write_bundle(target, model, document, seen, data.length(0), part(progress, 0.4, 1.0))
     return ExportResult(str(target), parity, success, round(time.perf_counter() - started, 3))
 
@@ -214,6 +216,30 @@ def write_bundle(
             shutil.rmtree(partial, ignore_errors=True)
     progress(1.0, "done")
     return parity
+
+
+def trust_of(
+    model: WorldActionModel, data: Dataset, robot: Robot, act: ActSettings, evaluation: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """By what a runner judges the dreams of a policy; None where it only acts.
+
+    Args:
+        model: ready to act.
+        data: its demonstrations.
+        robot: who does it.
+        act: how it is run.
+        evaluation: its last one, if there is any.
+    """
+    from policies.dreams import dreams_of, limit_by_teacher, limit_from
+
+    if not model.settings.horizons:
+        return None
+    known, source = limit_from(evaluation), "evaluation"
+    if known is None:
+        episodes = (data.read(number, model.encoder.cameras) for number in range(min(EPISODES, len(data))))
+        known = limit_by_teacher([dreams_of(model, one, robot.chain, act.execute) for one in episodes], act.execute)
+        source = "demonstrations"
+    return {"horizons": list(model.settings.horizons), **known, "from": source}
 
 
 def check_place(target: Path) -> None:
@@ -372,6 +398,12 @@ def _readme(manifest: Manifest) -> str:
     looks = "\n".join(f"- `{name}`: {MEANINGS.get(name, list(entry.shape))}" for name, entry in manifest.inputs.items())
     success = _share(manifest.document.get("evaluation"))
     known = "It was never evaluated." if success is None else f"It succeeded in {success:.0%} of unseen cousins."
+    trust = ""
+    if manifest.trust is not None:
+        trust = (
+            "With every decision it foretells where the tool and the things will be. Where what it then sees falls\n"
+            f"short of that by more than {100 * manifest.trust.limit_m:.1f} cm for a while, it stops.\n"
+        )
     return f"""# {manifest.sentence} ({manifest.robot})
 
 A policy for the robot {manifest.robot}: "{manifest.task}", {manifest.rate_hz:g} decisions a second. {known}
@@ -398,6 +430,6 @@ below forbid. With Pocketworld: `pocketworld run` and this folder. Any key stops
 |---|---|---|
 {corners}
 
-Measurements older than {manifest.limits.stale_s:g} s stop the arm. Before the first run on an arm, see that its joints
-have these names, directions and zeros, and keep the emergency stop at hand.
+{trust}Measurements older than {manifest.limits.stale_s:g} s stop the arm. Before the first run on an arm, see that its
+joints have these names, directions and zeros, and keep the emergency stop at hand.
 """

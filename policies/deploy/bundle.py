@@ -28,8 +28,8 @@ JOINTS, NOISE, POSES = "observation.state", "noise", "poses"
 """Inputs and an output of the network: joint positions of the last two ticks ``(1, 2, J + 1)``, the noise that actions
 are made of, ``(1, K, 10)``, and where the tool is to be, likewise."""
 PLACES, DREAM = "places", "dream"
-"""Further outputs of one that dreams: where the tool and the things are seen now, ``(1, P, 3)``, and where they will be,
-``(1, H, P, 3)``, in the base frame, metres."""
+"""Further outputs of one that dreams: where the tool and the things are seen now, ``(1, P, 3)``, and where they will
+be, ``(1, H, P, 3)``, in the base frame, metres."""
 POSE = 10
 LARGEST_BYTES = 1 << 30
 DTYPES = ("float32", "uint8")

@@ -127,8 +127,8 @@ def short_of(before: FloatArray, dreamed: FloatArray, now: FloatArray) -> float:
 def limit_of(peaks: Iterable[float]) -> tuple[float, float]:
     """A limit that of runs which succeed a share of `FALSE_STOPS` passes, and the share that does.
 
-    After n runs, the next one passes their k-th highest peak with a chance of k in n + 1, whatever peaks are like (Vovk,
-    Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005). Of few, more than that share may.
+    After n runs, the next one passes their k-th highest peak with a chance of k in n + 1, whatever peaks are like
+    (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005). Of few, more than that share may.
 
     Args:
         peaks: of runs that succeeded, one or more (`Trust.peak`).
