@@ -81,8 +81,8 @@ def dreams_of(model: WorldActionModel, episode: Episode, chain: Chain, every: in
         for rows in torch.arange(len(windows)).split(AT_ONCE):
             some = windows.some(rows)
             middle = torch.zeros(len(rows), len(s.horizons), model.foretold)
-            places.append(model.places(some.seen))
-            ahead.append(model.places_then(some.seen, model.dream(some.seen, some.actions, middle)))
+            places.append(model.whereabouts(some.seen))
+            ahead.append(model.whereabouts_then(some.seen, model.dream(some.seen, some.actions, middle)))
     found = [torch.cat(parts).double().numpy() for parts in (places, ahead)]
     return Dreams(s.horizons, *found)
 

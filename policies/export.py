@@ -47,7 +47,7 @@ class Acting(nn.Module):
             return (self.model.act(seen, noise, self.steps),)
         middle = noise.new_zeros(1, len(self.model.settings.horizons), self.model.foretold)
         poses, dream = self.model.foresee(seen, noise, middle, self.steps)
-        return poses, self.model.places(seen), dream
+        return poses, self.model.whereabouts(seen), dream
 
 
 def to_onnx(model: WorldActionModel, seen: Arrays, steps: int) -> bytes:

@@ -258,7 +258,7 @@ class WorldActionModel(nn.Module):
             steps: along the flow.
 
         Returns:
-            ``(B, K, POSE)`` and ``(B, H, 1 + T, 3)`` (`places`) at the horizons.
+            ``(B, K, POSE)`` and ``(B, H, 1 + T, 3)`` (`whereabouts`) at the horizons.
         """
         context, actions, future = self.look(seen), noise, dreamt
         for number in range(steps):
@@ -268,18 +268,18 @@ class WorldActionModel(nn.Module):
             actions = torch.lerp(actions, chunk, 1.0 / (steps - number))
             future = torch.lerp(future, ahead, 1.0 / (steps - number))
         poses = self.encoder.hand(seen).poses_back(self.action_scaler.back(actions))
-        return poses, self.places_then(seen, self.future_scaler.back(future))
+        return poses, self.whereabouts_then(seen, self.future_scaler.back(future))
 
-    def places(self, seen: Mapping[str, Tensor]) -> Tensor:
+    def whereabouts(self, seen: Mapping[str, Tensor]) -> Tensor:
         """``(B, 1 + T, 3)`` where the tool is now, and the things of the task are or seem to be: base frame, metres."""
         hand = self.encoder.hand(seen)
         base = Hand(torch.zeros_like(hand.position), torch.eye(3, device=hand.position.device).expand_as(hand.rotation))
         things = self.encoder.things(seen, base)
         return torch.stack([hand.position, *(middle for middle, _ in things)], dim=1)
 
-    def places_then(self, seen: Mapping[str, Tensor], future: Tensor) -> Tensor:
+    def whereabouts_then(self, seen: Mapping[str, Tensor], future: Tensor) -> Tensor:
         """Likewise ``(B, H, 1 + T, 3)`` at the horizons, of what `dream` has foretold ``(B, H, F)``."""
-        back, now = self.encoder.hand(seen).back(), self.places(seen)
+        back, now = self.encoder.hand(seen).back(), self.whereabouts(seen)
         changes = torch.stack([future[..., at : at + 3] for at in range(POSE, future.shape[-1], THING)], dim=2)
         then = now[:, None, 1:] + back.directions(changes)
         return torch.cat([back.points(future[..., :3])[:, :, None], then], dim=2)

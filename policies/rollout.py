@@ -88,7 +88,7 @@ class Actor:
                     poses = self.model.act(made_out, noise, settings.flow_steps)
                 else:
                     poses, dream = self.model.foresee(made_out, noise, dreamt, settings.flow_steps)
-                    trust.notice(decisions.asked, self.model.places(made_out)[0].numpy(), dream[0].numpy())
+                    trust.notice(decisions.asked, self.model.whereabouts(made_out)[0].numpy(), dream[0].numpy())
                 chunk = poses[0].double().numpy()
             state = seen[STATE][-1].astype(np.float64)
             return guard.joint_actions(state, chunk[: settings.execute + settings.lead])
