@@ -178,6 +178,7 @@ def train_policy(
     import torch
 
     from policies.checkpoint import POLICIES, load_model, save
+    from policies.evaluate import score
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
     from simulation.robots import robot_of
@@ -224,7 +225,7 @@ def train_policy(
             draft = target.with_name("draft.safetensors")
             save(draft, network, {})
             trials = Trials(project, folder, draft, CHECK_SEED, longest_s, act, model.encoder.cameras)
-            return trials.score(settings.checks, crew.executor, silent).share
+            return score(trials.tried(settings.checks, crew.executor, silent)).share
 
         begun = 0.05
         if model.encoder.cameras:
@@ -307,6 +308,7 @@ def evaluate_policy(
         PocketworldError: there is no policy, or it is damaged.
     """
     from policies.checkpoint import load_model
+    from policies.evaluate import score
     from simulation.robots import robot_of
 
     started = time.perf_counter()
@@ -317,17 +319,19 @@ def evaluate_policy(
     folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
     path = require_policy(project, folder)
     model, notes = load_model(path)
-    tried = content_hash(path)
+    content = content_hash(path)
     act = act_settings(open_dataset(folder), robot_of(settings.robot))
     with workers(jobs, None) as crew:
         cameras = model.encoder.cameras
         trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
-        found = trials.score(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
+        tried = trials.tried(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
+        found = score(tried)
         shown = [*found.worst[:films], *(found.done[:1] if films else ())]
         _keep_films(path, found, trials.films(shown, crew.executor, FILM_PX, part(progress, 0.9, 1.0)))
     learnt = {name: notes.get(name) for name in ("task", "robot", "observe", "episodes")}
-    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, "act": _plain(act), "learnt": learnt}
+    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": content, "act": _plain(act), "learnt": learnt}
     about.update(found.as_json())
+    about["trials"] = [trial.as_json() for trial in tried if not trial.skipped]
     write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
     if (project.folder / REPORT).is_file():
         write_report(project)
@@ -421,13 +425,13 @@ class Trials:
         self._policy, self._act = policy, act
         self._longest_s = act.patience * longest_s
 
-    def score(self, count: int, executor: Executor | None, progress: Progress) -> Score:
+    def tried(self, count: int, executor: Executor | None, progress: Progress) -> list[Trial]:
         """Try until `count` cousins were tried in which the task makes sense, in the order of their numbers.
 
         Raises:
             InputError: hardly any makes sense.
         """
-        from policies.evaluate import score, try_some
+        from policies.evaluate import try_some
 
         order = self._order(executor, part(progress, 0.0, 0.1), held_out=True)
         found: list[Trial] = []
@@ -439,7 +443,7 @@ class Trials:
             if tried >= count:
                 break
             _check_sense(len(found), tried, trial.skipped)
-        return score(found)
+        return found
 
     def corrections(self, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
         """Fill a dataset with `count` episodes of the expert setting right what the policy has begun."""
@@ -583,14 +587,16 @@ def chosen_device(wanted: str) -> str:
 
 
 def act_settings(dataset: Dataset, robot: Robot) -> ActSettings:
-    """How a policy is run that was learnt from a dataset: in the workspace of its demonstrations.
+    """How a policy is run that was learnt from a dataset: in its demonstrations' workspace, sure of itself as long as
+    they take.
 
     Raises:
         InputError: the dataset is damaged.
     """
     from policies.rollout import ActSettings, workspace_of
 
-    return ActSettings(workspace=workspace_of(dataset, robot.chain))
+    ticks = sum(dataset.length(number) for number in range(len(dataset)))
+    return ActSettings(sure_ticks=round(ticks / max(len(dataset), 1)), workspace=workspace_of(dataset, robot.chain))
 
 
 def _check(settings: TrainSettings, jobs: int) -> None:

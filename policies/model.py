@@ -24,6 +24,8 @@ from policies.transformer import Layer
 from policies.windows import POSE, Windows
 from simulation.privileged import COLUMN
 
+THING = 9
+"""Numbers of a thing in an outlook: its middle and its extent, which a zone, always the last, has not."""
 FREQUENCIES = 32
 """Of the sine and cosine waves that stand for a point of the flow."""
 
@@ -37,7 +39,11 @@ class ModelSettings(PolicySettings):
 
 
 class WorldActionModel(Policy):
-    """Observations in, actions and the coming observations out (see `Policy`)."""
+    """Observations in, actions and the coming observations out (see `Policy`).
+
+    Attributes:
+        foretold: numbers of a dream, at each horizon.
+    """
 
     kind = "world-action"
     sizes = ModelSettings
@@ -49,6 +55,7 @@ class WorldActionModel(Policy):
         s = settings
         nothing = Hand(torch.zeros(1, 3), torch.eye(3)[None])
         future = _outlook(nothing, torch.zeros(1, around), torch.zeros(1, 1, POSE + around)).shape[2]
+        self.foretold = int(future)
         self.future_scaler = Scaler(len(s.horizons), future)
         self.decoder = nn.ModuleList(Layer(s.width, s.heads, decoder=True, flow=True) for _ in range(s.decoder_layers))
         self.decoder_norm = nn.LayerNorm(s.width)
@@ -134,9 +141,52 @@ class WorldActionModel(Policy):
             future = torch.lerp(future, ahead, 1.0 / (steps - number))
         return self.future_scaler.back(future)
 
+    def foresee(
+        self, seen: Mapping[str, Tensor], noise: Tensor, dreamt: Tensor, steps: int = 4
+    ) -> tuple[Tensor, Tensor]:
+        """What `act` decides, and beside it, at hardly any cost, where the tool and the things will then be.
+
+        Args:
+            seen: now, made out (`encoders.Encoder.made_out`).
+            noise: ``(B, K, POSE)`` that actions are made of.
+            dreamt: ``(B, H, F)`` noise that the dream is made of.
+            steps: along the flow.
+
+        Returns:
+            ``(B, K, POSE)`` and ``(B, H, 1 + T, 3)`` (`whereabouts`) at the horizons.
+        """
+        context, actions, future = self.look(seen), noise, dreamt
+        for number in range(steps):
+            point = torch.full((len(noise),), number / steps, device=noise.device)
+            chunk, ahead = self.flow(context, point, actions, future)
+            assert ahead is not None
+            actions = torch.lerp(actions, chunk, 1.0 / (steps - number))
+            future = torch.lerp(future, ahead, 1.0 / (steps - number))
+        poses = self.encoder.hand(seen).poses_back(self.action_scaler.back(actions))
+        return poses, self.whereabouts_then(seen, self.future_scaler.back(future))
+
+    def whereabouts(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """``(B, 1 + T, 3)`` where the tool is now, and the things of the task are or seem to be: base frame, metres."""
+        hand = self.encoder.hand(seen)
+        base = Hand(torch.zeros_like(hand.position), torch.eye(3, device=hand.position.device).expand_as(hand.rotation))
+        things = self.encoder.things(seen, base)
+        return torch.stack([hand.position, *(middle for middle, _ in things)], dim=1)
+
+    def whereabouts_then(self, seen: Mapping[str, Tensor], future: Tensor) -> Tensor:
+        """Likewise ``(B, H, 1 + T, 3)`` at the horizons, of what `dream` has foretold ``(B, H, F)``."""
+        back, now = self.encoder.hand(seen).back(), self.whereabouts(seen)
+        changes = torch.stack([future[..., at : at + 3] for at in range(POSE, future.shape[-1], THING)], dim=2)
+        then = now[:, None, 1:] + back.directions(changes)
+        return torch.cat([back.points(future[..., :3])[:, :, None], then], dim=2)
+
     def outlook(self, seen: Mapping[str, Tensor], future: Tensor) -> Tensor:
         """What was seen then, ``(B, H, POSE + n)`` of `Windows`, as `dream` foretells it ``(B, H, F)``."""
         return _outlook(self.encoder.hand(seen), seen[COLUMN], future)
+
+
+def dreamer(policy: Policy) -> WorldActionModel | None:
+    """The policy, if it is one that foretells what will be seen."""
+    return policy if isinstance(policy, WorldActionModel) and policy.settings.horizons else None
 
 
 def _outlook(hand: Hand, around: Tensor, future: Tensor) -> Tensor:
