@@ -107,7 +107,6 @@ def dream_episode(
     from policies.checkpoint import load_model
     from policies.dreams import dreams_of, limit_from
     from policies.films import FilmSettings, encode_film
-    from policies.model import dreamer
     from policies.windows import check_columns
     from simulation.robots import robot_of
 
@@ -116,13 +115,6 @@ def dream_episode(
     shown = dataset.absolute() if dataset is not None else demonstrations_of(project, wanted)
     path, robot = require_policy(project, shown), robot_of(settings.robot)
     model, _ = load_model(path)
-    world = dreamer(model)
-    if world is None:
-        raise UsageError(
-            f"{path} only acts: it foretells nothing.",
-            remedy="Train it without --action-only and --policy act.",
-            code="no_dreams",
-        )
     folder = shown if episodes is None else episodes.absolute()
     data = open_dataset(folder)
     if data.features.action_names != robot.action_names:
@@ -141,7 +133,7 @@ def dream_episode(
         )
     progress(0.2, "dreaming")
     act = act_settings(open_dataset(shown), robot)
-    dreams = dreams_of(world, episode, robot.chain, act.execute)
+    dreams = dreams_of(model, episode, robot.chain, act.execute)
     trust, limit = dreams.trust(act.execute), limit_from(evaluation_of(path, act))
     limit_m = None if limit is None else float(limit["limit_m"])
     if video is not None:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from policies.deploy.trust import FALSE_STOPS, Trust, limit_of
-from policies.model import WorldActionModel
+from policies.model import dreamer
+from policies.policy import Policy
 from policies.windows import windows_of
 from reconstruction.errors import UsageError
 from simulation.chain import Chain
@@ -56,7 +57,7 @@ class Dreams:
         return np.array(rows)
 
 
-def dreams_of(model: WorldActionModel, episode: Episode, chain: Chain, every: int) -> Dreams:
+def dreams_of(model: Policy, episode: Episode, chain: Chain, every: int) -> Dreams:
     """What a model dreams at every frame of an episode with the pictures that it needs (`windows.check_columns`).
 
     Args:
@@ -68,11 +69,11 @@ def dreams_of(model: WorldActionModel, episode: Episode, chain: Chain, every: in
     Raises:
         UsageError: it has only learnt to act.
     """
-    s = model.settings
-    if not s.horizons:
+    world, s = dreamer(model), model.settings
+    if world is None:
         raise UsageError(
             "The policy has not learnt to foretell anything.",
-            remedy="Train it without --action-only.",
+            remedy="Train it without --action-only and --policy act.",
             code="no_dreams",
         )
     windows = model.encoder.seen_once(windows_of(episode, chain, s.chunk, s.horizons), every)
@@ -80,9 +81,9 @@ def dreams_of(model: WorldActionModel, episode: Episode, chain: Chain, every: in
     with torch.inference_mode():
         for rows in torch.arange(len(windows)).split(AT_ONCE):
             some = windows.some(rows)
-            middle = torch.zeros(len(rows), len(s.horizons), model.foretold)
-            places.append(model.whereabouts(some.seen))
-            ahead.append(model.whereabouts_then(some.seen, model.dream(some.seen, some.actions, middle)))
+            middle = torch.zeros(len(rows), len(s.horizons), world.foretold)
+            places.append(world.whereabouts(some.seen))
+            ahead.append(world.whereabouts_then(some.seen, world.dream(some.seen, some.actions, middle)))
     found = [torch.cat(parts).double().numpy() for parts in (places, ahead)]
     return Dreams(s.horizons, *found)
 

@@ -44,7 +44,7 @@ class Acting(nn.Module):
         return [POSES, *dreams, *([REMEMBERED] if self.model.encoder.remembers() else [])]
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """Poses ``(1, K, POSE)``, places ``(1, 1 + T, 3)``, dream ``(1, H, 1 + T, 3)`` and what to remember ``(1, n)``."""
+        """Poses ``(1, K, POSE)``, places ``(1, P, 3)`` and dream ``(1, H, P, 3)``, and what to remember ``(1, n)``."""
         told, noise = dict(zip(self.names, values[:-1], strict=True)), values[-1]
         seen, memory = self.model.encoder.made_out(told)
         remembered = (memory,) if memory.shape[1] else ()
