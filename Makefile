@@ -10,7 +10,7 @@ OUT ?= demo
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test coverage test-cluster lint bench clean
+.PHONY: install demo test coverage test-cluster lint bench bench-lerobot clean
 
 install: $(STAMP)
 
@@ -72,6 +72,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Not part of `bench`: it installs LeRobot into an environment of its own, .venv/lerobot-bench.
+bench-lerobot: install
+	$(BIN)/python tests/bench/lerobot/bench_training.py
 
 bench: install
 	@for script in tests/bench/*.py; do $(BIN)/python $$script || exit 1; done

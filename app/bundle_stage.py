@@ -21,7 +21,19 @@ import numpy.typing as npt
 from app.project import Project, content_hash, replace_folder, version
 from app.train_stage import TrainSettings, act_settings, demonstrations_of, evaluation_of, require_policy
 from policies.dataset import open_dataset
-from policies.deploy.bundle import FORMAT, MANIFEST, NOISE, POLICY, POSES, SAMPLE, VERSION, Bundle, BundleError, sha256
+from policies.deploy.bundle import (
+    FORMAT,
+    MANIFEST,
+    MEMORY,
+    NOISE,
+    POLICY,
+    POSES,
+    SAMPLE,
+    VERSION,
+    Bundle,
+    BundleError,
+    sha256,
+)
 from policies.deploy.guard import Limits
 from policies.features import IMAGES, image_key
 from reconstruction.disk import sync_tree, writing_to
@@ -31,7 +43,8 @@ from reconstruction.scene import Scene
 
 if TYPE_CHECKING:
     from policies.deploy.bundle import Manifest
-    from policies.model import WorldActionModel
+    from policies.episodes import Dataset
+    from policies.policy import Policy
     from policies.rollout import ActSettings
     from simulation.robots import Robot
     from simulation.tasks import Task
@@ -155,14 +168,15 @@ def export_bundle(
     document = manifest_of(scene, robot, task_of(settings.task, scene), act, data.features.rate_hz, seen)
     document["policy"]["source"] = content_hash(policy)
     document["training"] = {**notes, "dataset": folder.name, "robot": robot.name, "seed": settings.seed}  # no paths
-    document["evaluation"] = evaluation
+    document["evaluation"] = None if evaluation is None else {**evaluation, "trials": None}
+    document["trust"] = trust_of(model, data, robot, act, evaluation)
     parity = write_bundle(target, model, document, seen, data.length(0), part(progress, 0.4, 1.0))
     return ExportResult(str(target), parity, success, round(time.perf_counter() - started, 3))
 
 
 def write_bundle(
     target: Path,
-    model: WorldActionModel,
+    model: Policy,
     document: dict[str, Any],
     seen: Mapping[str, npt.NDArray[Any]],
     sample: int,
@@ -189,19 +203,24 @@ def write_bundle(
     check_place(target)
     steps = int(document["policy"]["flow_steps"])
     document = {**document, "observe": model.observe}
-    document["policy"] = {**document["policy"], "length": model.settings.chunk}
+    document["policy"] = {
+        **document["policy"],
+        "length": model.settings.chunk,
+        "memory": model.encoder.remembers(),
+    }
+    told = {**seen, **_remembered(model, seen)}
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
         try:
             progress(0.0, "writing the network")
-            (partial / POLICY).write_bytes(to_onnx(model, {name: values[:1] for name, values in seen.items()}, steps))
+            (partial / POLICY).write_bytes(to_onnx(model, {name: values[:1] for name, values in told.items()}, steps))
             (partial / SAMPLE).write_bytes(_archive({name: values[:sample] for name, values in seen.items()}))
             copy_runner(partial / RUNNER)
             _write_manifest(partial, document)
             bundle = Bundle(partial)  # as a robot will read it
             progress(0.3, "comparing it with the policy")
-            parity = check_parity(bundle.network, model, trials_of(seen, model.settings.chunk), steps)
+            parity = check_parity(bundle.network, model, trials_of(told, model.settings.chunk), steps)
             document["policy"]["parity"] = parity
             (partial / "README.md").write_text(_readme(bundle.manifest), encoding="utf-8")
             _write_manifest(partial, document)
@@ -214,6 +233,45 @@ def write_bundle(
             shutil.rmtree(partial, ignore_errors=True)
     progress(1.0, "done")
     return parity
+
+
+def _remembered(model: Policy, seen: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """What a policy that remembers will remember of each observation ``(N, n)``; nothing of one that does not."""
+    import torch
+
+    if not model.encoder.remembers():
+        return {}
+    count = len(next(iter(seen.values())))
+    with torch.inference_mode():
+        told = {name: torch.from_numpy(values) for name, values in seen.items()}
+        told[MEMORY] = torch.zeros(count, model.encoder.remembers())
+        return {MEMORY: model.encoder.made_out(told)[1].numpy()}
+
+
+def trust_of(
+    model: Policy, data: Dataset, robot: Robot, act: ActSettings, evaluation: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """By what a runner judges the dreams of a policy; None where it only acts.
+
+    Args:
+        model: ready to act.
+        data: its demonstrations.
+        robot: who does it.
+        act: how it is run.
+        evaluation: its last one, if there is any.
+    """
+    from policies.dreams import dreams_of, limit_by_teacher, limit_from
+    from policies.model import dreamer
+
+    world = dreamer(model)
+    if world is None:
+        return None
+    known, source = limit_from(evaluation), "evaluation"
+    if known is None:
+        episodes = (data.read(number, model.encoder.cameras) for number in range(min(EPISODES, len(data))))
+        known = limit_by_teacher([dreams_of(world, one, robot.chain, act.execute) for one in episodes], act.execute)
+        source = "demonstrations"
+    return {"horizons": list(world.settings.horizons), **known, "from": source}
 
 
 def check_place(target: Path) -> None:
@@ -302,7 +360,7 @@ def manifest_of(
                 name: {"shape": [1, *values.shape[1:]], "dtype": values.dtype.name, "meaning": MEANINGS.get(name, "")}
                 for name, values in seen.items()
             },
-            "noise": {"name": NOISE, "use": "zeros"},
+            "noise": {"name": NOISE, "zeros_for_ticks": act.sure_ticks, "then": "standard normal"},
             "output": {
                 "name": POSES,
                 "meaning": "where the tool is to be at this tick and the next ones: position (m), x axis, y axis "
@@ -372,6 +430,12 @@ def _readme(manifest: Manifest) -> str:
     looks = "\n".join(f"- `{name}`: {MEANINGS.get(name, list(entry.shape))}" for name, entry in manifest.inputs.items())
     success = _share(manifest.document.get("evaluation"))
     known = "It was never evaluated." if success is None else f"It succeeded in {success:.0%} of unseen cousins."
+    trust = ""
+    if manifest.trust is not None:
+        trust = (
+            "With every decision it foretells where the tool and the things will be. Where what it then sees falls\n"
+            f"short of that by more than {100 * manifest.trust.limit_m:.1f} cm for a while, it stops.\n"
+        )
     return f"""# {manifest.sentence} ({manifest.robot})
 
 A policy for the robot {manifest.robot}: "{manifest.task}", {manifest.rate_hz:g} decisions a second. {known}
@@ -398,6 +462,6 @@ below forbid. With Pocketworld: `pocketworld run` and this folder. Any key stops
 |---|---|---|
 {corners}
 
-Measurements older than {manifest.limits.stale_s:g} s stop the arm. Before the first run on an arm, see that its joints
-have these names, directions and zeros, and keep the emergency stop at hand.
+{trust}Measurements older than {manifest.limits.stale_s:g} s stop the arm. Before the first run on an arm, see that its
+joints have these names, directions and zeros, and keep the emergency stop at hand.
 """

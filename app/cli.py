@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "demonstrate": "Let a robot do a task in a project's cousins, and write a dataset of how it did.",
     "train": "Let a policy learn a task from its demonstrations.",
     "evaluate": "Try a policy in cousins that it has never seen, with things that are in no demonstration.",
+    "dream": "Show what a policy foretells in an episode, beside what came.",
     "export": "Make a policy a bundle: a folder that drives a robot without Pocketworld.",
     "run": "Let a bundle's policy drive a robot: one in simulation, or none at all.",
     "train-and-export": "Demonstrate a task, train a policy, evaluate it, and make it a bundle if it is good enough.",

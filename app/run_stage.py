@@ -236,7 +236,15 @@ def run_bundle(
                 progress(min(1.0, done / settings.seconds), f"{done:.1f} s")
                 return recorder.watch()
 
-            report = drive(bundle, recorder, settings.seconds, fast=settings.fast, pressed=pressed, watch=watch)
+            report = drive(
+                bundle,
+                recorder,
+                settings.seconds,
+                fast=settings.fast,
+                heed=stage is not None,  # a dry run does nothing of what was dreamed
+                pressed=pressed,
+                watch=watch,
+            )
             if len(recorder):
                 episode = recorder.episode(bundle.manifest, report.stopped)
                 writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))

@@ -31,7 +31,7 @@ from simulation.pool import workers
 if TYPE_CHECKING:
     from policies.episodes import Dataset
     from policies.evaluate import Score, Trial
-    from policies.model import WorldActionModel
+    from policies.policy import Policy
     from policies.rollout import Actor, ActSettings
     from simulation.robots import Robot
 
@@ -61,8 +61,10 @@ class TrainSettings:
     observe: Literal["state", "rgb"] = "state"
     """What the policy sees: where the things of the task are, which only a simulation knows; or the cameras' pictures
     (rgb), which does not succeed yet."""
+    policy: Literal["world-action", "act"] = "world-action"
+    """What learns: the world-action model, or, to compare it with, action chunking with transformers (act)."""
     action_only: bool = False
-    """Do not learn to foretell what will be seen (to find out what that is worth)."""
+    """Let the world-action model not learn to foretell what will be seen (to find out what that is worth)."""
     episodes: int | None = None
     """Learn from so many demonstrations at most."""
     steps: int = 3000
@@ -175,8 +177,8 @@ def train_policy(
     """
     import torch
 
-    from policies.checkpoint import load_model, save
-    from policies.model import ModelSettings, WorldActionModel
+    from policies.checkpoint import POLICIES, load_model, save
+    from policies.evaluate import score
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
     from simulation.robots import robot_of
@@ -190,7 +192,8 @@ def train_policy(
         raise UsageError(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
-    size = ModelSettings(horizons=()) if settings.action_only else ModelSettings()
+    kind = POLICIES[settings.policy]
+    size = kind.sizes(horizons=()) if settings.action_only else kind.sizes()
     reads = partial(
         read_windows, chain=robot.chain, chunk=size.chunk, horizons=size.horizons, cameras=cameras_of(settings.observe)
     )
@@ -211,18 +214,18 @@ def train_policy(
     act = act_settings(data, robot)
     device = chosen_device(settings.device)
     torch.manual_seed(settings.seed)
-    model = WorldActionModel(size, settings.observe, len(robot.action_names), windows.around)
+    model = kind(size, settings.observe, len(robot.action_names), windows.around)
     model.encoder.arm.describe(robot.chain)
     model.fit(windows)
     with writing_to(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.parent), workers(jobs, None) as crew:
 
-        def check(network: WorldActionModel) -> float:
+        def check(network: Policy) -> float:
             draft = target.with_name("draft.safetensors")
             save(draft, network, {})
             trials = Trials(project, folder, draft, CHECK_SEED, longest_s, act, model.encoder.cameras)
-            return trials.score(settings.checks, crew.executor, silent).share
+            return score(trials.tried(settings.checks, crew.executor, silent)).share
 
         begun = 0.05
         if model.encoder.cameras:
@@ -305,6 +308,7 @@ def evaluate_policy(
         PocketworldError: there is no policy, or it is damaged.
     """
     from policies.checkpoint import load_model
+    from policies.evaluate import score
     from simulation.robots import robot_of
 
     started = time.perf_counter()
@@ -315,17 +319,19 @@ def evaluate_policy(
     folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
     path = require_policy(project, folder)
     model, notes = load_model(path)
-    tried = content_hash(path)
+    content = content_hash(path)
     act = act_settings(open_dataset(folder), robot_of(settings.robot))
     with workers(jobs, None) as crew:
         cameras = model.encoder.cameras
         trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
-        found = trials.score(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
+        tried = trials.tried(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
+        found = score(tried)
         shown = [*found.worst[:films], *(found.done[:1] if films else ())]
         _keep_films(path, found, trials.films(shown, crew.executor, FILM_PX, part(progress, 0.9, 1.0)))
     learnt = {name: notes.get(name) for name in ("task", "robot", "observe", "episodes")}
-    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": tried, "act": _plain(act), "learnt": learnt}
+    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": content, "act": _plain(act), "learnt": learnt}
     about.update(found.as_json())
+    about["trials"] = [trial.as_json() for trial in tried if not trial.skipped]
     write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
     if (project.folder / REPORT).is_file():
         write_report(project)
@@ -419,13 +425,13 @@ class Trials:
         self._policy, self._act = policy, act
         self._longest_s = act.patience * longest_s
 
-    def score(self, count: int, executor: Executor | None, progress: Progress) -> Score:
+    def tried(self, count: int, executor: Executor | None, progress: Progress) -> list[Trial]:
         """Try until `count` cousins were tried in which the task makes sense, in the order of their numbers.
 
         Raises:
             InputError: hardly any makes sense.
         """
-        from policies.evaluate import score, try_some
+        from policies.evaluate import try_some
 
         order = self._order(executor, part(progress, 0.0, 0.1), held_out=True)
         found: list[Trial] = []
@@ -437,7 +443,7 @@ class Trials:
             if tried >= count:
                 break
             _check_sense(len(found), tried, trial.skipped)
-        return score(found)
+        return found
 
     def corrections(self, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
         """Fill a dataset with `count` episodes of the expert setting right what the policy has begun."""
@@ -581,14 +587,16 @@ def chosen_device(wanted: str) -> str:
 
 
 def act_settings(dataset: Dataset, robot: Robot) -> ActSettings:
-    """How a policy is run that was learnt from a dataset: in the workspace of its demonstrations.
+    """How a policy is run that was learnt from a dataset: in its demonstrations' workspace, sure of itself as long as
+    they take.
 
     Raises:
         InputError: the dataset is damaged.
     """
     from policies.rollout import ActSettings, workspace_of
 
-    return ActSettings(workspace=workspace_of(dataset, robot.chain))
+    ticks = sum(dataset.length(number) for number in range(len(dataset)))
+    return ActSettings(sure_ticks=round(ticks / max(len(dataset), 1)), workspace=workspace_of(dataset, robot.chain))
 
 
 def _check(settings: TrainSettings, jobs: int) -> None:
@@ -608,5 +616,9 @@ def _check(settings: TrainSettings, jobs: int) -> None:
         if value < lowest:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} is {value}.", remedy=f"Give {lowest} or more.", code="bad_value")
+    if settings.action_only and settings.policy != "world-action":
+        raise UsageError(
+            f"--policy {settings.policy} only acts anyway.", remedy="Leave out --action-only.", code="bad_value"
+        )
     if jobs < 1 or (settings.episodes is not None and settings.episodes < 1):
         raise UsageError("--jobs and --episodes are 1 or more.", remedy="Give 1 or more.", code="bad_value")

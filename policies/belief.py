@@ -16,8 +16,6 @@ from torch import Tensor
 
 from policies.hand import Hand
 
-MEMORY = "memory"
-"""Name of what was believed at the look before, among what is seen; zeros: nothing was."""
 USUAL_M = 0.25
 """A thing that was never seen is about so far from where it usually is."""
 STIRS_M = 0.01

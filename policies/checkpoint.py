@@ -10,14 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
-from policies.model import ModelSettings, WorldActionModel
+from policies.act import ChunkingModel
+from policies.model import WorldActionModel
+from policies.policy import Policy
 from reconstruction.disk import write_whole
 from reconstruction.errors import InputError
 
 FORMAT, VERSION, HEADER = "pocketworld.policy", 2, "pocketworld"
+POLICIES: dict[str, type[Policy]] = {kind.kind: kind for kind in (WorldActionModel, ChunkingModel)}
+"""Kinds of networks by name: another is one class and one entry here."""
 
 
-def save(path: Path, model: WorldActionModel, notes: Mapping[str, Any], others: Mapping[str, Tensor] = {}) -> None:  # noqa: B006 - never changed
+def save(path: Path, model: Policy, notes: Mapping[str, Any], others: Mapping[str, Tensor] = {}) -> None:  # noqa: B006 - never changed
     """Write a network, JSON-able `notes` and `others` than its own tensors, whole or not at all."""
     from safetensors.torch import save as to_bytes
 
@@ -29,9 +33,10 @@ def save(path: Path, model: WorldActionModel, notes: Mapping[str, Any], others: 
     write_whole(path, to_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, header))
 
 
-def network_of(model: WorldActionModel) -> dict[str, Any]:
-    """What `build` needs to make a network of this size."""
+def network_of(model: Policy) -> dict[str, Any]:
+    """What `build` needs to make a network of this kind and size."""
     return {
+        "kind": model.kind,
         "settings": dataclasses.asdict(model.settings),
         "observe": model.observe,
         "state": model.state,
@@ -39,12 +44,13 @@ def network_of(model: WorldActionModel) -> dict[str, Any]:
     }
 
 
-def build(network: Mapping[str, Any]) -> WorldActionModel:
-    """A network of the size that `network_of` gave."""
+def build(network: Mapping[str, Any]) -> Policy:
+    """A network of the kind and size that `network_of` gave; it did not always say which kind."""
+    kind = POLICIES[network.get("kind", WorldActionModel.kind)]
     settings = dict(network["settings"])
     settings["horizons"] = tuple(settings["horizons"])
     sizes = (int(network["state"]), int(network["around"]))
-    return WorldActionModel(ModelSettings(**settings), str(network["observe"]), *sizes)
+    return kind(kind.sizes(**settings), str(network["observe"]), *sizes)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]:
@@ -59,7 +65,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tenso
     return own, dict(header["notes"]), others
 
 
-def load_model(path: Path) -> tuple[WorldActionModel, dict[str, Any]]:
+def load_model(path: Path) -> tuple[Policy, dict[str, Any]]:
     """The network of a checkpoint, ready to act, and its notes.
 
     Raises:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class Trial:
         reason: why it failed; "" where it succeeded.
         seconds: until it was done, or given up.
         departures: how far the cousin is from the scanned scene (`simulation.departure`).
+        doubts: seconds, and metres that what was seen then fell short of what was dreamed (`deploy.trust.Trust`).
+        peak: the highest of them that counts.
     """
 
     index: int
@@ -44,6 +47,19 @@ class Trial:
     reason: str = ""
     seconds: float = 0.0
     departures: Mapping[str, float] = field(default_factory=dict)
+    doubts: tuple[tuple[float, float], ...] = ()
+    peak: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """What became of it as a JSON-able dict."""
+        doubts = [[round(seconds, 3), round(metres, 4)] for seconds, metres in self.doubts]
+        return {
+            "index": self.index,
+            "reason": self.reason,
+            "seconds": round(self.seconds, 3),
+            "doubts": doubts,
+            "peak": round(self.peak, 4),
+        }
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,9 @@ class Score:
         by_variation: the same in portions, from those that are most as scanned to those that are least.
         worst: numbers of cousins in which it failed, the first few.
         done: of those in which it succeeded, likewise.
+        dream_auroc: how often, of one that failed and one that succeeded, the former had fallen shorter of its dreams
+            by `dream_at_s`; None where all or none succeeded, or nothing was dreamed.
+        dream_at_s: half of the time, the median, that those took in which it was done.
     """
 
     count: int
@@ -92,6 +111,8 @@ class Score:
     by_variation: dict[str, list[Portion]] = field(default_factory=dict)
     worst: tuple[int, ...] = ()
     done: tuple[int, ...] = ()
+    dream_auroc: float | None = None
+    dream_at_s: float | None = None
 
     @property
     def share(self) -> float:
@@ -112,6 +133,8 @@ class Score:
             },
             "worst": list(self.worst),
             "done": list(self.done),
+            "dream_auroc": None if self.dream_auroc is None else round(self.dream_auroc, 4),
+            "dream_at_s": None if self.dream_at_s is None else round(self.dream_at_s, 3),
         }
 
 
@@ -139,7 +162,34 @@ def score(trials: Iterable[Trial]) -> Score:
         {name: _portions(tried, name) for name in (tried[0].departures if tried else ())},
         tuple(trial.index for trial in tried if trial.reason)[:NAMED],
         tuple(trial.index for trial in tried if not trial.reason)[:NAMED],
+        *_foretold(tried),
     )
+
+
+def _foretold(tried: Sequence[Trial]) -> tuple[float | None, float | None]:
+    """How well doubts tell failures from successes at half of a success, and when that is.
+
+    At half of what each took, or of the time it may take, that it goes on at all would say so: nearly all that succeed
+    have done so by then.
+    """
+    done = [trial.seconds for trial in tried if not trial.reason]
+    if not done or not any(trial.doubts for trial in tried):
+        return None, None
+    half = 0.5 * statistics.median(done)
+    failed, good = ([_doubt(trial, half) for trial in tried if bool(trial.reason) == bad] for bad in (True, False))
+    return auroc(failed, good), half
+
+
+def _doubt(trial: Trial, seconds: float) -> float:
+    """The last doubt of a try up to some time; 0 where there was none."""
+    return next((doubt for at, doubt in reversed(trial.doubts) if at <= seconds), 0.0)
+
+
+def auroc(high: Sequence[float], low: Sequence[float]) -> float | None:
+    """How often one of the former is higher than one of the latter, equal ones half; None without either."""
+    if not high or not low:
+        return None
+    return sum((a > b) + 0.5 * (a == b) for a in high for b in low) / (len(high) * len(low))
 
 
 def _portions(tried: Sequence[Trial], variation: str) -> list[Portion]:
@@ -171,9 +221,14 @@ def try_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Tria
     why = stage.enter(index)
     if why:
         return Trial(index, skipped=why)
-    reason = roll(stage, actor, longest_s)
+    trust = actor.trust()
+    reason = roll(stage, actor, longest_s, trust=trust)
     far = departures(stage.cell.cousin, stage.cell.wardrobe.scene, stage.job.task.names)
-    return Trial(index, reason=reason, seconds=stage.cell.seconds, departures=far)
+    found = Trial(index, reason=reason, seconds=stage.cell.seconds, departures=far)
+    if trust is None:
+        return found
+    seconds = [tick / stage.cell.rate_hz for tick in trust.ticks]
+    return replace(found, doubts=tuple(zip(seconds, trust.doubts, strict=True)), peak=trust.peak)
 
 
 def film_policy(stage: Stage, actor: Actor, index: int, longest_s: float, size: int) -> bytes:

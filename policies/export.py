@@ -1,4 +1,4 @@
-"""A policy as ONNX: one graph from what is seen, and noise, to where the tool is to be."""
+"""A policy as ONNX: one graph from what is seen, and noise, to where the tool is to be and what it dreams of."""
 
 from __future__ import annotations
 
@@ -13,31 +13,50 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from policies.deploy.bundle import NOISE, POSES
-from policies.model import WorldActionModel
+from policies.deploy.bundle import DREAM, MEMORY, NOISE, PLACES, POSES, REMEMBERED
+from policies.model import dreamer
+from policies.policy import Policy
 from policies.windows import POSE
 from reconstruction.errors import OutputError
 
 OPSET = 17
 CLOSE = 1e-4
-"""ONNX Runtime's poses differ from torch's by this at most (metres; axes and openings are about one in size)."""
+"""ONNX Runtime's numbers differ from torch's by this at most (metres; axes and openings are about one in size), those
+larger than one by this share."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class Acting(nn.Module):
-    """`WorldActionModel.act` as a function of plain tensors, in the order of `names`; the noise comes last."""
+    """`WorldActionModel.foresee` as a function of plain tensors, in the order of `names`; the noise comes last.
 
-    def __init__(self, model: WorldActionModel, names: Sequence[str], steps: int) -> None:
+    A policy that only acts has poses alone to tell.
+    """
+
+    def __init__(self, model: Policy, names: Sequence[str], steps: int) -> None:
         """Of a network that is ready to act, in `steps` steps along the flow."""
         super().__init__()
         self.model, self.names, self.steps = model, tuple(names), steps
 
-    def forward(self, *values: Tensor) -> Tensor:
-        """Poses ``(1, K, POSE)``."""
-        return self.model.act(dict(zip(self.names, values[:-1], strict=True)), values[-1], self.steps)
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what comes out."""
+        dreams = [] if dreamer(self.model) is None else [PLACES, DREAM]
+        return [POSES, *dreams, *([REMEMBERED] if self.model.encoder.remembers() else [])]
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """Poses ``(1, K, POSE)``, places ``(1, P, 3)`` and dream ``(1, H, P, 3)``, and what to remember ``(1, n)``."""
+        told, noise = dict(zip(self.names, values[:-1], strict=True)), values[-1]
+        seen, memory = self.model.encoder.made_out(told)
+        remembered = (memory,) if memory.shape[1] else ()
+        world = dreamer(self.model)
+        if world is None:
+            return self.model.act(seen, noise, self.steps), *remembered
+        middle = noise.new_zeros(1, len(world.settings.horizons), world.foretold)
+        poses, dream = world.foresee(seen, noise, middle, self.steps)
+        return poses, world.whereabouts(seen), dream, *remembered
 
 
-def to_onnx(model: WorldActionModel, seen: Arrays, steps: int) -> bytes:
+def to_onnx(model: Policy, seen: Arrays, steps: int) -> bytes:
     """A policy as an ONNX file, for one observation at a time.
 
     Args:
@@ -61,7 +80,7 @@ def to_onnx(model: WorldActionModel, seen: Arrays, steps: int) -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=[*seen, NOISE],
-            output_names=[POSES],
+            output_names=acting.outputs,
         )
         return file.read_bytes()
 
@@ -85,7 +104,9 @@ def trials_of(rows: Arrays, chunk: int, seed: int = 0, count: int = 64) -> Itera
     for number in range(3 * count):
         kind, row = number % 3, int(rng.integers(total))
         noise = rng.standard_normal((1, chunk, POSE)).astype(np.float32) * (number % 2)
-        yield {**{name: _changed(values, row, kind, rng) for name, values in rows.items()}, NOISE: noise}
+        # Not every row of numbers is a memory.
+        kinds = {name: 0 if name == MEMORY else kind for name in rows}
+        yield {**{name: _changed(values, row, kinds[name], rng) for name, values in rows.items()}, NOISE: noise}
 
 
 def _changed(values: npt.NDArray[Any], row: int, kind: int, rng: np.random.Generator) -> npt.NDArray[Any]:
@@ -99,7 +120,7 @@ def _changed(values: npt.NDArray[Any], row: int, kind: int, rng: np.random.Gener
     return np.asarray(middle + kind * spread * rng.standard_normal(real.shape), dtype=values.dtype)
 
 
-def check_parity(network: Any, model: WorldActionModel, trials: Iterable[Arrays], steps: int) -> float:
+def check_parity(network: Any, model: Policy, trials: Iterable[Arrays], steps: int) -> float:
     """The largest difference between what ONNX Runtime and torch make of the same.
 
     Args:
@@ -111,12 +132,14 @@ def check_parity(network: Any, model: WorldActionModel, trials: Iterable[Arrays]
     Raises:
         OutputError: it is more than `CLOSE`, or no number.
     """
-    worst = 0.0
+    worst, acting = 0.0, Acting(model, [entry.name for entry in network.get_inputs() if entry.name != NOISE], steps)
     for trial in trials:
-        told = {name: torch.from_numpy(values) for name, values in trial.items() if name != NOISE}
         with torch.inference_mode():
-            wanted = model.act(told, torch.from_numpy(trial[NOISE]), steps).numpy()
-        off = float(np.abs(network.run([POSES], dict(trial))[0] - wanted).max())
+            wanted = acting(*(torch.from_numpy(trial[name]) for name in (*acting.names, NOISE)))
+        found = network.run(acting.outputs, dict(trial))
+        pairs = [(one, other.numpy()) for one, other in zip(found, wanted, strict=True)]
+        # What is remembered has large numbers too.
+        off = max(float((np.abs(one - other) / np.maximum(np.abs(other), 1.0)).max()) for one, other in pairs)
         if not off <= CLOSE:
             raise OutputError(
                 f"The exported network differs from the policy by {off:.1e}, more than {CLOSE:.0e}.",

@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from policies.belief import MEMORY
-from policies.deploy.decisions import Decisions, Seen
+from policies.deploy.bundle import MEMORY
+from policies.deploy.decisions import Decisions, Seen, noise
 from policies.deploy.guard import Guard, Limits
+from policies.deploy.trust import Trust
 from policies.episodes import Dataset
 from policies.features import IMAGES, STATE
-from policies.model import WorldActionModel
+from policies.model import dreamer
+from policies.policy import Policy
 from policies.windows import POSE
 from simulation.calibration import CALIBRATION
 from simulation.cell import Cell
@@ -45,6 +47,8 @@ class ActSettings:
     """Steps from noise to a chunk."""
     lead: int = 1
     """Ticks that pass from what is seen to the first action that comes of it: on a robot, deciding takes its time."""
+    sure_ticks: int = 60
+    """Ticks in which it does what is likeliest; after them, one of the ways that it has learnt, drawn at random."""
     workspace: Box | None = None
     """Lowest and highest corner of the box in the base frame, metres, that the tool stays in; None: anywhere."""
     patience: float = 2.0
@@ -54,15 +58,23 @@ class ActSettings:
 class Actor:
     """Decides what to do, chunk by chunk."""
 
-    def __init__(self, model: WorldActionModel, settings: ActSettings = ActSettings()) -> None:  # noqa: B008 - frozen
+    def __init__(self, model: Policy, settings: ActSettings = ActSettings()) -> None:  # noqa: B008 - frozen
         """Take over a network that is ready to act."""
         self.model, self.settings = model, settings
 
-    def perform(self, stage: Stage) -> Iterator[FloatArray]:
-        """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin."""
-        # From the middle of the noise: so the same is decided every time.
-        cell = stage.cell
-        noise, settings = torch.zeros(1, self.model.settings.chunk, POSE), self.settings
+    def trust(self) -> Trust | None:
+        """What one try's dreams can be judged by; None of a network that only acts."""
+        world = dreamer(self.model)
+        return None if world is None else Trust(world.settings.horizons)
+
+    def perform(self, stage: Stage, trust: Trust | None = None) -> Iterator[FloatArray]:
+        """Actions ``(J + 1,)``, one a tick, without end; the same for the same cousin.
+
+        Args:
+            stage: with the cousin.
+            trust: is told of every decision.
+        """
+        cell, settings, world = stage.cell, self.settings, dreamer(self.model)
         limits = Limits.of(cell.robot.chain, cell.robot.speed, settings.workspace)
         guard = Guard(cell.robot.chain, limits, cell.rate_hz, cell.goal)
         before, encoder = cell.arm.positions(), self.model.encoder
@@ -73,7 +85,15 @@ class Actor:
             with torch.inference_mode():
                 told = {name: torch.from_numpy(values)[None] for name, values in seen.items()}
                 made_out, memory = encoder.made_out({**told, MEMORY: memory})
-                chunk = self.model.act(made_out, noise, settings.flow_steps)[0].double().numpy()
+                drawn = noise(decisions.asked, settings.sure_ticks, (self.model.settings.chunk, POSE))
+                start = torch.from_numpy(drawn)[None]
+                if trust is None or world is None:
+                    poses = self.model.act(made_out, start, settings.flow_steps)
+                else:
+                    dreamt = torch.zeros(1, len(world.settings.horizons), world.foretold)
+                    poses, dream = world.foresee(made_out, start, dreamt, settings.flow_steps)
+                    trust.notice(decisions.asked, world.whereabouts(made_out)[0].numpy(), dream[0].numpy())
+                chunk = poses[0].double().numpy()
             state = seen[STATE][-1].astype(np.float64)
             return guard.joint_actions(state, chunk[: settings.execute + settings.lead])
 
@@ -110,7 +130,13 @@ def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
     return found
 
 
-def roll(stage: Stage, actor: Actor, longest_s: float, watch: Callable[[Cell], object] = lambda cell: None) -> str:
+def roll(
+    stage: Stage,
+    actor: Actor,
+    longest_s: float,
+    watch: Callable[[Cell], object] = lambda cell: None,
+    trust: Trust | None = None,
+) -> str:
     """Let a policy try the task in the cousin that is loaded; why it failed, "" where it succeeded.
 
     Args:
@@ -118,9 +144,10 @@ def roll(stage: Stage, actor: Actor, longest_s: float, watch: Callable[[Cell], o
         actor: the policy.
         longest_s: it takes no longer.
         watch: is shown the cell before every action.
+        trust: is told of every decision.
     """
     cell, task, rested = stage.cell, stage.job.task, 0
-    for action in actor.perform(stage):
+    for action in actor.perform(stage, trust):
         watch(cell)
         cell.act(action)
         rested = rested + 1 if TASKS[task.kind].done(cell, task) else 0

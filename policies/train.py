@@ -1,4 +1,4 @@
-"""Trains a world-action model on the windows of a dataset.
+"""Trains a policy on the windows of a dataset.
 
 Each step draws from a generator of its own, made of the seed and the step's number, and a checkpoint holds the
 optimiser's state: so a run that was killed goes on from its last checkpoint, and ends with the same bits as one that
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from policies.checkpoint import load, save
 from policies.files import BEST, LATEST, METRICS
-from policies.model import WorldActionModel
+from policies.policy import Policy
 from policies.windows import Windows
 from reconstruction.disk import write_whole, writing_to
 from reconstruction.progress import Progress, silent
@@ -72,12 +72,12 @@ class Check:
 
 
 def train(
-    model: WorldActionModel,
+    model: Policy,
     windows: Windows,
     settings: LoopSettings,
     folder: Path,
     progress: Progress = silent,
-    check: Callable[[WorldActionModel], float] | None = None,
+    check: Callable[[Policy], float] | None = None,
     about: dict[str, Any] | None = None,
     device: str = "cpu",
 ) -> Check:
@@ -162,7 +162,7 @@ def _share(step: int, s: LoopSettings) -> float:
     return rising * 0.5 * (1.0 + math.cos(math.pi * step / s.steps))
 
 
-def _follow(mean: WorldActionModel, model: WorldActionModel, step: int) -> None:
+def _follow(mean: Policy, model: Policy, step: int) -> None:
     share = 1.0 - min(0.999, (1 + step) / (10 + step))
     with torch.no_grad():  # all of them in one call: there are many, and small ones
         torch._foreach_lerp_(list(mean.parameters()), list(model.parameters()), share)
@@ -176,8 +176,8 @@ def _keep(
     folder: Path,
     lines: list[str],
     key: str,
-    model: WorldActionModel,
-    mean: WorldActionModel,
+    model: Policy,
+    mean: Policy,
     optimiser: torch.optim.Optimizer,
     best: Check | None,
 ) -> None:
@@ -194,7 +194,7 @@ def _keep(
 
 
 def _resume(
-    folder: Path, key: str, model: WorldActionModel, mean: WorldActionModel, optimiser: torch.optim.Optimizer
+    folder: Path, key: str, model: Policy, mean: Policy, optimiser: torch.optim.Optimizer
 ) -> tuple[int, Check | None]:
     """Steps done and the best check of a run with the same `key`, its state taken over; 0 and None without one."""
     path = folder / LATEST

@@ -82,6 +82,26 @@ def read_windows(
         UsageError: it does not say where things are, has no pictures of these `cameras`, or is empty.
         InputError: it is damaged.
     """
+    check_columns(dataset, cameras)
+    count = len(dataset) if episodes is None else min(episodes, len(dataset))
+    if not count:
+        raise UsageError(
+            f"{dataset.folder} has no episodes.", remedy="Demonstrate something first.", code="empty_dataset"
+        )
+    parts = []
+    for number in range(count):
+        progress(number / count, "reading the demonstrations")
+        parts.append(windows_of(dataset.read(number, cameras), chain, chunk, horizons))
+    seen = {name: torch.cat([part.seen[name] for part in parts]) for name in parts[0].seen}
+    return Windows(seen, torch.cat([part.actions for part in parts]), torch.cat([part.future for part in parts]))
+
+
+def check_columns(dataset: Dataset, cameras: Sequence[str]) -> None:
+    """See that a dataset says all that windows are made of, with pictures of these `cameras`.
+
+    Raises:
+        UsageError: it does not.
+    """
     missing = [name for name in cameras if name not in dataset.features.cameras]
     if missing:
         raise UsageError(
@@ -96,17 +116,6 @@ def read_windows(
                 remedy="Make it with `pocketworld demonstrate`.",
                 code="no_state",
             )
-    count = len(dataset) if episodes is None else min(episodes, len(dataset))
-    if not count:
-        raise UsageError(
-            f"{dataset.folder} has no episodes.", remedy="Demonstrate something first.", code="empty_dataset"
-        )
-    parts = []
-    for number in range(count):
-        progress(number / count, "reading the demonstrations")
-        parts.append(windows_of(dataset.read(number, cameras), chain, chunk, horizons))
-    seen = {name: torch.cat([part.seen[name] for part in parts]) for name in parts[0].seen}
-    return Windows(seen, torch.cat([part.actions for part in parts]), torch.cat([part.future for part in parts]))
 
 
 def windows_of(episode: Episode, chain: Chain, chunk: int, horizons: Sequence[int]) -> Windows:

@@ -38,11 +38,14 @@ def seen() -> dict[str, np.ndarray]:
     return {STATE: states.astype(np.float32), COLUMN: around.astype(np.float32)}
 
 
-def make_bundle(folder: Path, network: WorldActionModel | None = None) -> Path:
+def make_bundle(folder: Path, network: WorldActionModel | None = None, limit_m: float | None = None) -> Path:
+    """A bundle; stopped where it falls shorter of its dreams than `limit_m`, or never."""
     assert STATE == JOINTS
     scene = bench()
     task = task_of("place block_1 in bowl_1", scene)
     document = manifest_of(scene, robot_of("panda"), task, ActSettings(workspace=BOX), 10.0, seen())
+    if limit_m is not None:
+        document["trust"] = {"horizons": [4, 8, 16], "limit_m": limit_m}
     write_bundle(folder, network or model(), document, seen(), FRAMES)
     return folder
 

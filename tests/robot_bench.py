@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from app.demonstrate_stage import DemonstrateSettings, demonstrate
 from app.project import Project, StageKey, StageNotes
 from reconstruction.scene import Scene
 from simulation.bank import Bank, Wardrobe, build
@@ -41,6 +42,16 @@ def project_at(folder: Path) -> Project:
 
     made.run_stage("scene", StageKey({}, {}, ""), work)
     return made
+
+
+TASK = "place block_1 in bowl_1"
+
+
+def demonstrated_at(folder: Path, count: int, jobs: int = 1) -> Project:
+    """A project with the bench and so many unfilmed demonstrations of `TASK`."""
+    project = project_at(folder)
+    demonstrate(project, DemonstrateSettings(task=TASK, vary=VARY, count=count, cameras="none"), jobs=jobs)
+    return project
 
 
 def few_forms(scene: Scene | None = None) -> tuple[Wardrobe, Bank]:

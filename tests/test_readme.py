@@ -25,7 +25,7 @@ MAKERS = {
     "python -m simulation.relatives resources/relatives.zip": 3_000_000,
 }
 """Commands that make a bundled file again, and how many bytes it may have."""
-TARGETS = ("demo", "test", "test-cluster", "coverage", "lint", "bench")
+TARGETS = ("demo", "test", "test-cluster", "coverage", "lint", "bench", "bench-lerobot")
 CLUSTER = [
     "ray start --head --port=6379",
     "ray start --address=HEAD:6379",
@@ -168,8 +168,8 @@ def test_a_bundled_file_can_be_made_again(line: str, tmp_path: Path) -> None:
     assert made < MAKERS[line]
 
 
-def test_every_script_that_make_bench_runs_does_something() -> None:
-    scripts = sorted((ROOT / "tests" / "bench").glob("*.py"))
+def test_every_script_of_the_benchmarks_does_something() -> None:
+    scripts = sorted((ROOT / "tests" / "bench").glob("**/*.py"))
     assert scripts
     for script in scripts:
         assert 'if __name__ == "__main__":' in script.read_text(encoding="utf-8"), script.name

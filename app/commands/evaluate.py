@@ -59,6 +59,11 @@ def _text(found: EvaluateResult) -> str:
     for variation, portions in score.by_variation.items():
         shares = ", ".join(f"{p.successes} of {p.count} at {p.low:.2g} … {p.high:.2g}" for p in portions)
         lines.append(f"  {variation}: {shares}")
+    if score.dream_auroc is not None:
+        lines.append(
+            f"  after {score.dream_at_s:.1f} s, half of what a success takes, its dreams tell failures from successes "
+            f"with an AUROC of {score.dream_auroc:.2f}"
+        )
     if score.skipped:
         lines.append("  not tried: " + ", ".join(f"{reason} ({count})" for reason, count in score.skipped.items()))
     if found.films:

@@ -44,8 +44,12 @@ def run(
 def _text(made: RunResult) -> str:
     report = made.report
     end = {True: "done", False: "not done", None: "ended"}[made.success]
+    trust = (
+        "" if report.trust is None else f"  lowest trust: {report.trust:.2f} (1: all as foretold, ½: too far from it)\n"
+    )
     return (
         f"{made.task}: {end} after {report.ticks} ticks: {report.stopped}\n"
         f"  deadlines missed: {report.missed} of {report.ticks}; a decision took {report.deciding_ms:.1f} ms\n"
+        f"{trust}"
         f"  recorded: {made.dataset}"
     )

@@ -12,20 +12,28 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from policies.deploy.decisions import noise
 from policies.deploy.guard import Guard, Limits
+from policies.deploy.trust import Yardstick
 from simulation.chain import Chain
 
 FloatArray = npt.NDArray[np.float64]
 FORMAT, VERSION = "pocketworld.bundle", 1
 MANIFEST, POLICY, SAMPLE = "manifest.json", "policy.onnx", "sample.npz"
 JOINTS, NOISE, POSES = "observation.state", "noise", "poses"
-"""Inputs and the output of the network: joint positions of the last two ticks ``(1, 2, J + 1)``, the noise that actions
+"""Inputs and an output of the network: joint positions of the last two ticks ``(1, 2, J + 1)``, the noise that actions
 are made of, ``(1, K, 10)``, and where the tool is to be, likewise."""
+PLACES, DREAM = "places", "dream"
+"""Further outputs of one that dreams: where the tool and the things are seen now, ``(1, P, 3)``, and where they will
+be, ``(1, H, P, 3)``, in the base frame, metres."""
+MEMORY, REMEMBERED = "memory", "remembered"
+"""Of one that remembers what it saw, a further input and output ``(1, n)``: what comes out goes in at the next
+decision; at first, zeros."""
 POSE = 10
 LARGEST_BYTES = 1 << 30
 DTYPES = ("float32", "uint8")
@@ -48,6 +56,22 @@ class Input:
     dtype: str
 
 
+class Decision(NamedTuple):
+    """What comes of one look.
+
+    Attributes:
+        poses: ``(K, 10)`` where the tool is to be: position (m), x and y axis in the base frame, opening.
+        places: ``(P, 3)`` where the tool and the things are, metres; None of a policy that only acts.
+        dream: ``(H, P, 3)`` where they will be, likewise.
+        memory: ``(n,)`` to be told at the next decision.
+    """
+
+    poses: FloatArray
+    places: FloatArray | None
+    dream: FloatArray | None
+    memory: npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What ``manifest.json`` says, as far as a runner needs it.
@@ -64,6 +88,9 @@ class Manifest:
         length: actions of a chunk.
         execute: ticks between decisions.
         lead: ticks that one may take.
+        sure_ticks: for so long it does what is likeliest (`policies.deploy.decisions.noise`).
+        memory: numbers that it remembers from one decision to the next.
+        trust: by what its dreams are judged; None: it only acts.
         document: all of the file.
     """
 
@@ -79,6 +106,9 @@ class Manifest:
     length: int
     execute: int
     lead: int
+    sure_ticks: int
+    memory: int
+    trust: Yardstick | None
     document: Mapping[str, Any]
 
 
@@ -110,26 +140,34 @@ class Bundle:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error).split("\n")[0]
             raise BundleError(f"{folder} is damaged: {what}") from None
         self.network = _network(folder, contents[POLICY], manifest, threads)
-        self._noise = np.zeros((1, manifest.length, POSE), dtype=np.float32)
 
-    def poses(self, seen: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
-        """Where the tool is to be ``(K, 10)``: position (m), x and y axis in the base frame, opening.
+    def decide(
+        self, seen: Mapping[str, npt.NDArray[Any]], tick: int = 0, memory: npt.NDArray[np.float32] | None = None
+    ) -> Decision:
+        """What is to be done, and what is dreamed of it.
 
         Args:
             seen: every input of the manifest, without its first side.
+            tick: now, from the beginning.
+            memory: of the decision before; None: this is the first.
 
         Raises:
             BundleError: something is missing, or of another shape.
         """
-        # From the middle of the noise: so the same is decided every time.
-        feed: dict[str, npt.NDArray[Any]] = {NOISE: self._noise}
+        m = self.manifest
+        feed: dict[str, npt.NDArray[Any]] = {NOISE: noise(tick, m.sure_ticks, (m.length, POSE))[None]}
+        if m.memory:
+            feed[MEMORY] = (np.zeros(m.memory, dtype=np.float32) if memory is None else memory)[None]
         for name, wanted in self.manifest.inputs.items():
             if name not in seen or np.shape(seen[name]) != wanted.shape[1:]:
                 there = np.shape(seen[name]) if name in seen else "missing"
                 raise BundleError(f"{name} is {there}, the policy looks at {wanted.shape[1:]}")
             feed[name] = np.asarray(seen[name], dtype=wanted.dtype)[None]
-        found: FloatArray = self.network.run([POSES], feed)[0][0].astype(np.float64)
-        return found
+        names = [POSES, *([] if m.trust is None else [PLACES, DREAM]), *([REMEMBERED] if m.memory else [])]
+        found = dict(zip(names, self.network.run(names, feed), strict=True))
+        places, dream = (found[name][0].astype(np.float64) if name in found else None for name in (PLACES, DREAM))
+        remembered = found[REMEMBERED][0] if m.memory else np.zeros(0, dtype=np.float32)
+        return Decision(found[POSES][0].astype(np.float64), places, dream, remembered)
 
     def guard(self, start: FloatArray) -> Guard:
         """A guard for an arm that is at joint positions and opening ``(J + 1,)``."""
@@ -234,6 +272,9 @@ def _parsed(document: Mapping[str, Any]) -> Manifest:
         length,
         execute,
         lead,
+        _whole(policy["noise"]["zeros_for_ticks"], 1 << 20),
+        _whole(policy["memory"], 1 << 20),
+        None if document.get("trust") is None else Yardstick.from_json(document["trust"]),
         document,
     )
 
@@ -268,11 +309,23 @@ def _network(folder: Path, data: bytes, manifest: Manifest, threads: int) -> Any
         raise BundleError(f"{folder / POLICY} is no readable network: {reason}") from None
     wanted = {name: list(entry.shape) for name, entry in manifest.inputs.items()}
     wanted[NOISE] = [1, manifest.length, POSE]
+    if manifest.memory:
+        wanted[MEMORY] = [1, manifest.memory]
     there = {entry.name: entry.shape for entry in network.get_inputs()}
     made = {entry.name: entry.shape for entry in network.get_outputs()}
-    if there != wanted or made.get(POSES) != [1, manifest.length, POSE]:
+    dreams = manifest.trust is None or _dreams(made.get(PLACES), made.get(DREAM), len(manifest.trust.horizons))
+    remembers = not manifest.memory or made.get(REMEMBERED) == [1, manifest.memory]
+    if there != wanted or made.get(POSES) != [1, manifest.length, POSE] or not (dreams and remembers):
         raise BundleError(f"{folder / POLICY} is not the network that the manifest tells of")
     return network
+
+
+def _dreams(places: object, dream: object, horizons: int) -> bool:
+    """Whether outputs of such shapes are a dream, and what it is compared with: of the tool and a thing, or more."""
+    match places, dream:
+        case [1, int(count), 3], [1, int(ahead), int(same), 3]:
+            return count == same >= 2 and ahead == horizons
+    return False
 
 
 def _listed(value: object, count: int) -> Sequence[Any]:

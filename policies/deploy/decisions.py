@@ -13,6 +13,17 @@ FloatArray = npt.NDArray[np.float64]
 Seen = Mapping[str, npt.NDArray[Any]]
 
 
+def noise(tick: int, sure_ticks: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """What actions are made of, of some shape: the same at the same tick.
+
+    At first it is the middle of all noise, from which comes what is likeliest. Who has not succeeded by `sure_ticks`
+    may be stuck between two ways of going on: from then on it is drawn at random, and one of them is taken.
+    """
+    if tick < sure_ticks:
+        return np.zeros(shape, dtype=np.float32)
+    return np.random.default_rng(tick).standard_normal(shape, dtype=np.float32)
+
+
 class Decisions:
     """Says which action is due; use it as a context manager.
 
@@ -20,6 +31,7 @@ class Decisions:
     the decision takes their time.
 
     Attributes:
+        asked: the tick of the last decision that was begun.
         late: ticks for which the next chunk should have been there, and was not.
     """
 
@@ -34,7 +46,7 @@ class Decisions:
         """
         self._decide, self._execute, self._lead = decide, execute, lead
         self._pool = ThreadPoolExecutor(1) if threaded else None
-        self._asked, self._next = 0, 0
+        self.asked, self._next = 0, 0
         self._coming: Future[FloatArray] | None = None
         self._chunk: FloatArray | None = None
         self._first = 0
@@ -58,12 +70,12 @@ class Decisions:
             Exception: whatever deciding has raised.
         """
         if self._coming is None and tick >= self._next:
-            self._asked = tick
+            self.asked = tick
             self._coming = self._submit(look())
-        if self._coming is not None and tick >= self._asked + self._lead:
+        if self._coming is not None and tick >= self.asked + self._lead:
             if self._coming.done():
-                self._chunk, self._first = self._coming.result(), self._asked
-                self._coming, self._next = None, self._asked + self._execute
+                self._chunk, self._first = self._coming.result(), self.asked
+                self._coming, self._next = None, self.asked + self._execute
             else:
                 self.late += 1
         due = tick - self._first

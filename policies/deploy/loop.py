@@ -16,9 +16,11 @@ from policies.deploy.bundle import JOINTS, Bundle, Manifest
 from policies.deploy.decisions import Decisions, Seen
 from policies.deploy.guard import Guard
 from policies.deploy.robot import Reading, Robot
+from policies.deploy.trust import Trust, lowest_trust
 
 FloatArray = npt.NDArray[np.float64]
 TIME_OVER, KEY = "the time is over", "a key was pressed"
+DOUBTED = "for a while, what it saw has fallen short of what it had foretold"
 IN_TIME = 0.5
 """A command that goes out later than this share of a tick after the tick began has missed its deadline."""
 
@@ -36,6 +38,7 @@ class Report:
         deciding_ms: median time of a decision.
         stopped: why it ended.
         fault: whether that is one of the robot, of its data or of the policy.
+        trust: the lowest (`policies.deploy.trust.lowest_trust`); None of a policy that only acts.
     """
 
     ticks: int
@@ -46,6 +49,7 @@ class Report:
     deciding_ms: float
     stopped: str
     fault: bool
+    trust: float | None
 
 
 def drive(
@@ -54,6 +58,7 @@ def drive(
     seconds: float,
     *,
     fast: bool = False,
+    heed: bool = True,
     pressed: Callable[[], bool] = lambda: False,
     watch: Callable[[Reading, FloatArray], str] = lambda reading, command: "",
     clock: Callable[[], float] = time.monotonic,
@@ -66,6 +71,7 @@ def drive(
         robot: that is not connected yet.
         seconds: of ticks, at most.
         fast: do not wait for the clock, nor for a thread: for simulations. All is the same every time.
+        heed: stop when what is seen falls short of what was dreamed; where nothing that is told is done, it must.
         pressed: whether a key was.
         watch: is told of every tick before it happens; what it returns ends the run, as its reason, unless "".
         clock: the time, seconds, that of the readings.
@@ -77,11 +83,20 @@ def drive(
     took: list[float] = []
     guard: Guard | None = None
     stopped, fault = "", True
+    judged = manifest.trust
+    trust = None if judged is None else Trust(judged.horizons)
+
+    memory: npt.NDArray[np.float32] | None = None
 
     def decide(seen: Seen) -> FloatArray:
+        nonlocal memory
         start = time.perf_counter()
         assert guard is not None  # since the first reading
-        found = guard.joint_actions(np.asarray(seen[JOINTS], dtype=np.float64)[-1], bundle.poses(seen))
+        decided = bundle.decide(seen, decisions.asked, memory)
+        memory = decided.memory
+        if trust is not None and decided.places is not None and decided.dream is not None:
+            trust.notice(decisions.asked, decided.places, decided.dream)
+        found = guard.joint_actions(np.asarray(seen[JOINTS], dtype=np.float64)[-1], decided.poses)
         took.append(1000.0 * (time.perf_counter() - start))
         return found
 
@@ -100,6 +115,8 @@ def drive(
                 stopped = unfit(manifest, clock(), reading)
                 if not stopped and (pressed() or ticks >= seconds * manifest.rate_hz):
                     stopped, fault = KEY if ticks < seconds * manifest.rate_hz else TIME_OVER, False
+                elif not stopped and heed and judged is not None and trust is not None and trust.lost(judged.limit_m):
+                    stopped, fault = DOUBTED, False
                 if stopped:
                     break
                 action = decisions.action(ticks, partial(_seen, reading, before))
@@ -125,7 +142,8 @@ def drive(
             took_s = clock() - begun
             _rest(robot, guard, 0.0 if fast else period, sleep)
     middle = float(np.median(took)) if took else 0.0
-    return Report(ticks, round(took_s, 3), missed, held, decisions.late, round(middle, 3), stopped, fault)
+    least = None if judged is None or trust is None else round(lowest_trust(trust.peak, judged.limit_m), 3)
+    return Report(ticks, round(took_s, 3), missed, held, decisions.late, round(middle, 3), stopped, fault, least)
 
 
 def unfit(manifest: Manifest, now_s: float, reading: Reading) -> str:

@@ -38,6 +38,6 @@ def main(words: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}.\n   what to do: copy the bundle again, or export it again.\n")
         return 3
     with any_key() as pressed:
-        report = drive(bundle, dry_robot(bundle), asked.seconds, fast=asked.fast, pressed=pressed)
+        report = drive(bundle, dry_robot(bundle), asked.seconds, fast=asked.fast, heed=False, pressed=pressed)
     sys.stdout.write(json.dumps(dataclasses.asdict(report)) + "\n")
     return int(report.fault)

@@ -12,7 +12,7 @@ import pytest
 
 from app.project import Project
 from app.report import write_report
-from policies.checkpoint import load_model
+from policies.checkpoint import POLICIES, load_model
 from tests.conftest import Run
 from tests.robot_bench import VARY, project_at
 
@@ -80,6 +80,31 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     assert broken.code != 0
     assert "is no readable policy" in broken.stderr
     assert "Traceback" not in broken.stderr
+
+
+def test_action_chunking_is_trained_corrected_evaluated_exported_and_run(project: Path, shell: Shell) -> None:
+    task = ("--task", "pick block_1", "--seed", "6")
+    shown = shell("demonstrate", project, *task, "--cameras", "none", "--vary", *VARY, "--count", 2, "--jobs", 1)
+    assert shown.code == 0, shown.stdout + shown.stderr
+    words = ("train", project, *task, *QUICK, "--policy", "act", "--rounds", 1, "--corrections", 1, "--checks", 0)
+    made = shell(*words, "--json")
+    assert made.code == 0, made.stdout + made.stderr
+    policy = Path(made.result["policy"])
+    for path in (policy, policy.parent / "round_0" / policy.name):
+        assert type(load_model(path)[0]) is POLICIES["act"]
+    tried = shell("evaluate", project, *task, "--count", 1, "--jobs", 1, "--json")
+    assert tried.code == 0, tried.stdout + tried.stderr
+    assert tried.result["count"] == 1
+    bundle = shell("export", project, *task, "--anyway", "--json")
+    assert bundle.code == 0, bundle.stdout + bundle.stderr
+    assert bundle.result["parity"] < 1e-4
+    drive = ("run", bundle.result["bundle"], "--robot", "sim", "--project", project, "--fast", "--seconds", 1, "--json")
+    ran = shell(*drive)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert ran.result["ticks"] == 10
+    both = shell(*words, "--action-only")
+    assert both.code == 2
+    assert "--policy act only acts anyway" in both.stderr
 
 
 def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:

@@ -60,9 +60,9 @@ def main() -> None:
             torch.set_num_threads(threads)
             with torch.inference_mode():
                 eager[threads] = milliseconds(lambda: model.act(told, noise))
-        ours = milliseconds(lambda: bundle.poses(seen))
+        ours = milliseconds(lambda: bundle.decide(seen))
         state = np.asarray(seen[JOINTS][-1], dtype=np.float64)
-        poses, guard = bundle.poses(seen), bundle.guard(np.array(bundle.manifest.home))
+        poses, guard = bundle.decide(seen).poses, bundle.guard(np.array(bundle.manifest.home))
         inverse = milliseconds(lambda: guard.joint_actions(state, poses))
         step = milliseconds(lambda: guard.step(guard.goal))
         best = min(eager.values())

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.belief import MEMORY, USUAL_M, Belief, Sight, believe, memory_size
+from policies.belief import USUAL_M, Belief, Sight, believe, memory_size
+from policies.deploy.bundle import MEMORY
 from policies.encoders import GLANCE, RgbEncoder
 from policies.features import STATE, image_key
 from policies.hand import Hand

@@ -20,7 +20,7 @@ import torch
 from policies.deploy.bundle import JOINTS, Bundle, BundleError, sha256
 from policies.deploy.decisions import Decisions
 from policies.deploy.keys import any_key
-from policies.deploy.loop import KEY, TIME_OVER, drive
+from policies.deploy.loop import DOUBTED, KEY, TIME_OVER, drive
 from policies.deploy.main import dry_robot
 from policies.deploy.robot import DryRun, Reading
 from policies.export import check_parity, trials_of
@@ -39,9 +39,14 @@ def bundle(folder: Path) -> Bundle:
     return Bundle(folder)
 
 
+@pytest.fixture(scope="module")
+def doubting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles.make_bundle(tmp_path_factory.mktemp("bundle") / "doubting", limit_m=0.01)
+
+
 def test_the_exported_network_does_what_the_policy_does(bundle: Bundle) -> None:
     model, seen = bundles.model(), bundles.seen()
-    chunk = bundle.poses({name: values[3] for name, values in seen.items()})
+    chunk = bundle.decide({name: values[3] for name, values in seen.items()}).poses
     with torch.inference_mode():
         told = {name: torch.from_numpy(values[3:4]) for name, values in seen.items()}
         wanted = model.act(told, torch.zeros(1, 16, 10)).numpy()[0]
@@ -60,6 +65,36 @@ def test_a_network_that_does_something_else_is_not_exported(bundle: Bundle, tmp_
     with pytest.raises(OutputError, match="differs from the policy"):
         bundles.make_bundle(tmp_path / "none", other)
     assert list(tmp_path.iterdir()) == []  # nothing half done
+
+
+def test_the_exported_network_dreams_what_the_policy_dreams(doubting: Path) -> None:
+    model, seen = bundles.model(), bundles.seen()
+    found = Bundle(doubting).decide({name: values[3] for name, values in seen.items()})
+    with torch.inference_mode():
+        told = {name: torch.from_numpy(values[3:4]) for name, values in seen.items()}
+        poses, dream = model.foresee(told, torch.zeros(1, 16, 10), torch.zeros(1, 3, model.foretold))
+        assert torch.allclose(poses, model.act(told, torch.zeros(1, 16, 10)), atol=1e-5)
+    assert found.places is not None
+    assert found.dream is not None
+    assert np.abs(found.dream - dream.numpy()[0]).max() < 1e-4
+    assert np.allclose(found.places[1:], seen[COLUMN][3].reshape(2, 12)[:, :3], atol=1e-6)
+    states = seen[JOINTS][3, 1].astype(float)
+    assert np.allclose(found.places[0], Bundle(doubting).manifest.chain.tool(states[None, :-1])[0, :3, 3], atol=1e-4)
+
+
+def test_an_arm_whose_dreams_do_not_come_true_is_stopped(doubting: Path, bundle: Bundle) -> None:
+    """A network that has learnt nothing foretells what does not come."""
+    knowing = Bundle(doubting)
+    report = drive(knowing, Arm(knowing), 8.0, fast=True)
+    assert (report.stopped, report.fault) == (DOUBTED, False)
+    assert 30 < report.ticks < 80  # the first time that it can have been wrong for a while, or later
+    assert report.trust is not None
+    assert report.trust < 0.5
+    blind = drive(knowing, Arm(knowing), 8.0, fast=True, heed=False)
+    assert (blind.stopped, blind.ticks) == (TIME_OVER, 80)
+    assert blind.trust is not None
+    assert blind.trust <= report.trust
+    assert drive(bundle, Arm(bundle), 2.0, fast=True).trust is None  # of an older bundle nothing is known
 
 
 ALONE = """
@@ -150,6 +185,9 @@ HARM: dict[str, tuple[Callable[[Path], Any], str]] = {
     "huge shape": (told("policy", "inputs", COLUMN, "shape", to=[1] + [1 << 20] * 4), "shape"),
     "length": (told("policy", "length", to=9), "not the network"),
     "execute": (told("policy", "execute", to=16), "shorter"),
+    "trust": (told("trust", to={"horizons": [4, 8, 16], "limit_m": float("nan")}), "no limit"),
+    "trust in what": (told("trust", to={"horizons": [8, 4], "limit_m": 0.1}), "its dreams"),
+    "trust in others": (told("trust", to={"horizons": [4, 8], "limit_m": 0.1}), "not the network"),
 }
 
 

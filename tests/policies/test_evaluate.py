@@ -73,6 +73,10 @@ def _actor(stage: Stage, value: float | None) -> Actor:
     model = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 24)
     model.encoder.arm.describe(stage.cell.robot.chain)
     if value is not None:
+        model.foresee = lambda seen, noise, dreamt, steps=4: (  # type: ignore[method-assign]
+            torch.full_like(noise, value),
+            torch.full((1, 3, 3, 3), value),
+        )
         model.act = lambda seen, noise, steps=4: torch.full_like(noise, value)  # type: ignore[method-assign]
     return Actor(model.eval())
 
@@ -82,6 +86,8 @@ def test_whatever_a_network_says_the_arm_keeps_its_limits(stage: Stage, value: f
     trial = try_policy(stage, _actor(stage, value), _suitable(stage), 3.0)
     assert trial.reason == "took too long"
     assert trial.seconds == pytest.approx(3.0)
+    assert [seconds for seconds, _ in trial.doubts] == pytest.approx([0.8, 1.6, 2.4])
+    assert np.isfinite([doubt for _, doubt in trial.doubts]).all()
     assert not stage.cell.faults
     assert np.isfinite(stage.cell.arm.positions()).all()
 

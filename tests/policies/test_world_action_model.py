@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from policies.belief import MEMORY
 from policies.checkpoint import load_model, save
+from policies.deploy.bundle import MEMORY
 from policies.deploy.guard import Guard, Limits
 from policies.encoders import GLANCE, RgbEncoder, Scaler
 from policies.eyes import Camera, Eyes, Look
@@ -99,6 +99,27 @@ def test_it_learns_what_follows_from_what_is_seen(tmp_path: Path) -> None:
     assert (chunk - fresh.actions)[..., :3].square().mean() < 0.15  # of a variance of 1
     dream = model.dream(fresh.seen, fresh.actions, torch.randn(50, *model.future_scaler.mean.shape))
     assert (dream - model.outlook(fresh.seen, fresh.future))[..., :3].square().mean() < 0.3
+
+
+def test_places_are_told_and_foretold_in_the_base_frame() -> None:
+    windows = _windows(6)
+    model = _model(_windows())
+    seen = {**windows.seen, COLUMN: torch.randn(6, AROUND)}
+    then = torch.randn(6, 2, POSE + AROUND)
+    found = model.whereabouts_then(seen, model.outlook(seen, then))
+    assert torch.allclose(model.whereabouts(seen)[:, 1:], seen[COLUMN].unflatten(1, (2, 12))[..., :3], atol=1e-5)
+    assert torch.allclose(found[:, :, 0], then[..., :3], atol=1e-4)
+    assert torch.allclose(found[:, :, 1:], then[..., POSE:].unflatten(2, (2, 12))[..., :3], atol=1e-4)
+
+
+def test_a_dream_beside_acting_changes_no_action() -> None:
+    windows, noise = _windows(5), torch.randn(5, SMALL.chunk, POSE)
+    model = _model(_windows())
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    poses, dream = model.foresee(windows.seen, noise, torch.zeros(5, 2, model.foretold))
+    assert torch.allclose(poses, model.act(windows.seen, noise), atol=1e-4)
+    assert dream.shape == (5, 2, 3, 3)
 
 
 def test_what_is_seen_from_the_hand_is_the_same_wherever_it_happens() -> None:
