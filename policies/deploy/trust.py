@@ -115,13 +115,15 @@ def short_of(before: FloatArray, dreamed: FloatArray, now: FloatArray) -> float:
     That is how far things did not come along the way that they were to go, half of how far off they are at all, and how
     much farther the tool is from the first one than it was to be.
     """
+    if not all(np.isfinite(points).all() for points in (before, dreamed, now)):
+        return FAR_M
     ways = dreamed[1:] - before[1:]
     length = np.linalg.norm(ways, axis=1)
     come = ((now[1:] - before[1:]) * ways).sum(axis=1) / np.maximum(length, 1e-6)
     off = np.linalg.norm(now[1:] - dreamed[1:], axis=1)
     apart = np.linalg.norm(now[1] - now[0]) - np.linalg.norm(dreamed[1] - dreamed[0])
     short = float((length - come + OTHERWISE * off).sum() + apart)
-    return float(np.clip(short, -FAR_M, FAR_M)) if np.isfinite(short) else FAR_M
+    return float(np.clip(short, -FAR_M, FAR_M))
 
 
 def limit_of(peaks: Iterable[float]) -> tuple[float, float]:
