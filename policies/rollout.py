@@ -41,7 +41,7 @@ Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 class ActSettings:
     """How a policy is run."""
 
-    execute: int = 8
+    execute: int = 4
     """Actions of a chunk that are done before the next decision."""
     flow_steps: int = 4
     """Steps from noise to a chunk."""
