@@ -88,7 +88,8 @@ class Trust:
             for asked, way in self._dreams
             if tick - asked <= self._horizons[-1]
         ]
-        self._dreams.append((tick, np.concatenate([now[None], np.asarray(dream, dtype=np.float64)])))
+        way = np.concatenate([now[None], np.asarray(dream, dtype=np.float64)])
+        self._dreams.append((tick, np.where(np.isfinite(way), way, np.nan)))
         if found:
             self._last.append(float(np.mean(found)))
             self.ticks.append(tick)

@@ -27,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project_at(tmp_path_factory.mktemp("train") / "Küche zwei").folder
 
 
-def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell) -> None:
+def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell, tmp_path: Path) -> None:
     before = shell("train", project, *TASK, *QUICK)
     assert before.code != 0
     assert "Nobody has demonstrated" in before.stderr
@@ -75,6 +75,22 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
         "acting",
     ):
         assert words in page
+    assert run.result["dream_auroc"] is None or 0.0 <= run.result["dream_auroc"] <= 1.0
+    kept = json.loads((policy.parent / "evaluation.json").read_text(encoding="utf-8"))["trials"]
+    assert len(kept) == 2
+    assert all(trial["doubts"] for trial in kept)
+    film = tmp_path / "Traum ä.mp4"
+    dreamed = shell("dream", project, *TASK, "--episode", 1, "--size", 64, "--video", film, "--json")
+    assert dreamed.code == 0, dreamed.stdout + dreamed.stderr
+    assert dreamed.result["horizons_s"] == [0.4, 0.8, 1.6]
+    assert len(dreamed.result["doubts"]) == int((dreamed.result["seconds"] - 0.05) / 0.8)
+    assert dreamed.result["limit_m"] is None  # two cousins tell nothing
+    with av.open(str(film)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == round(dreamed.result["seconds"] * 10)
+    assert frames[0].shape == (80, 64, 3)
+    assert np.std(frames[5][:64]) > 10
+    assert shell("dream", project, *TASK, "--episode", 99, "--json").errors[0]["code"] == "bad_value"
     policy.write_bytes(policy.read_bytes()[:1000])
     broken = shell("evaluate", project, *TASK, "--count", 1)
     assert broken.code != 0
