@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+APART = 8
+"""Ticks between the decisions that are looked at: sooner, too little has come about."""
 AGES = 2
-"""Decisions before now whose dreams are looked back on."""
+"""Of them, those before now whose dreams are looked back on."""
 WHILE = 4
-"""Decisions on end whose mean counts: one alone may be a stumble."""
+"""Of them on end, those whose mean counts: one alone may be a stumble."""
 OTHERWISE = 0.5
 """What a thing is off by, wherever to, counts for this share of what it falls short by."""
 FAR_M = 100.0
@@ -75,13 +77,15 @@ class Trust:
         self._last: deque[float] = deque(maxlen=WHILE)
 
     def notice(self, tick: int, places: npt.ArrayLike, dream: npt.ArrayLike) -> None:
-        """Take note of a decision.
+        """Take note of a decision, unless the last one that was noted is too near.
 
         Args:
             tick: at which it was asked for, later every time.
             places: ``(1 + T, 3)`` where the tool and the things were seen then, metres, base frame.
             dream: ``(H, 1 + T, 3)`` where they will be at the horizons.
         """
+        if self._dreams and tick - self._dreams[-1][0] < APART:
+            return
         now = np.asarray(places, dtype=np.float64)
         found = [
             short_of(way[0], _at(way, tick - asked, self._horizons), now)
