@@ -95,7 +95,8 @@ def _curve(trust: Trust, limit_m: float | None, now: int, frames: int, size: int
     _line(strip, points, FAINT)
     come = sum(tick <= now for tick in trust.ticks)
     _line(strip, points[:come], LINE)
-    said = f"{100 * trust.doubts[come - 1]:.0f} cm short" if come else ""
+    last = 100 * trust.doubts[come - 1] if come else 0.0
+    said = f"{abs(last):.0f} cm {'short' if last >= 0 else 'ahead'}" if come else ""
     cv2.putText(strip, said, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, LINE, 1, cv2.LINE_AA)
     return strip
 
