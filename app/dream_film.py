@@ -40,11 +40,11 @@ def seen_at(known: FloatArray, points: FloatArray, size: int) -> FloatArray:
 
 
 def drawn(
-    pictures: Pictures, known: FloatArray, dreams: Dreams, trust: Trust, ago: int, limit_m: float | None, size: int
+    pictures: Pictures, known: FloatArray, dreams: Dreams, trust: Trust, limit_m: float | None, size: int
 ) -> Pictures:
     """``(T, size + size // STRIP, size, 3)`` a film of what was dreamed, and of what came.
 
-    A ring is where the dream of `ago` frames before has the tool or a thing to be, a dot where it is, or is seen; the
+    A ring is where the dream of the middle one of the horizons before has the tool or a thing to be, a dot where it is, or is seen; the
     line between them is by how much that was off. The thin line from the dot on is what is dreamed now.
 
     Args:
@@ -52,13 +52,12 @@ def drawn(
         known: what is known of it.
         dreams: of those frames.
         trust: the doubts of them.
-        ago: frames; one of the horizons, or the nearest is taken.
         limit_m: beyond which the arm is stopped, where that is known.
         size: width of the film, pixels, even.
     """
     import cv2
 
-    horizon = min(range(len(dreams.horizons)), key=lambda number: abs(dreams.horizons[number] - ago))
+    horizon = len(dreams.horizons) // 2
     ago = dreams.horizons[horizon]
     now, ahead = (seen_at(known, points, size) for points in (dreams.places, dreams.ahead))
     frames = []
