@@ -44,8 +44,9 @@ def drawn(
 ) -> Pictures:
     """``(T, size + size // STRIP, size, 3)`` a film of what was dreamed, and of what came.
 
-    A ring is where the dream of the middle one of the horizons before has the tool or a thing to be, a dot where it is, or is seen; the
-    line between them is by how much that was off. The thin line from the dot on is what is dreamed now.
+    A ring is where a dream, made the middle one of the horizons before, has the tool or a thing to be; a dot where it
+    is, or is seen; the line between them is by how much that was off. The thin line from the dot on is what is dreamed
+    now.
 
     Args:
         pictures: ``(T, H, H, 3)`` of the camera.
