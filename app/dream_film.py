@@ -40,25 +40,25 @@ def seen_at(known: FloatArray, points: FloatArray, size: int) -> FloatArray:
 
 
 def drawn(
-    pictures: Pictures, known: FloatArray, dreams: Dreams, trust: Trust, ago: int, limit_m: float | None, size: int
+    pictures: Pictures, known: FloatArray, dreams: Dreams, trust: Trust, limit_m: float | None, size: int
 ) -> Pictures:
     """``(T, size + size // STRIP, size, 3)`` a film of what was dreamed, and of what came.
 
-    A ring is where the dream of `ago` frames before has the tool or a thing to be, a dot where it is, or is seen; the
-    line between them is by how much that was off. The thin line from the dot on is what is dreamed now.
+    A ring is where a dream, made the middle one of the horizons before, has the tool or a thing to be; a dot where it
+    is, or is seen; the line between them is by how much that was off. The thin line from the dot on is what is dreamed
+    now.
 
     Args:
         pictures: ``(T, H, H, 3)`` of the camera.
         known: what is known of it.
         dreams: of those frames.
         trust: the doubts of them.
-        ago: frames; one of the horizons, or the nearest is taken.
         limit_m: beyond which the arm is stopped, where that is known.
         size: width of the film, pixels, even.
     """
     import cv2
 
-    horizon = min(range(len(dreams.horizons)), key=lambda number: abs(dreams.horizons[number] - ago))
+    horizon = len(dreams.horizons) // 2
     ago = dreams.horizons[horizon]
     now, ahead = (seen_at(known, points, size) for points in (dreams.places, dreams.ahead))
     frames = []
@@ -95,7 +95,8 @@ def _curve(trust: Trust, limit_m: float | None, now: int, frames: int, size: int
     _line(strip, points, FAINT)
     come = sum(tick <= now for tick in trust.ticks)
     _line(strip, points[:come], LINE)
-    said = f"{100 * trust.doubts[come - 1]:.0f} cm short" if come else ""
+    last = 100 * trust.doubts[come - 1] if come else 0.0
+    said = f"{abs(last):.0f} cm {'short' if last >= 0 else 'ahead'}" if come else ""
     cv2.putText(strip, said, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, LINE, 1, cv2.LINE_AA)
     return strip
 

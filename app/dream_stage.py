@@ -139,7 +139,7 @@ def dream_episode(
     if video is not None:
         progress(0.4, "filming")
         pictures, known = _front(folder, data, episode, settings)
-        film = drawn(pictures, known, dreams, trust, act.execute, limit_m, settings.size)
+        film = drawn(pictures, known, dreams, trust, limit_m, settings.size)
         write_whole(video.absolute(), encode_film(film, round(episode.rate_hz), FilmSettings(pixels="yuv420p")))
     progress(1.0, "done")
     off = dreams.off_m()

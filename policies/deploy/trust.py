@@ -7,7 +7,6 @@ dreams again and again that it will move.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-APART = 8
-"""Ticks between the decisions that are looked at: sooner, too little has come about."""
-AGES = 2
-"""Of them, those before now whose dreams are looked back on."""
-WHILE = 4
-"""Of them on end, those whose mean counts: one alone may be a stumble."""
+WHILE = 32
+"""Ticks over which the mean counts: one decision alone may be a stumble."""
 OTHERWISE = 0.5
 """What a thing is off by, wherever to, counts for this share of what it falls short by."""
 FAR_M = 100.0
@@ -65,48 +60,45 @@ class Trust:
 
     Attributes:
         ticks: of decisions before which there was a dream.
-        doubts: metres that what was seen fell short of what was dreamed, at each of them, mean of the last few.
+        doubts: metres that what was seen fell short of what was dreamed, at each of them, mean over `WHILE`.
+        peak: the highest of them, as soon as there was a `WHILE`; 0 until then.
     """
 
     def __init__(self, horizons: Iterable[int]) -> None:
         """Begin before the first decision; dreams are of so many ticks ahead, rising."""
         self.ticks: list[int] = []
         self.doubts: list[float] = []
+        self.peak = 0.0
         self._horizons = (0, *horizons)
-        self._dreams: deque[tuple[int, FloatArray]] = deque(maxlen=AGES)
-        self._last: deque[float] = deque(maxlen=WHILE)
+        self._begun: int | None = None
+        self._dreams: list[tuple[int, FloatArray]] = []
+        self._last: list[tuple[int, float]] = []
 
     def notice(self, tick: int, places: npt.ArrayLike, dream: npt.ArrayLike) -> None:
-        """Take note of a decision, unless the last one that was noted is too near.
+        """Take note of a decision.
 
         Args:
             tick: at which it was asked for, later every time.
             places: ``(1 + T, 3)`` where the tool and the things were seen then, metres, base frame.
             dream: ``(H, 1 + T, 3)`` where they will be at the horizons.
         """
-        if self._dreams and tick - self._dreams[-1][0] < APART:
-            return
         now = np.asarray(places, dtype=np.float64)
-        found = [
-            short_of(way[0], _at(way, tick - asked, self._horizons), now)
-            for asked, way in self._dreams
-            if tick - asked <= self._horizons[-1]
-        ]
+        self._begun = tick if self._begun is None else self._begun
+        self._dreams = [(asked, way) for asked, way in self._dreams if tick - asked <= self._horizons[-1]]
+        found = [short_of(way[0], _at(way, tick - asked, self._horizons), now) for asked, way in self._dreams]
         way = np.concatenate([now[None], np.asarray(dream, dtype=np.float64)])
         self._dreams.append((tick, np.where(np.isfinite(way), way, np.nan)))
         if found:
-            self._last.append(float(np.mean(found)))
+            self._last = [(at, short) for at, short in self._last if at > tick - WHILE]
+            self._last.append((tick, float(np.mean(found))))
             self.ticks.append(tick)
-            self.doubts.append(float(np.mean(self._last)))
-
-    @property
-    def peak(self) -> float:
-        """The highest of the doubts that are means of as many as they may be; 0 where there is none."""
-        return max(self.doubts[WHILE - 1 :], default=0.0)
+            self.doubts.append(float(np.mean([short for _, short in self._last])))
+            if tick - self._begun >= WHILE:
+                self.peak = max(self.peak, self.doubts[-1])
 
     def lost(self, limit_m: float) -> bool:
-        """Whether it has not come about as dreamed for a while."""
-        return len(self.doubts) >= WHILE and self.doubts[-1] > limit_m
+        """Whether it has at some time not come about as dreamed for a while."""
+        return self.peak > limit_m
 
 
 def lowest_trust(peak: float, limit_m: float) -> float:

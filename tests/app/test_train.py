@@ -83,7 +83,7 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     dreamed = shell("dream", project, *TASK, "--episode", 1, "--size", 64, "--video", film, "--json")
     assert dreamed.code == 0, dreamed.stdout + dreamed.stderr
     assert dreamed.result["horizons_s"] == [0.4, 0.8, 1.6]
-    assert len(dreamed.result["doubts"]) == int((dreamed.result["seconds"] - 0.05) / 0.8)
+    assert len(dreamed.result["doubts"]) == int((dreamed.result["seconds"] - 0.05) / 0.4)
     assert dreamed.result["limit_m"] is None  # two cousins tell nothing
     with av.open(str(film)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

@@ -40,10 +40,10 @@ def test_what_stays_behind_its_dreams_is_doubted_more_than_what_runs_ahead() -> 
 
 
 def test_a_stumble_is_no_reason_to_stop() -> None:
-    trust = told(0.0, 0.01, WHILE)  # one decision fewer has been looked back on
+    trust = told(0.0, 0.01, WHILE // 8)  # the last of them 8 ticks too soon
     assert trust.doubts[-1] > 0.1
     assert not trust.lost(0.1)
-    assert told(0.0, 0.01, WHILE + 1).lost(0.1)
+    assert told(0.0, 0.01, WHILE // 8 + 1).lost(0.1)
 
 
 def test_what_is_pushed_aside_or_taken_away_counts() -> None:
