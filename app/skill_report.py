@@ -14,7 +14,7 @@ from app.policy_folder import evaluation_file, films_of, policies_of
 from app.project import Project, read_json
 from policies.files import EYES, METRICS, ROUND
 
-FILM_BYTES = 1_500_000
+FILM_BYTES = 700_000
 """Films that are larger are named, not shown: the page is one file."""
 CHART = (520, 150)
 
