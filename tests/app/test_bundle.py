@@ -60,7 +60,7 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     )
     assert shell("train", project, *TASK, *quick).code == 0
     refused(shell("export", project, *TASK), 2, "Nobody knows how good")
-    tried = shell("evaluate", project, *TASK, "--count", 1, "--jobs", 1, "--json")
+    tried = shell("evaluate", project, *TASK, "--count", 1, "--films", 0, "--jobs", 1, "--json")
     policy = Path(tried.result["policy"])
     kept = json.loads((policy.parent / "evaluation.json").read_text())
     assert kept["policy"] == content_hash(policy)

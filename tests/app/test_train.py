@@ -108,7 +108,7 @@ def test_action_chunking_is_trained_corrected_evaluated_exported_and_run(project
     policy = Path(made.result["policy"])
     for path in (policy, policy.parent / "round_0" / policy.name):
         assert type(load_model(path)[0]) is POLICIES["act"]
-    tried = shell("evaluate", project, *task, "--count", 1, "--jobs", 1, "--json")
+    tried = shell("evaluate", project, *task, "--count", 1, "--films", 0, "--jobs", 1, "--json")
     assert tried.code == 0, tried.stdout + tried.stderr
     assert tried.result["count"] == 1
     bundle = shell("export", project, *task, "--anyway", "--json")
@@ -143,7 +143,7 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
     eyes = load_model(policy.parent / "eyes" / "policy.safetensors")[0].encoder.state_dict()
     mine = model.encoder.state_dict()
     assert all((mine[name] == value).all() for name, value in eyes.items() if name.startswith("eyes."))
-    tried = shell("evaluate", project, *task, "--count", 1, "--jobs", 1, "--json")
+    tried = shell("evaluate", project, *task, "--count", 1, "--films", 0, "--jobs", 1, "--json")
     assert tried.code == 0, tried.stdout + tried.stderr
     assert tried.result["count"] == 1
     bundle = shell("export", project, *task, "--anyway", "--json")
