@@ -79,6 +79,7 @@ def replay_episode(
 
     folder = folder.absolute()
     progress(0.0, "reading the episode")
+    made_with(folder)  # what is not one of ours cannot be played, whatever else it is
     episode = episode_of(folder, open_dataset(folder), number)
     progress(0.1, "replaying")
     with replayed(folder, episode) as again:

@@ -96,7 +96,9 @@ def believe(sight: Sight, memory: Tensor, hand: Hand, opening: Tensor, usual: Te
     wrong = wrong * strain[..., None, None]
     gain = spread @ inverse(spread + wrong)
     middle = guess + _times(gain, sight.middle - guess)
-    left = spread - gain @ spread
+    # Joseph's form: whatever is rounded, it stays a covariance.
+    rest = one - gain
+    left = rest @ spread @ rest.mT + gain @ wrong @ gain.mT
     left = 0.5 * (left + left.mT) + JUMP_M**2 * (1.0 - 1.0 / strain)[..., None, None] * one
     turned = torch.where(moved[..., None], hand.back().extents(then.extents(extent)), extent)
     share = torch.where(ever, _trace(spread) / (_trace(spread) + _trace(wrong)), torch.ones_like(strain))
