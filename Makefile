@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml resources/apt-packages.txt
 	@$(BIN)/pocketworld doctor > $(VENV)/doctor.txt 2>/dev/null || { cat $(VENV)/doctor.txt; exit 1; }
 	@touch $(STAMP)
 
-# From a scan to a robot: all of it in less than a quarter of an hour on two cores, so on few demonstrations.
+# From a scan to a robot; on few demonstrations, so that nobody waits for hours.
 demo: install
 	$(BIN)/pocketworld reconstruct resources/sample_scan.zip --out "$(OUT)"
 	$(BIN)/pocketworld simulate "$(OUT)/sample_scan" --check

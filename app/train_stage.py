@@ -60,7 +60,7 @@ class TrainSettings:
     """Of the demonstrations, of the first weights and of all that is drawn."""
     observe: Literal["state", "rgb"] = "state"
     """What the policy sees: where the things of the task are, which only a simulation knows; or the cameras' pictures
-    (rgb), which does not succeed yet."""
+    (rgb), which succeeds less often so far."""
     policy: Literal["world-action", "act"] = "world-action"
     """What learns: the world-action model, or, to compare it with, action chunking with transformers (act)."""
     action_only: bool = False
