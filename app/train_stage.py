@@ -235,6 +235,7 @@ def train_policy(
                 steps=settings.eye_steps,
                 batch=settings.eye_batch,
                 learning_rate=3e-3,
+                matrix_rate=0.02,
                 seed=settings.seed,
                 check_every=settings.check_every,
             )

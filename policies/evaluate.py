@@ -24,7 +24,7 @@ from simulation.variations import unit
 
 PORTIONS = 3
 NAMED = 10
-GLANCES = 5
+GLANCES = 10
 """Into a cousin: what a thing looks like is learnt from many cousins, and where the hand may be from many glances."""
 
 

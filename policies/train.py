@@ -23,6 +23,7 @@ from torch import Tensor
 
 from policies.checkpoint import load, save
 from policies.files import BEST, LATEST, METRICS
+from policies.muon import Muon, suits
 from policies.policy import Policy
 from policies.windows import Windows
 from reconstruction.disk import write_whole, writing_to
@@ -30,6 +31,9 @@ from reconstruction.progress import Progress, silent
 
 SEEING = "encoder.eyes."
 """How the names of the weights begin that see."""
+
+Optimisers = list[tuple[torch.optim.Optimizer, float]]
+"""With the highest learning rate of each."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class LoopSettings:
     batch: int = 256
     """Windows a step."""
     learning_rate: float = 1e-3
-    """At its highest; it rises over the first `warm_up` steps and falls to zero along a cosine."""
+    """AdamW's at its highest; it rises over the first `warm_up` steps and falls to zero along a cosine."""
+    matrix_rate: float = 0.0
+    """The same of the matrices, that are learnt by `muon.Muon`; 0: all is AdamW's."""
     warm_up: int = 100
     """Steps until the learning rate is at its highest."""
     weight_decay: float = 1e-3
@@ -109,26 +115,28 @@ def train(
     for name, weight in model.named_parameters():
         weight.requires_grad_(name.startswith(SEEING) == (s.part == "see"))
         learnt += [weight] if weight.requires_grad else []
-    optimiser = torch.optim.AdamW(learnt, s.learning_rate, (0.9, 0.99), weight_decay=s.weight_decay, fused=True)
+    optimisers = _optimisers(learnt, s)
     key = json.dumps([dataclasses.asdict(s), dataclasses.asdict(model.settings), about or {}], sort_keys=True)
-    first, best = _resume(folder, key, model, mean, optimiser)
+    first, best = _resume(folder, key, model, mean, optimisers)
     lines: list[str] = []
     since = time.perf_counter()
     for step in range(first, s.steps):
         torch.manual_seed(_mixed(s.seed, step))
         rows = torch.randint(len(windows), (s.batch,)).to(device)
         some = windows.some(rows)
-        for group in optimiser.param_groups:
-            group["lr"] = s.learning_rate * _share(step, s)
+        for optimiser, rate in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * _share(step, s)
         if s.part == "see":
             acting, dreaming = model.encoder.learn_to_see(some), torch.zeros(())
         else:
             acting, dreaming = model.loss(some, s.stray_rad)
         loss = acting + s.dream * dreaming
-        optimiser.zero_grad()
+        model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learnt, 1.0)
-        optimiser.step()
+        for optimiser, _ in optimisers:
+            optimiser.step()
         _follow(mean, model, step)
         done = step + 1
         if done % 50 == 0 or done == s.steps:
@@ -142,10 +150,20 @@ def train(
                 save(folder / BEST, mean, {"check": dataclasses.asdict(best), **(about or {})})
             if success is not None:
                 lines.append(_line(step=done, success=success))
-            _keep(folder, lines, key, model, mean, optimiser, best)
+            _keep(folder, lines, {"key": key, "step": done}, model, mean, optimisers, best)
             lines = []
     assert best is not None  # the last step is a check
     return best
+
+
+def _optimisers(learnt: list[torch.nn.Parameter], s: LoopSettings) -> Optimisers:
+    matrices = [weight for weight in learnt if s.matrix_rate and suits(weight)]
+    others = [weight for weight in learnt if not s.matrix_rate or not suits(weight)]
+    adam = torch.optim.AdamW(others, s.learning_rate, (0.9, 0.99), weight_decay=s.weight_decay, fused=True)
+    found: Optimisers = [(adam, s.learning_rate)]
+    if matrices:
+        found.append((Muon(matrices, s.matrix_rate, s.weight_decay), s.matrix_rate))
+    return found
 
 
 def _mixed(seed: int, step: int) -> int:
@@ -175,27 +193,26 @@ def _line(**values: float) -> str:
 def _keep(
     folder: Path,
     lines: list[str],
-    key: str,
+    about: dict[str, Any],
     model: Policy,
     mean: Policy,
-    optimiser: torch.optim.Optimizer,
+    optimisers: Optimisers,
     best: Check | None,
 ) -> None:
     """Write what a killed run goes on from; the metrics first, since only what a checkpoint counts is believed."""
     with (folder / METRICS).open("a", encoding="utf-8") as file:
         file.writelines(lines)
     tensors: dict[str, Tensor] = {f"mean.{name}": value for name, value in mean.state_dict().items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors.update({f"optimiser.{number}.{name}": value for name, value in state.items()})
+    for which, (optimiser, _) in enumerate(optimisers):
+        for number, state in optimiser.state_dict()["state"].items():
+            tensors.update({f"optimiser.{which}.{number}.{name}": value for name, value in state.items()})
     with (folder / METRICS).open(encoding="utf-8") as file:
         count = sum(1 for _ in file)
-    notes = {"key": key, "metrics": count, "best": None if best is None else dataclasses.asdict(best)}
+    notes = {**about, "metrics": count, "best": None if best is None else dataclasses.asdict(best)}
     save(folder / LATEST, model, notes, tensors)
 
 
-def _resume(
-    folder: Path, key: str, model: Policy, mean: Policy, optimiser: torch.optim.Optimizer
-) -> tuple[int, Check | None]:
+def _resume(folder: Path, key: str, model: Policy, mean: Policy, optimisers: Optimisers) -> tuple[int, Check | None]:
     """Steps done and the best check of a run with the same `key`, its state taken over; 0 and None without one."""
     path = folder / LATEST
     if not path.is_file():
@@ -207,15 +224,15 @@ def _resume(
         return 0, None
     model.load_state_dict(weights)
     mean.load_state_dict({name[5:]: value for name, value in others.items() if name.startswith("mean.")})
-    whole = optimiser.state_dict()
-    for name, value in others.items():
-        kind, *rest = name.split(".")
-        if kind == "optimiser":
-            whole["state"].setdefault(int(rest[0]), {})[rest[1]] = value
-    optimiser.load_state_dict(whole)
+    for which, (optimiser, _) in enumerate(optimisers):
+        whole = optimiser.state_dict()
+        for name, value in others.items():
+            kind, *rest = name.split(".")
+            if kind == "optimiser" and int(rest[0]) == which:
+                whole["state"].setdefault(int(rest[1]), {})[rest[2]] = value
+        optimiser.load_state_dict(whole)
     with (folder / METRICS).open(encoding="utf-8") as file:
         counted = list(itertools.islice(file, int(notes["metrics"])))
     write_whole(folder / METRICS, "".join(counted))
-    step = int(whole["state"][0]["step"])
     best = notes["best"]
-    return step, None if best is None else Check(**best)
+    return int(notes["step"]), None if best is None else Check(**best)

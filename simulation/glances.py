@@ -20,9 +20,11 @@ FloatArray = npt.NDArray[np.float64]
 STREAM = 7919
 HELD = 0.3
 """Share of glances with the thing in the hand …"""
-NEAR = 0.6
-"""… and of the others, of those with the hand near a thing of the task."""
-NEAR_M = 0.08
+NEAR = 0.85
+"""… and of all, of those with the hand near a thing of the task …"""
+NEXT = 0.8
+"""… and of those, with the hand near that which it goes to next: the thing, or where the thing belongs once it is held."""
+NEAR_M = 0.05
 """How near, beside it: a standard deviation."""
 HEIGHTS_M = (0.02, 0.4)
 """Over the thing, or the table."""
@@ -63,7 +65,8 @@ def _moment(cell: Cell, task: Task, rng: np.random.Generator) -> Moment | None:
     held = rng.random() < HELD
     places = np.array([pose[:3, 3] for pose in cell.start.values()])
     if rng.random() < NEAR:
-        middle = cell.start[task.where if task.where and rng.random() < 0.5 else name][:3, 3]
+        there = (rng.random() < NEXT) == held
+        middle = cell.start[task.where if task.where and there else name][:3, 3]
         beside = middle[:2] + NEAR_M * rng.standard_normal(2)
     else:
         middle = places.min(axis=0)

@@ -209,7 +209,7 @@ def test_eyes_learn_where_things_are_and_it_acts_on_what_they_see(tmp_path: Path
     model = WorldActionModel(SMALL, "rgb", STATES, AROUND)
     model.fit(windows)
     blind = model.encoder.seen_once(fresh, 8).seen[GLANCE][..., :3]
-    loop = LoopSettings(part="see", steps=300, batch=32, learning_rate=3e-3, check_every=300)
+    loop = LoopSettings(part="see", steps=300, batch=32, learning_rate=3e-3, matrix_rate=0.02, check_every=300)
     train(model, windows, loop, tmp_path / "eyes")
     model, _ = load_model(tmp_path / "eyes" / BEST)
     glance = model.encoder.seen_once(fresh, 8).seen[GLANCE]
@@ -270,13 +270,15 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("horizons", [(2, 4), ()])
-def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path: Path, horizons: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("horizons", "rate"), [((2, 4), 0.0), ((), 0.0), ((2, 4), 0.02)])
+def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
+    tmp_path: Path, horizons: tuple[int, ...], rate: float
+) -> None:
     size = ModelSettings(**{**vars(SMALL), "horizons": horizons})
     windows = _windows()
     if not horizons:
         windows = Windows(windows.seen, windows.actions, torch.zeros(len(windows), 0, POSE + AROUND))
-    loop = LoopSettings(steps=60, batch=16, check_every=20)
+    loop = LoopSettings(steps=60, batch=16, matrix_rate=rate, check_every=20)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
