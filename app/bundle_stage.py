@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from app.evaluate_stage import evaluation_of
 from app.project import Project, content_hash, replace_folder, version
-from app.train_stage import TrainSettings, act_settings, demonstrations_of, evaluation_of, require_policy
+from app.train_stage import TrainSettings, act_settings, demonstrations_of, require_policy
 from policies.dataset import open_dataset
 from policies.deploy.bundle import (
     FORMAT,

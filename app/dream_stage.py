@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from app.evaluate_stage import evaluation_of
 from app.project import Project
 from app.replay_stage import episode_of, replayed
-from app.train_stage import TrainSettings, act_settings, demonstrations_of, evaluation_of, require_policy
+from app.train_stage import TrainSettings, act_settings, demonstrations_of, require_policy
 from policies.dataset import open_dataset
 from reconstruction.disk import write_whole
 from reconstruction.errors import UsageError

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from app.bundle_stage import open_bundle
 from app.demonstrate_stage import forget_if_empty
 from app.project import Project
-from app.train_stage import HELD_OUT_SEED, demonstrations_of, order_of
 from app.train_stage import TrainSettings as Wanted
+from app.train_stage import demonstrations_of
+from app.trials import HELD_OUT_SEED, order_of
 from policies.dataset import DatasetWriter
 from policies.deploy.bundle import JOINTS
 from policies.deploy.keys import any_key

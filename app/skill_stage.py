@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from app.bundle_stage import ExportResult, ExportSettings, export_bundle
 from app.demonstrate_stage import DemonstrateResult, DemonstrateSettings, demonstrate
+from app.evaluate_stage import EvaluateResult, evaluate_policy
 from app.project import Project
-from app.train_stage import EvaluateResult, TrainResult, TrainSettings, evaluate_policy, train_policy
+from app.train_stage import TrainResult, TrainSettings, train_policy
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, part, silent
 

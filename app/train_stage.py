@@ -1,51 +1,32 @@
-"""From a dataset of demonstrations to a policy, and how often it succeeds where it has never been."""
+"""From a dataset of demonstrations to a policy."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
-import json
 import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, made_with, run_file, slug
-from app.policy_folder import FILMS, evaluation_file, policy_file
-from app.project import Project, content_hash, read_json
-from app.report import REPORT, write_report
+from app.demonstrate_stage import DemonstrateSettings, run_file, slug
+from app.policy_folder import policy_file
+from app.project import Project, content_hash
+from app.trials import CHECK_SEED, Trials, glances_into, order_of
 from policies.dataset import open_dataset
 from policies.files import BEST, EYES, ROUND
-from reconstruction.disk import locked, write_whole, writing_to
-from reconstruction.errors import InputError, UsageError
+from reconstruction.disk import locked, writing_to
+from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene
 from simulation.pool import workers
 
 if TYPE_CHECKING:
     from policies.episodes import Dataset
-    from policies.evaluate import Score, Trial
     from policies.policy import Policy
-    from policies.rollout import Actor, ActSettings
+    from policies.rollout import ActSettings
     from simulation.robots import Robot
-
-HELD_OUT_SEED = 1_000_003
-"""Added to the demonstrations' seed for the cousins on which a policy is tested …"""
-CHECK_SEED = 2_000_003
-"""… and for those on which its training is watched: what it was chosen by must not be what it is judged by."""
-FILM_PX = 192
-"""Height of films of an evaluation."""
-EVALUATION_FORMAT = "pocketworld.evaluation"
-CHUNK = 2
-"""Cousins that a process tries at a time."""
-AHEAD = 6
-"""Such portions that wait for a process."""
 
 
 @dataclass(frozen=True)
@@ -112,27 +93,6 @@ class TrainResult:
     def as_json(self) -> dict[str, Any]:
         """The result as a JSON-able dict."""
         return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class EvaluateResult:
-    """What a policy is worth, as the command line reports it.
-
-    Attributes:
-        score: of all cousins.
-        policy: its file.
-        films: the folder with those of some of them, "" without any.
-        seconds: of this run.
-    """
-
-    score: Score
-    policy: str
-    films: str
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """The result as a JSON-able dict."""
-        return {**self.score.as_json(), "seconds": self.seconds, "policy": self.policy, "films": self.films}
 
 
 def demonstrations_of(project: Project, settings: TrainSettings) -> Path:
@@ -283,74 +243,6 @@ def train_policy(
     return TrainResult(count, len(windows), settings.steps, best.step, best.success, seconds, str(target))
 
 
-def evaluate_policy(
-    project: Project,
-    settings: TrainSettings,
-    count: int,
-    progress: Progress = silent,
-    *,
-    dataset: Path | None = None,
-    films: int = 3,
-    jobs: int = 1,
-) -> EvaluateResult:
-    """Let a policy try cousins that neither its demonstrations nor its training have seen, nor things in them.
-
-    Args:
-        project: with a policy.
-        settings: which one.
-        count: cousins in which it tries.
-        progress: is told about it.
-        dataset: the demonstrations it was learnt from; left out: those in the project's folder ``episodes``.
-        films: of the first cousins in which it failed, as many, and of one in which it did not, into the folder
-            ``films`` beside the policy.
-        jobs: processes; never changes the result.
-
-    Raises:
-        PocketworldError: there is no policy, or it is damaged.
-    """
-    from policies.checkpoint import load_model
-    from policies.evaluate import score
-    from simulation.robots import robot_of
-
-    started = time.perf_counter()
-    if count < 1 or jobs < 1:
-        raise UsageError("--count and --jobs are 1 or more.", remedy="Give 1 or more.", code="bad_value")
-    if films < 0:
-        raise UsageError(f"--films is {films}.", remedy="Give 0 or more.", code="bad_value")
-    folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
-    path = require_policy(project, folder)
-    model, notes = load_model(path)
-    content = content_hash(path)
-    act = act_settings(open_dataset(folder), robot_of(settings.robot))
-    with workers(jobs, None) as crew:
-        cameras = model.encoder.cameras
-        trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
-        tried = trials.tried(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
-        found = score(tried)
-        shown = [*found.worst[:films], *(found.done[:1] if films else ())]
-        _keep_films(path, found, trials.films(shown, crew.executor, FILM_PX, part(progress, 0.9, 1.0)))
-    learnt = {name: notes.get(name) for name in ("task", "robot", "observe", "episodes")}
-    about = {"format": EVALUATION_FORMAT, "version": 1, "policy": content, "act": _plain(act), "learnt": learnt}
-    about.update(found.as_json())
-    about["trials"] = [trial.as_json() for trial in tried if not trial.skipped]
-    write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
-    if (project.folder / REPORT).is_file():
-        write_report(project)
-    where = str(path.parent / FILMS) if shown else ""
-    return EvaluateResult(found, str(path), where, round(time.perf_counter() - started, 3))
-
-
-def _keep_films(policy: Path, score: Score, films: Iterator[tuple[int, bytes]]) -> None:
-    """Write films beside a policy, in place of those of an evaluation before."""
-    folder = policy.parent / FILMS
-    with writing_to(folder):
-        folder.mkdir(exist_ok=True)
-        for path in folder.glob("*.mp4"):
-            path.unlink()
-        for index, film in films:
-            write_whole(folder / f"{'failed' if index in score.worst else 'succeeded'}_{index:06d}.mp4", film)
-
-
 def require_policy(project: Project, dataset: Path) -> Path:
     """The file of the policy that was learnt from a dataset.
 
@@ -367,197 +259,9 @@ def require_policy(project: Project, dataset: Path) -> Path:
     return path
 
 
-def evaluation_of(policy: Path, act: ActSettings) -> dict[str, Any] | None:
-    """The last score of this very policy, run in this very way, or None: never evaluated, or changed since."""
-    found = read_json(evaluation_file(policy))
-    wanted = {"format": EVALUATION_FORMAT, "policy": content_hash(policy), "act": _plain(act)}
-    if found is None or any(found.get(key) != value for key, value in wanted.items()):
-        return None
-    counts = found.get("count"), found.get("successes")
-    return found if all(type(count) is int and count >= 0 for count in counts) else None
-
-
-def _plain(act: ActSettings) -> Any:
-    """As it reads back from JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(act)))
-
-
-def order_of(
-    project: Project,
-    dataset: Path,
-    more: int,
-    *,
-    held_out: bool,
-    cameras: bool = False,
-    executor: Executor | None = None,
-    progress: Progress = silent,
-) -> Order:
-    """Cousins for the task of a dataset, of its seed plus `more`, with `held_out` things or the others.
-
-    They are filmed as in the dataset where `cameras` are wanted.
-
-    Raises:
-        InputError: it is not known how the dataset was made.
-    """
-    settings, scene = made_with(dataset)
-    settings = dataclasses.replace(settings, seed=settings.seed + more, like=None)
-    if not cameras:
-        settings = dataclasses.replace(settings, cameras="none")
-    bank = bank_file(dataset, project, scene, settings, executor, progress)
-    return Order(scene, bank, settings, uuid.uuid4().hex, held_out)
-
-
-class Trials:
-    """Cousins in which a policy is tried: of another seed, with other things than the demonstrations'."""
-
-    def __init__(
-        self,
-        project: Project,
-        dataset: Path,
-        policy: Path,
-        more: int,
-        longest_s: float,
-        act: ActSettings,
-        cameras: Sequence[str],
-    ) -> None:
-        """Those of the demonstrations' seed plus `more`, filmed by `cameras`."""
-        self._filmed = bool(cameras)
-        self._project, self._dataset, self._more = project, dataset, more
-        self._policy, self._act = policy, act
-        self._longest_s = act.patience * longest_s
-
-    def tried(self, count: int, executor: Executor | None, progress: Progress) -> list[Trial]:
-        """Try until `count` cousins were tried in which the task makes sense, in the order of their numbers.
-
-        Raises:
-            InputError: hardly any makes sense.
-        """
-        from policies.evaluate import try_some
-
-        order = self._order(executor, part(progress, 0.0, 0.1), held_out=True)
-        found: list[Trial] = []
-        tried = 0
-        for trial in in_turn(self._work(try_some, order), executor):
-            found.append(trial)
-            tried += not trial.skipped
-            progress(0.1 + 0.9 * tried / count, f"{tried} of {count} cousins")
-            if tried >= count:
-                break
-            _check_sense(len(found), tried, trial.skipped)
-        return found
-
-    def corrections(self, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
-        """Fill a dataset with `count` episodes of the expert setting right what the policy has begun."""
-        from policies.evaluate import correct_some
-
-        order = self._order(executor, part(progress, 0.0, 0.1), held_out=False)
-        _fill(folder, order, count, self._work(correct_some, order), executor, part(progress, 0.1, 1.0))
-
-    def films(
-        self, indices: Sequence[int], executor: Executor | None, size: int, progress: Progress
-    ) -> Iterator[tuple[int, bytes]]:
-        """Films of held-out cousins being tried, by the cousins' numbers."""
-        from policies.evaluate import film_one
-
-        order = self._order(executor, silent, held_out=True)
-        if not self._filmed:  # things need their looks all the same
-            order = dataclasses.replace(order, settings=dataclasses.replace(order.settings, cameras="both"))
-        actor = partial(actor_of, self._policy, self._act)
-        work = partial(film_one, order.job, actor, order.key, longest_s=self._longest_s, size=size)
-        films = map(work, indices) if executor is None else executor.map(work, indices)
-        for number, (index, film) in enumerate(zip(indices, films, strict=True), 1):
-            progress(number / len(indices), f"{number} of {len(indices)} films")
-            yield index, film
-
-    def _order(self, executor: Executor | None, progress: Progress, held_out: bool) -> Order:
-        return order_of(
-            self._project,
-            self._dataset,
-            self._more,
-            held_out=held_out,
-            cameras=self._filmed,
-            executor=executor,
-            progress=progress,
-        )
-
-    def _work(self, work: Callable[..., list[Any]], order: Order) -> Callable[[tuple[int, ...]], list[Any]]:
-        actor = partial(actor_of, self._policy, self._act)
-        return partial(work, order.job, actor, order.key, longest_s=self._longest_s)
-
-
-def glances_into(order: Order, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
-    """Fill a dataset with what `count` cousins look like with the hand anywhere (`simulation.glances`)."""
-    from policies.evaluate import glance_some
-
-    _fill(folder, order, count, partial(glance_some, order.job, order.key), executor, progress)
-
-
-def _fill(
-    folder: Path,
-    order: Order,
-    count: int,
-    work: Callable[[tuple[int, ...]], list[Any]],
-    executor: Executor | None,
-    progress: Progress,
-) -> None:
-    """Fill a dataset with `count` episodes of what `work` makes of cousin after cousin; goes on where it was killed."""
-    from policies.dataset import DatasetWriter
-
-    with DatasetWriter(folder, robot=Path(order.settings.robot).stem) as writer:
-        good = len(writer.succeeded())
-        found = in_turn(work, executor) if good < count else ()
-        for looked, (index, episode) in enumerate(found, 1):
-            if episode is not None and index not in writer.done():
-                writer.add(episode)
-                good += 1
-            progress(min(1.0, good / count), f"{good} of {count} {folder.name.split('-')[0]}")
-            if good >= count:
-                break
-            _check_sense(looked, good, "nothing came of it")
-        writer.finish()
-
-
-def in_turn(work: Callable[[tuple[int, ...]], list[Any]], executor: Executor | None) -> Iterator[Any]:
-    """What `work` makes of cousin after cousin, without end, in the order of their numbers."""
-    chunks = (tuple(range(start, start + CHUNK)) for start in itertools.count(0, CHUNK))
-    if executor is None:
-        for chunk in chunks:
-            yield from work(chunk)
-        return
-    waiting: deque[Future[list[Any]]] = deque()
-    try:
-        while True:
-            while len(waiting) < AHEAD:
-                waiting.append(executor.submit(work, next(chunks)))
-            yield from waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 def _short(content: str) -> str:
     """A content hash as a part of a file's name."""
     return content.split(":")[-1][:16]
-
-
-def _check_sense(looked: int, good: int, why: str) -> None:
-    if looked > 50 + 50 * good:
-        raise InputError(
-            f"The task makes no sense in {looked} cousins ({why}).",
-            remedy="Choose another task or thing, or another place for the robot.",
-            code="no_cousins",
-        )
-
-
-def actor_of(policy: Path, act: ActSettings) -> Actor:
-    """The policy in a file, on one core: processes share the others."""
-    import torch
-
-    from policies.checkpoint import load_model
-    from policies.rollout import Actor
-
-    torch.set_num_threads(1)
-    return Actor(load_model(policy)[0], act)
 
 
 def cameras_of(observe: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ HELD = 0.3
 NEAR = 0.85
 """… and of all, of those with the hand near a thing of the task …"""
 NEXT = 0.8
-"""… and of those, with the hand near that which it goes to next: the thing, or where the thing belongs once it is held."""
+"""… and of those, with the hand near what it goes to next: the thing or, once that is held, where it belongs."""
 NEAR_M = 0.05
 """How near, beside it: a standard deviation."""
 HEIGHTS_M = (0.02, 0.4)

@@ -8,8 +8,9 @@ from pathlib import Path
 import tyro
 
 from app.console import Console, Outcome
+from app.evaluate_stage import EvaluateResult, evaluate_policy
 from app.project import Project
-from app.train_stage import EvaluateResult, TrainSettings, evaluate_policy
+from app.train_stage import TrainSettings
 
 
 def run(

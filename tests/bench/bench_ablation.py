@@ -27,7 +27,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.project import Project  # noqa: E402 - the project is on the path from here on
-from app.train_stage import HELD_OUT_SEED, TrainSettings, Trials, act_settings, demonstrations_of  # noqa: E402
+from app.train_stage import TrainSettings, act_settings, demonstrations_of  # noqa: E402
+from app.trials import HELD_OUT_SEED, Trials  # noqa: E402
 from policies.act import ChunkingModel, ChunkingSettings  # noqa: E402
 from policies.checkpoint import load_model  # noqa: E402
 from policies.dataset import open_dataset  # noqa: E402
