@@ -141,6 +141,7 @@ def train_policy(
     from policies.evaluate import score
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
+    from simulation.glances import REVISION
     from simulation.robots import robot_of
 
     started = time.perf_counter()
@@ -199,7 +200,7 @@ def train_policy(
                 seed=settings.seed,
                 check_every=settings.check_every,
             )
-            wide = place / f"glances-{_short(content_hash(run_file(folder)))}"  # of this scene, varied so
+            wide = place / f"glances-{REVISION}-{_short(content_hash(run_file(folder)))}"  # of this scene, varied so
             order = order_of(project, folder, 0, held_out=False, cameras=True, executor=crew.executor)
             glances_into(order, settings.glances, crew.executor, wide, part(progress, 0.05, 0.2))
             # From glances alone: so what they then say of demonstrations is as wrong as it will be elsewhere.

@@ -17,6 +17,8 @@ from simulation.grasps import tool_poses
 from simulation.tasks import Task, moved
 
 FloatArray = npt.NDArray[np.float64]
+REVISION = 2
+"""Of what is drawn: counted up whenever other glances come of the same cousin."""
 STREAM = 7919
 HELD = 0.3
 """Share of glances with the thing in the hand …"""
