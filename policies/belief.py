@@ -64,6 +64,18 @@ def memory_size(things: int) -> int:
     return things * THING + HAND
 
 
+def sizes(memory: Tensor) -> Tensor:
+    """How large each number of a memory ``(B, n)`` is to be taken for, when two memories are compared, at least.
+
+    What is known of where a thing is, an inverse covariance, is as exact as its largest entry is.
+    """
+    things = (memory.shape[1] - HAND) // THING
+    large = torch.ones_like(memory)
+    known = memory[:, : things * THING].unflatten(1, (things, THING))[..., 3:12]
+    large[:, : things * THING].unflatten(1, (things, THING))[..., 3:12] = known.abs().amax(dim=-1, keepdim=True)
+    return large
+
+
 def believe(sight: Sight, memory: Tensor, hand: Hand, opening: Tensor, usual: Tensor) -> Belief:
     """What to believe now.
 

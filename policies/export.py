@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from policies.belief import sizes
 from policies.deploy.bundle import DREAM, MEMORY, NOISE, PLACES, POSES, REMEMBERED
 from policies.model import dreamer
 from policies.policy import Policy
@@ -22,7 +23,7 @@ from reconstruction.errors import OutputError
 OPSET = 17
 CLOSE = 1e-4
 """ONNX Runtime's numbers differ from torch's by this at most (metres; axes and openings are about one in size), those
-larger than one by this share."""
+larger than one by this share, and entries of a covariance's inverse by this share of the largest of them."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
@@ -137,10 +138,13 @@ def check_parity(network: Any, model: Policy, trials: Iterable[Arrays], steps: i
         with torch.inference_mode():
             wanted = acting(*(torch.from_numpy(trial[name]) for name in (*acting.names, NOISE)))
         found = network.run(acting.outputs, dict(trial))
-        pairs = [(one, other.numpy()) for one, other in zip(found, wanted, strict=True)]
-        # What is remembered has large numbers too.
-        off = max(float((np.abs(one - other) / np.maximum(np.abs(other), 1.0)).max()) for one, other in pairs)
-        if not off <= CLOSE:
+        offs = []
+        for name, one, other in zip(acting.outputs, found, wanted, strict=True):
+            # What is remembered has large numbers too.
+            size = torch.maximum(other.abs(), sizes(other) if name == REMEMBERED else torch.ones_like(other))
+            offs.append(float(((torch.from_numpy(one) - other).abs() / size).max()))
+        off = max(offs)
+        if not all(each <= CLOSE for each in offs):  # nor where it is no number
             raise OutputError(
                 f"The exported network differs from the policy by {off:.1e}, more than {CLOSE:.0e}.",
                 remedy="Train the policy again; if it stays so, report it with the policy's file.",

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.belief import USUAL_M, Belief, Sight, believe, memory_size
+from policies.belief import HAND, THING, USUAL_M, Belief, Sight, believe, memory_size, sizes
 from policies.deploy.bundle import MEMORY
 from policies.encoders import GLANCE, RgbEncoder
 from policies.features import STATE, image_key
@@ -41,6 +41,20 @@ def test_the_first_look_is_believed() -> None:
     nothing = believe(_sight(0.4, 0.1, 0.05, sigma=100.0), NOWHERE, AWAY, OPEN, USUAL)
     assert _off(nothing, *USUAL[0].tolist()) < 0.001
     assert abs(float(nothing.spread[0, 0, 0, 0]) ** 0.5 - USUAL_M) < 0.01
+
+
+def test_only_a_covariances_inverse_is_compared_by_its_largest_entry() -> None:
+    sight = Sight(
+        torch.tensor([[[0.4, 0.1, 0.05], [0.6, 0.1, 0.05]]]),
+        torch.eye(3) * torch.tensor([1.0, 1e4])[None, :, None, None],
+        torch.ones(1, 2, 6),
+    )
+    memory = believe(sight, torch.zeros(1, memory_size(2)), AWAY, OPEN, USUAL.expand(2, 3)).memory
+    large = sizes(memory)[0]
+    known = [large[number * THING + 3 : number * THING + 12] for number in range(2)]
+    assert 0.5 < known[0].unique().item() < 100.0
+    assert 5e3 < known[1].unique().item() < 2e4
+    assert (large == 1.0).sum() == 2 * (THING - 9) + HAND
 
 
 def test_looks_that_agree_make_it_surer() -> None:
