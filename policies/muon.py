@@ -1,8 +1,9 @@
-"""Muon: an optimiser for the matrices inside a network, which needs far fewer steps than Adam to teach it to see.
+"""Muon: an optimiser for the matrices inside a network, which needs fewer steps than Adam to teach it to see.
 
 Each step's direction is made orthogonal, so that all of a matrix learns at the same pace and not only what many
-examples agree on (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024). First and last
-layers, and what is no matrix, are left to Adam. PyTorch has one of its own only from 2.9 on, and not for convolutions.
+examples agree on (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024). Narrow matrices, as
+last layers are, and what is no matrix are left to Adam. PyTorch has one of its own only from 2.9 on, and not for
+convolutions.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is None:
                     continue
                 state = self.state[weight]
-                mean = state.setdefault("mean", torch.zeros_like(weight))
+                if not state:
+                    state["mean"] = torch.zeros_like(weight)
+                mean = state["mean"]
                 mean.lerp_(weight.grad, 1.0 - MOMENTUM)
                 way = orthogonal(weight.grad.lerp(mean, MOMENTUM).flatten(1))
                 tall = max(1.0, way.shape[0] / way.shape[1]) ** 0.5
