@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.demonstrate_stage import DemonstrateSettings, run_file, slug
 from app.policy_folder import policy_file
 from app.project import Project, content_hash
-from app.trials import CHECK_SEED, Trials, glances_into, order_of
+from app.trials import CHECK_SEED, Trials, blunders_into, glances_into, order_of
 from policies.dataset import open_dataset
 from policies.files import BEST, EYES, ROUND
 from reconstruction.disk import locked, writing_to
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from policies.episodes import Dataset
     from policies.policy import Policy
     from policies.rollout import ActSettings
+    from policies.windows import Windows
     from simulation.robots import Robot
 
 
@@ -58,9 +59,11 @@ class TrainSettings:
     """Steps of training to see, before that, where the policy sees pictures …"""
     eye_batch: int = 16
     """… with so many frames a step."""
+    blunders: int = 100
+    """Episodes in which the expert sets right what it has done wrong on purpose, beside the demonstrations."""
     check_every: int = 1000
     """Steps between checkpoints, and between measurements of success."""
-    rounds: int = 1
+    rounds: int = 0
     """Times that the policy then tries cousins, the expert takes over in each, and it learns from that too …"""
     corrections: int = 150
     """… each time from so many, for half as many steps."""
@@ -141,7 +144,7 @@ def train_policy(
     from policies.evaluate import score
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
-    from simulation.glances import REVISION
+    from simulation import blunders, glances
     from simulation.robots import robot_of
 
     started = time.perf_counter()
@@ -169,7 +172,7 @@ def train_policy(
         "episodes": count,
         "longest_s": longest_s,
         # Another run's checkpoint is gone on from only where it learnt from the same.
-        "data": hashlib.blake2b(windows.actions.numpy().tobytes(), digest_size=8).hexdigest(),
+        "data": _digest(windows),
     }
     target = policy_file(project, folder)
     act = act_settings(data, robot)
@@ -177,7 +180,6 @@ def train_policy(
     torch.manual_seed(settings.seed)
     model = kind(size, settings.observe, len(robot.action_names), windows.around)
     model.encoder.arm.describe(robot.chain)
-    model.fit(windows)
     with writing_to(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.parent), workers(jobs, None) as crew:
@@ -189,8 +191,9 @@ def train_policy(
             return score(trials.tried(settings.checks, crew.executor, silent)).share
 
         begun = 0.05
+        made = _short(content_hash(run_file(folder)))  # of this scene, varied so
         if model.encoder.cameras:
-            begun, place = 0.4, target.parent / EYES
+            place = target.parent / EYES
             loop = LoopSettings(
                 part="see",
                 steps=settings.eye_steps,
@@ -200,19 +203,30 @@ def train_policy(
                 seed=settings.seed,
                 check_every=settings.check_every,
             )
-            wide = place / f"glances-{REVISION}-{_short(content_hash(run_file(folder)))}"  # of this scene, varied so
+            wide = place / f"glances-{glances.REVISION}-{made}"
             order = order_of(project, folder, 0, held_out=False, cameras=True, executor=crew.executor)
-            glances_into(order, settings.glances, crew.executor, wide, part(progress, 0.05, 0.2))
+            glances_into(order, settings.glances, crew.executor, wide, part(progress, begun, begun + 0.15))
             # From glances alone: so what they then say of demonstrations is as wrong as it will be elsewhere.
             views = reads(open_dataset(wide))
-            told = {**about, "glances": settings.glances}
-            train(model, views, loop, place, part(progress, 0.2, begun), None, told, device)
+            model.fit(views)
+            told = {"glances": settings.glances, "data": _digest(views), "task": settings.task}
+            train(model, views, loop, place, part(progress, begun + 0.15, begun + 0.35), None, told, device)
+            begun += 0.35
             del views
             # Who learnt to act with other eyes does not go on with these.
             about["eyes"] = _short(content_hash(place / BEST))
             model = load_model(place / BEST)[0]
             windows = model.encoder.seen_once(windows, act.execute)
-            model.fit(windows)
+        if settings.blunders:
+            filmed = bool(model.encoder.cameras)
+            wrong = target.parent / f"blunders-{blunders.REVISION}-{made}-{'filmed' if filmed else 'bare'}"
+            order = order_of(project, folder, 0, held_out=False, cameras=filmed, executor=crew.executor)
+            well_s = act.sure_ticks / data.features.rate_hz
+            blunders_into(order, settings.blunders, well_s, crew.executor, wrong, part(progress, begun, begun + 0.1))
+            windows = windows.and_those_of(model.encoder.seen_once(reads(open_dataset(wrong)), act.execute))
+            about["blunders"] = settings.blunders
+            begun += 0.1
+        model.fit(windows)
         for number in range(settings.rounds + 1):
             own = target.parent / f"{ROUND}{number}"
             parts = [begun + (1.0 - begun) * n / (settings.rounds + 1) for n in (number, number + 1)]
@@ -233,6 +247,7 @@ def train_policy(
             loop = LoopSettings(
                 steps=settings.steps if number == 0 else settings.steps // 2,
                 batch=settings.batch,
+                matrix_rate=0.02,
                 seed=settings.seed + number,
                 check_every=settings.check_every,
             )
@@ -258,6 +273,11 @@ def require_policy(project: Project, dataset: Path) -> Path:
             code="no_policy",
         )
     return path
+
+
+def _digest(windows: Windows) -> str:
+    """What tells windows of one dataset from those of another."""
+    return hashlib.blake2b(windows.actions.numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def _short(content: str) -> str:
@@ -314,6 +334,7 @@ def _check(settings: TrainSettings, jobs: int) -> None:
         "eye_batch": 1,
         "rounds": 0,
         "corrections": 1,
+        "blunders": 0,
         "check_every": 1,
         "checks": 0,
     }

@@ -25,6 +25,8 @@ HELD_OUT_SEED = 1_000_003
 """Added to the demonstrations' seed for the cousins on which a policy is tested …"""
 CHECK_SEED = 2_000_003
 """… and for those on which its training is watched: what it was chosen by must not be what it is judged by."""
+OTHERS = 1_000_000
+"""Numbers from which on cousins of the demonstrations' own seed are others than the demonstrations'."""
 CHUNK = 2
 """Cousins that a process tries at a time."""
 AHEAD = 6
@@ -100,7 +102,8 @@ class Trials:
         from policies.evaluate import correct_some
 
         order = self._order(executor, part(progress, 0.0, 0.1), held_out=False)
-        _fill(folder, order, count, self._work(correct_some, order), executor, part(progress, 0.1, 1.0))
+        work = self._work(correct_some, order)
+        _fill(folder, order, count, work, executor, part(progress, 0.1, 1.0), 2 * OTHERS)
 
     def films(
         self, indices: Sequence[int], executor: Executor | None, size: int, progress: Progress
@@ -134,6 +137,16 @@ class Trials:
         return partial(work, order.job, actor, order.key, longest_s=self._longest_s)
 
 
+def blunders_into(
+    order: Order, count: int, longest_s: float, executor: Executor | None, folder: Path, progress: Progress
+) -> None:
+    """Fill a dataset with `count` episodes of the expert setting right its own blunders (`simulation.blunders`)."""
+    from policies.evaluate import blunder_some
+
+    work = partial(blunder_some, order.job, order.key, longest_s=longest_s)
+    _fill(folder, order, count, work, executor, progress, OTHERS)
+
+
 def glances_into(order: Order, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
     """Fill a dataset with what `count` cousins look like with the hand anywhere (`simulation.glances`)."""
     from policies.evaluate import glance_some
@@ -148,13 +161,14 @@ def _fill(
     work: Callable[[tuple[int, ...]], list[Any]],
     executor: Executor | None,
     progress: Progress,
+    first: int = 0,
 ) -> None:
     """Fill a dataset with `count` episodes of what `work` makes of cousin after cousin; goes on where it was killed."""
     from policies.dataset import DatasetWriter
 
     with DatasetWriter(folder, robot=Path(order.settings.robot).stem) as writer:
         good = len(writer.succeeded())
-        found = in_turn(work, executor) if good < count else ()
+        found = in_turn(work, executor, first) if good < count else ()
         for looked, (index, episode) in enumerate(found, 1):
             if episode is not None and index not in writer.done():
                 writer.add(episode)
@@ -166,9 +180,9 @@ def _fill(
         writer.finish()
 
 
-def in_turn(work: Callable[[tuple[int, ...]], list[Any]], executor: Executor | None) -> Iterator[Any]:
-    """What `work` makes of cousin after cousin, without end, in the order of their numbers."""
-    chunks = (tuple(range(start, start + CHUNK)) for start in itertools.count(0, CHUNK))
+def in_turn(work: Callable[[tuple[int, ...]], list[Any]], executor: Executor | None, first: int = 0) -> Iterator[Any]:
+    """What `work` makes of cousin after cousin, without end, in the order of their numbers, from the `first` on."""
+    chunks = (tuple(range(start, start + CHUNK)) for start in itertools.count(first, CHUNK))
     if executor is None:
         for chunk in chunks:
             yield from work(chunk)

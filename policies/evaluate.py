@@ -15,6 +15,7 @@ import numpy as np
 from policies.encoded import EncodedEpisode, encode
 from policies.films import FilmSettings, encode_film
 from policies.rollout import Actor, roll
+from simulation.blunders import blunder
 from simulation.cell import Moment
 from simulation.demonstrations import Attempt, Job, Stage
 from simulation.departure import departures
@@ -257,7 +258,7 @@ def correct_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> 
     on (Kelly et al., "HG-DAgger", 2019).
     """
     ticks = int(unit(stage.job.cousins.seed, index, "take over") * longest_s * stage.cell.rate_hz)
-    return stage.correct(index, actor.perform, ticks)
+    return stage.correct(index, lambda stage: itertools.islice(actor.perform(stage), ticks))
 
 
 _stages: dict[str, Stage] = {}
@@ -286,6 +287,15 @@ def correct_some(
     stage = _stage(job, key)
     policy = _actor(actor, key)
     found = [(index, correct_policy(stage, policy, index, longest_s).episode) for index in indices]
+    return [(index, encode(made) if made is not None and made.success else None) for index, made in found]
+
+
+def blunder_some(
+    job: Callable[[], Job], key: str, indices: Sequence[int], longest_s: float
+) -> list[tuple[int, EncodedEpisode | None]]:
+    """Blunders set right in a worker process, likewise: the cousins' numbers, and episodes of those that succeeded."""
+    stage = _stage(job, key)
+    found = [(index, blunder(stage, index, longest_s).episode) for index in indices]
     return [(index, encode(made) if made is not None and made.success else None) for index, made in found]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -122,19 +121,18 @@ class Stage:
         reason = record(self.cell, self.expert.perform(self.job.task), recording)
         return Attempt(index, episode=self.episode(recording, reason))
 
-    def correct(self, index: int, begin: Callable[[Stage], Iterator[FloatArray]], ticks: int) -> Attempt:
+    def correct(self, index: int, begin: Callable[[Stage], Iterator[FloatArray]]) -> Attempt:
         """Let somebody else begin in cousin number `index`, and the expert take over; what it did is the episode.
 
         Args:
             index: of the cousin.
-            begin: the other's actions, one a tick.
-            ticks: after which the expert takes over.
+            begin: the other's actions, one a tick; the expert takes over when they end.
         """
         why = self.enter(index)
         if why:
             return Attempt(index, why)
         cell, task = self.cell, self.job.task
-        for action in itertools.islice(begin(self), ticks):
+        for action in begin(self):
             cell.act(action)
             if TASKS[task.kind].done(cell, task):
                 return Attempt(index, "done already")

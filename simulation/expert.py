@@ -19,7 +19,7 @@ from simulation.chain import Loose
 from simulation.forms import in_scene, outline
 from simulation.grasps import Grasps, tool_poses
 from simulation.motion import dense, even, rounded, timed
-from simulation.planner import Held, Planner
+from simulation.planner import MARGIN_M, Held, Planner
 from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, moved, to_clear, top_middle, zone_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -61,6 +61,12 @@ STROKE_M = 0.12
 FINGER_M = 0.012
 """… by fingers that are so thick, seen from the tool's frame."""
 PUSH_PACE = 0.3
+OVER_M = 0.04
+"""It passes so far over the tallest thing of the scene as it was scanned …"""
+SHARES_OF_RISE = (1.0, 0.5, 0.25)
+"""… or goes up by a smaller share, where the arm does not get so high …"""
+SMALL_RISE_M = 0.01
+"""… or not at all where it is hardly any."""
 GAP_M = 0.0025
 """A finger that does not move is put so far beside what the other one will press against it."""
 
@@ -108,7 +114,7 @@ class Expert:
         self._seed = cell.cousin.index
         self._opening = float(cell.goal[-1])
         if cell.ticks and not self._has(moved(cell, task)):  # somebody else has begun
-            yield from self._stand_back()
+            yield from self._open_up()
         problem = "not done"
         for _ in range(TRIES):
             try:
@@ -620,7 +626,10 @@ class Expert:
 
     def _go(self, goal: FloatArray, opening: float, onward: FloatArray | None = None) -> Actions:
         """Move freely to joint positions ``(J,)`` and, more slowly, on along a free line ``(K, J)`` from there."""
-        corners = self.planner.way(self.cell.goal[:-1], goal, max(opening, self._opening), self._seed)
+        start, wide = self.cell.goal[:-1], max(opening, self._opening)
+        corners = self._over(start, goal, wide)
+        if corners is None:
+            corners = self.planner.way(start, goal, wide, self._seed)
         if corners is None:
             raise CannotError("no free way")
         first = rounded(even(dense(corners)), ROUNDED)
@@ -637,6 +646,39 @@ class Expert:
         else:
             yield from self._along(first, opening)
             yield from self._along(second, opening, np.full(len(second), GENTLE))
+
+    def _over(self, start: FloatArray, goal: FloatArray, opening: float) -> FloatArray | None:
+        """Corners ``(C, J)`` of a way up, over all that may stand in between, and down; None where there is none.
+
+        Not the shortest, but always alike whatever stands there: who learns from it need not know, and hits nothing.
+        """
+        mount = self.cell.mount
+        heights = [float((mount @ self.planner.chain.tool(q))[2, 3]) for q in (start, goal)]
+        for share in SHARES_OF_RISE:
+            top = max(heights) + share * max(0.0, self._top_m() - max(heights))
+            lines = [self._up(q, top - height, opening) for q, height in zip((start, goal), heights, strict=True)]
+            if lines[0] is None or lines[1] is None:
+                continue
+            across = self.planner.way(lines[0][-1], lines[1][-1], opening, self._seed)
+            if across is not None:
+                return np.vstack([lines[0][:-1], across, lines[1][-2::-1]])
+        return None
+
+    def _up(self, q: FloatArray, rise_m: float, opening: float) -> FloatArray | None:
+        """Joint positions ``(K, J)`` straight up from some; only these where it is no way, None where it is not free."""
+        if rise_m < SMALL_RISE_M:
+            return q[None]
+        way = self._base_from_scene[:3, 2] * rise_m
+        return self._line(self.planner.chain.tool(q), q, way, opening, frozenset(), MARGIN_M)
+
+    def _top_m(self) -> float:
+        """Height of the tool (m, scene frame) at which what it holds passes over all that was scanned."""
+        cell, held = self.cell, self.planner.held
+        below = self.robot.finger_reach_m
+        if held is not None:
+            posed = replace(self._item(held.name), scene_from_object=cell.world.pose(held.name))
+            below = max(below, float(cell.arm.tool()[2, 3] - in_scene(posed)[:, 2].min()))
+        return max(float(in_scene(item)[:, 2].max()) for item in cell.wardrobe.scene.objects) + below + OVER_M
 
     def _follow(self, corners: FloatArray, opening: float, pace: float) -> Actions:
         path = rounded(even(dense(corners)), ROUNDED)
@@ -663,10 +705,20 @@ class Expert:
         for _ in range(round(seconds * self.cell.rate_hz)):
             yield self.cell.goal
 
+    def _open_up(self) -> Actions:
+        """Let go of whatever it is; away from it only where the gripper touches something."""
+        self._look()
+        if self._opening < 1.0:
+            yield from self._grip(1.0)
+            self._look()
+        if self.planner.clearance(self.cell.goal[:-1], 1.0) < NEAR_M:
+            yield from self._stand_back()
+
     def _stand_back(self) -> Actions:
         """Away from whatever was tried, up and open."""
         self._look()
-        yield from self._grip(1.0)
+        if self._opening < 1.0:
+            yield from self._grip(1.0)
         try:
             yield from self._straight([0.0, 0.0, 0.1], 0.6, ignore=frozenset(self.cell.world.names))
         except CannotError:
