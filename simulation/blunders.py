@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +17,27 @@ from scipy.spatial.transform import Rotation
 
 from simulation.demonstrations import Attempt, Stage
 from simulation.expert import CannotError
+from simulation.forms import in_scene
+from simulation.tasks import moved
 
 FloatArray = npt.NDArray[np.float64]
-REVISION = 1
+REVISION = 2
 """Of what is drawn: counted up whenever other blunders come of the same cousin."""
 STREAM = 7927
-ELSEWHERE = 0.25
-"""Share of blunders in which the hand goes over where the thing belongs; in the others, it goes somewhat astray …"""
-ASTRAY_M = (0.04, 0.04, 0.03)
-"""… by this, base frame: standard deviations …"""
+ELSEWHERE = (0.25, 0.5)
+"""Share of blunders in which the hand goes over where the thing belongs, if it is empty and if it holds the thing …"""
+OVER_M = 0.15
+"""… at most so far over the top of what is there …"""
+ASTRAY_M = (0.03, 0.03, 0.03)
+"""… and in all somewhat astray, base frame: standard deviations …"""
 TURNED_RAD, LEANT_RAD = 0.5, 0.1
-"""… and turns by this about the upright, and leans."""
-OVER_M = (0.08, 0.25)
-"""Height over where the thing belongs."""
-CLOSED, OPENED = 0.4, 0.2
-"""Share of blunders in which the fingers close meanwhile, and in which they open; in the others they stay."""
+"""… and turned by this about the upright, and leant."""
+CLOSED, DROPPED = 0.6, 0.5
+"""Share of blunders in which empty fingers close meanwhile, and in which the thing is then let go; else they stay."""
 PACE = 0.4
 """Share of the arm's speed."""
-REST_TICKS = 2
+REST_TICKS = 4
+"""Until what was let go has come to lie."""
 TRIES = 10
 
 
@@ -60,12 +64,14 @@ def blunder(stage: Stage, index: int, longest_s: float) -> Attempt:
 
 
 def _astray(stage: Stage, rng: np.random.Generator) -> Iterator[FloatArray]:
-    """The hand goes somewhere, and its fingers do something; nothing where the arm gets to none of the places drawn."""
-    cell, start = stage.cell, stage.cell.goal
-    chance = rng.random()
-    opening = 0.0 if chance < CLOSED else 1.0 if chance < CLOSED + OPENED else start[-1]
+    """The hand goes somewhere and closes or lets go; nothing where the arm gets to none of the places drawn."""
+    cell, task, start = stage.cell, stage.job.task, stage.cell.goal
+    holds = cell.arm.holds(cell.world.body(moved(cell, task)))
+    elsewhere = bool(task.where) and rng.random() < ELSEWHERE[holds]
+    change = rng.random() < (DROPPED if holds else CLOSED)
+    opening = 0.0 if change and not holds else start[-1]
     for _ in range(TRIES):
-        q = _drawn(stage, rng)
+        q = _drawn(stage, elsewhere, rng)
         if q is None or stage.planner.touches_itself(np.append(q, opening)):
             continue
         seconds = float((np.abs(q - start[:-1]) / np.array(cell.robot.speed)).max()) / PACE
@@ -73,20 +79,24 @@ def _astray(stage: Stage, rng: np.random.Generator) -> Iterator[FloatArray]:
         goal = np.append(q, opening)
         for share in np.linspace(0.0, 1.0, ticks + 1)[1:]:
             yield start + share * (goal - start)
+        if change and holds:
+            goal = np.append(q, 1.0)
         yield from itertools.repeat(goal, REST_TICKS)
         return
 
 
-def _drawn(stage: Stage, rng: np.random.Generator) -> FloatArray | None:
+def _drawn(stage: Stage, elsewhere: bool, rng: np.random.Generator) -> FloatArray | None:
     """Joint positions ``(J,)`` to go to; None where the arm does not get there."""
     cell, task = stage.cell, stage.job.task
     chain, q = cell.robot.chain, cell.goal[:-1]
-    tool = chain.tool(q)
-    if task.where and rng.random() < ELSEWHERE:
-        over = np.append(cell.world.pose(task.where)[:3, 3], 1.0)
-        over[2] += rng.uniform(*OVER_M)
-        tool[:3, 3] = (np.linalg.inv(cell.mount) @ over)[:3]
-    lowest = np.linalg.inv(cell.mount)[2, 3] + min(pose[2, 3] for pose in cell.start.values())
+    base_from_scene, tool = np.linalg.inv(cell.mount), chain.tool(q)
+    if elsewhere:
+        item = next(item for item in cell.scene.objects if item.name == task.where)
+        points = in_scene(replace(item, scene_from_object=cell.world.pose(task.where)))
+        middle = (points.min(axis=0) + points.max(axis=0)) / 2
+        over = np.array([*middle[:2], points[:, 2].max() + OVER_M * rng.random(), 1.0])
+        tool[:3, 3] = (base_from_scene @ over)[:3]
+    lowest = base_from_scene[2, 3] + min(pose[2, 3] for pose in cell.start.values())
     tool[:3, 3] += np.array(ASTRAY_M) * rng.standard_normal(3)
     tool[2, 3] = max(tool[2, 3], lowest)
     turn = [TURNED_RAD * rng.standard_normal(), *(LEANT_RAD * rng.standard_normal(2))]

@@ -11,6 +11,7 @@ from simulation.bank import Bank, Wardrobe
 from simulation.cell import Cell
 from simulation.cousins import Cousin
 from simulation.demonstrations import Attempt, Stage, replay
+from simulation.forms import in_scene
 from simulation.tasks import TASKS
 from tests.robot_bench import few_forms, job
 
@@ -81,6 +82,16 @@ def test_an_episode_says_what_happened(placed: tuple[Stage, Attempt]) -> None:
     assert np.linalg.norm(end[:2] - vessel[:2]) < 0.06 < np.linalg.norm(start[:2] - vessel[:2])
     assert episode.state.shape == episode.action.shape == (len(episode), 8)
     assert episode.seconds == pytest.approx(len(episode) / episode.rate_hz)
+
+
+def test_it_passes_over_whatever_may_stand_there(family: Family, placed: tuple[Stage, Attempt]) -> None:
+    episode = placed[1].episode
+    assert episode is not None
+    tool, start, end = episode.extra["tool_pose"][:, :3], *episode.extra["object_pose"][[0, -1], :2]
+    between = np.minimum(*(np.linalg.norm(tool[:, :2] - place, axis=1) for place in (start, end))) > 0.06
+    tallest = max(float(in_scene(item)[:, 2].max()) for item in family[0].scene.objects)
+    assert between.sum() > 3
+    assert tool[between, 2].min() > tallest
 
 
 def test_what_was_done_is_played_again_bit_for_bit(family: Family, placed: tuple[Stage, Attempt]) -> None:
