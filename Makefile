@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CLUSTER := $(VENV)/cluster
 OUT ?= demo
 # How much the demo's policy learns from, and how long; it is tried in so many cousins.
-PRACTICE ?= --demonstrations 120 --glances 300 --eye-steps 2000 --steps 2000 --cousins 100
+PRACTICE ?= --demonstrations 90 --blunders 50 --glances 300 --eye-steps 2000 --steps 1500 --cousins 100
 
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -46,7 +46,7 @@ demo: install
 	$(BIN)/pocketworld simulate "$(OUT)/sample_scan" --check
 	$(BIN)/pocketworld cousins "$(OUT)/sample_scan" --count 24
 	$(BIN)/pocketworld train-and-export "$(OUT)/sample_scan" --task "put stick_2 in container_2" --observe rgb \
-	  --vary pose appearance light camera physics $(PRACTICE) --rounds 0 --anyway --out "$(OUT)/bundle"
+	  --vary pose appearance light camera physics $(PRACTICE) --anyway --out "$(OUT)/bundle"
 	$(BIN)/pocketworld run "$(OUT)/bundle" --robot sim --project "$(OUT)/sample_scan" --fast --seconds 10
 	@echo
 	@echo "Look at the report:   $(OUT)/sample_scan/report.html (open it in a browser)"

@@ -35,13 +35,17 @@ class SkillSettings:
     """What the policy sees, as for `pocketworld train`."""
     demonstrations: int = 300
     """Demonstrations that it learns from."""
-    steps: int = 3000
+    policy: Literal["world-action", "act"] = "world-action"
+    """What learns, as for `pocketworld train`."""
+    steps: int = 2000
     """Steps of training to act."""
     glances: int = 400
     """Cousins of which the eyes see pictures with the hand anywhere, where the policy sees pictures."""
     eye_steps: int = 3000
     """Steps of training to see."""
-    rounds: int = 1
+    blunders: int = 100
+    """Episodes in which the expert sets right what it has done wrong on purpose, beside the demonstrations."""
+    rounds: int = 0
     """Times that the expert sets right what the policy has begun."""
     cousins: int = 100
     """Cousins that it is then evaluated on."""
@@ -107,9 +111,11 @@ def train_and_export(
         seed=s.seed,
         observe=s.observe,
         episodes=s.demonstrations,
+        policy=s.policy,
         steps=s.steps,
         glances=s.glances,
         eye_steps=s.eye_steps,
+        blunders=s.blunders,
         rounds=s.rounds,
         checks=0,
     )

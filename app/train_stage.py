@@ -49,7 +49,7 @@ class TrainSettings:
     """Let the world-action model not learn to foretell what will be seen (to find out what that is worth)."""
     episodes: int | None = None
     """Learn from so many demonstrations at most."""
-    steps: int = 3000
+    steps: int = 2000
     """Steps of training to act."""
     batch: int = 128
     """Frames a step."""

@@ -21,6 +21,8 @@ SHORT_M = 0.5
 """Arms that reach less far than this stand among the things."""
 BASE_M = 0.11
 """Room that a short arm needs around its base."""
+UP_DEG = 60.0
+"""How high up a camera stands, seen from the things."""
 DIRECTIONS = 48
 _ANGLES = 2.0 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
 NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
@@ -48,12 +50,16 @@ class Camera:
         depth = np.maximum(local[..., 2], 1e-6)
         return local[..., :2] / depth[..., None] * self.focal_px + np.array(self.size) / 2, local[..., 2]
 
-    def sees(self, points: FloatArray, margin: float = 0.02) -> Mask:
-        """Whether points ``(..., 3)`` lie in the picture, `margin` (a share of its size) from its edge."""
+    def sees(self, points: FloatArray, margin: float = 0.04) -> Mask:
+        """Whether points ``(..., 3)`` lie in the middle of the picture, as wide as high: policies see no more of it.
+
+        Args:
+            points: of the scene.
+            margin: they are so far from its edge, a share of its size.
+        """
         pixels, depth = self.project(points)
-        size = np.array(self.size)
-        inside = (pixels > margin * size) & (pixels < (1.0 - margin) * size)
-        return np.asarray(inside.all(axis=-1) & (depth > 0.05))
+        off = np.abs(pixels - np.array(self.size) / 2).max(axis=-1)
+        return np.asarray((off < (0.5 - margin) * min(self.size)) & (depth > 0.05))
 
 
 def support_function(corners: FloatArray, turns: FloatArray) -> FloatArray:
@@ -209,7 +215,10 @@ def near_mount(scene: Scene, reach_m: float) -> FloatArray:
 
 
 def usual_camera(scene: Scene, mount: FloatArray, field_deg: float = 48.0) -> Camera:
-    """A camera across from the arm, half a right angle up, that sees all things and 5 cm round them."""
+    """A camera across from the arm, high up, that sees all things and 5 cm round them.
+
+    From lower down, far things are small and hidden by those before them.
+    """
     points = np.vstack([in_scene(item) for item in scene.objects])
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     radius = float(np.linalg.norm(points - middle, axis=1).max()) + 0.05
@@ -218,7 +227,8 @@ def usual_camera(scene: Scene, mount: FloatArray, field_deg: float = 48.0) -> Ca
     toward = np.array(
         [np.cos(turn) * ahead[0] - np.sin(turn) * ahead[1], np.sin(turn) * ahead[0] + np.cos(turn) * ahead[1]]
     )
-    away = np.array([*(toward * np.cos(np.pi / 4)), np.sin(np.pi / 4)])
+    up = np.deg2rad(UP_DEG)
+    away = np.array([*(toward * np.cos(up)), np.sin(up)])
     size = (640, 480)
     focal = round(size[1] / 2 / np.tan(np.deg2rad(field_deg / 2)), 3)
     return Camera(

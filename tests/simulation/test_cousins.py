@@ -401,7 +401,8 @@ def test_the_camera_sees_what_nothing_hides() -> None:
     shares = seen_shares(camera, [ring, ring - [0.0, 0.3], ring + [0.3, 0.0]], spans)
     assert shares[0] < 0.2  # right behind the tall one
     assert shares[1:].tolist() == [1.0, 1.0]
-    assert camera.sees(np.array([[0.0, 0.0, 0.0], [0.0, -2.0, 0.0], [3.0, 0.0, 0.0]])).tolist() == [True, False, False]
+    beside = [[0.0, 0.0, 0.0], [0.0, -2.0, 0.0], [0.5, 0.0, 0.0], [3.0, 0.0, 0.0]]
+    assert camera.sees(np.array(beside)).tolist() == [True, False, False, False]  # policies see no wide pictures
 
 
 def test_pictures_show_the_things_in_their_light(draw: Draw, family: list[Cousin]) -> None:
