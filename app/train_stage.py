@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.demonstrate_stage import DemonstrateSettings, run_file, slug
+from app.demonstrate_stage import DemonstrateSettings, slug
+from app.lessons import MATRIX_RATE, Lessons, digest, short_hash
 from app.policy_folder import policy_file
-from app.project import Project, content_hash
-from app.trials import CHECK_SEED, Trials, blunders_into, glances_into, order_of
+from app.project import Project
+from app.trials import CHECK_SEED
 from policies.dataset import open_dataset
 from policies.files import BEST, EYES, ROUND
 from reconstruction.disk import locked, writing_to
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from policies.episodes import Dataset
     from policies.policy import Policy
     from policies.rollout import ActSettings
-    from policies.windows import Windows
     from simulation.robots import Robot
 
 
@@ -78,7 +77,7 @@ class TrainResult:
     """What training has come to, as the command line reports it.
 
     Attributes:
-        episodes: demonstrations it learnt from; `frames` of them.
+        episodes: demonstrations it learnt from; `frames` of them and of what was set right.
         steps: of training; `best_step`: that of the policy that is kept.
         success: share of the checks' cousins in which that one succeeded; None where it was not measured.
         seconds: of this run.
@@ -133,7 +132,7 @@ def train_policy(
         settings: what is learnt, and how.
         progress: is told about it.
         dataset: the demonstrations; left out: those in the project's folder ``episodes``.
-        jobs: processes that measure success meanwhile; never changes the result.
+        jobs: processes that make what else it learns from, and measure success; never changes the result.
 
     Raises:
         PocketworldError: no demonstrations, or not of what is wanted.
@@ -144,10 +143,9 @@ def train_policy(
     from policies.evaluate import score
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
-    from simulation import blunders, glances
     from simulation.robots import robot_of
 
-    started = time.perf_counter()
+    s, started = settings, time.perf_counter()
     _check(settings, jobs)
     folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
     data = open_dataset(folder)
@@ -172,7 +170,7 @@ def train_policy(
         "episodes": count,
         "longest_s": longest_s,
         # Another run's checkpoint is gone on from only where it learnt from the same.
-        "data": _digest(windows),
+        "data": digest(windows),
     }
     target = policy_file(project, folder)
     act = act_settings(data, robot)
@@ -183,75 +181,39 @@ def train_policy(
     with writing_to(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.parent), workers(jobs, None) as crew:
+        lessons = Lessons(project, folder, target.parent, reads, act, data.features.rate_hz, longest_s, crew)
+        cameras = model.encoder.cameras
 
         def check(network: Policy) -> float:
             draft = target.with_name("draft.safetensors")
             save(draft, network, {})
-            trials = Trials(project, folder, draft, CHECK_SEED, longest_s, act, model.encoder.cameras)
-            return score(trials.tried(settings.checks, crew.executor, silent)).share
+            return score(lessons.trials(draft, CHECK_SEED, cameras).tried(s.checks, crew.executor, silent)).share
 
+        loop = LoopSettings(s.steps, s.batch, matrix_rate=MATRIX_RATE, seed=s.seed, check_every=s.check_every)
         begun = 0.05
-        made = _short(content_hash(run_file(folder)))  # of this scene, varied so
-        if model.encoder.cameras:
-            place = target.parent / EYES
-            loop = LoopSettings(
-                part="see",
-                steps=settings.eye_steps,
-                batch=settings.eye_batch,
-                learning_rate=3e-3,
-                matrix_rate=0.02,
-                seed=settings.seed,
-                check_every=settings.check_every,
-            )
-            wide = place / f"glances-{glances.REVISION}-{made}"
-            order = order_of(project, folder, 0, held_out=False, cameras=True, executor=crew.executor)
-            glances_into(order, settings.glances, crew.executor, wide, part(progress, begun, begun + 0.15))
-            # From glances alone: so what they then say of demonstrations is as wrong as it will be elsewhere.
-            views = reads(open_dataset(wide))
-            model.fit(views)
-            told = {"glances": settings.glances, "data": _digest(views), "task": settings.task}
-            train(model, views, loop, place, part(progress, begun + 0.15, begun + 0.35), None, told, device)
-            begun += 0.35
-            del views
+        if cameras:
+            eyes = dataclasses.replace(loop, part="see", steps=s.eye_steps, batch=s.eye_batch, learning_rate=3e-3)
+            model = lessons.seeing(model, s.glances, eyes, device, part(progress, begun, 0.4))
             # Who learnt to act with other eyes does not go on with these.
-            about["eyes"] = _short(content_hash(place / BEST))
-            model = load_model(place / BEST)[0]
-            windows = model.encoder.seen_once(windows, act.execute)
-        if settings.blunders:
-            filmed = bool(model.encoder.cameras)
-            wrong = target.parent / f"blunders-{blunders.REVISION}-{made}-{'filmed' if filmed else 'bare'}"
-            order = order_of(project, folder, 0, held_out=False, cameras=filmed, executor=crew.executor)
-            well_s = act.sure_ticks / data.features.rate_hz
-            blunders_into(order, settings.blunders, well_s, crew.executor, wrong, part(progress, begun, begun + 0.1))
-            windows = windows.and_those_of(model.encoder.seen_once(reads(open_dataset(wrong)), act.execute))
-            about["blunders"] = settings.blunders
-            begun += 0.1
+            about["eyes"] = short_hash(target.parent / EYES / BEST)
+            windows, begun = model.encoder.seen_once(windows, act.execute), 0.4
+        if s.blunders:
+            right = lessons.put_right(model, s.blunders, part(progress, begun, begun + 0.1))
+            windows, begun = windows.and_those_of(right), begun + 0.1
+            about["blunders"] = s.blunders
         model.fit(windows)
-        for number in range(settings.rounds + 1):
+        for number in range(s.rounds + 1):
             own = target.parent / f"{ROUND}{number}"
-            parts = [begun + (1.0 - begun) * n / (settings.rounds + 1) for n in (number, number + 1)]
+            parts = [begun + (1.0 - begun) * n / (s.rounds + 1) for n in (number, number + 1)]
             share = part(progress, *parts)
             with writing_to(own):
                 own.mkdir(exist_ok=True)
             if number:
                 before = target.parent / f"{ROUND}{number - 1}" / BEST
-                model = load_model(before)[0]
-                # Of this very policy: another one's mistakes are not what is to be set right.
-                made_by = _short(content_hash(before))
-                fixes = own / f"corrections-{made_by}"
-                about["before"] = made_by
-                trials = Trials(project, folder, before, 0, longest_s, act, model.encoder.cameras)
-                trials.corrections(settings.corrections, crew.executor, fixes, part(share, 0.0, 0.4))
-                more = reads(open_dataset(fixes))
-                windows = windows.and_those_of(model.encoder.seen_once(more, act.execute))
-            loop = LoopSettings(
-                steps=settings.steps if number == 0 else settings.steps // 2,
-                batch=settings.batch,
-                matrix_rate=0.02,
-                seed=settings.seed + number,
-                check_every=settings.check_every,
-            )
-            measure = check if settings.checks else None
+                windows = windows.and_those_of(lessons.corrections(before, s.corrections, own, part(share, 0.0, 0.4)))
+                model, about["before"] = load_model(before)[0], short_hash(before)
+                loop = dataclasses.replace(loop, steps=s.steps // 2, seed=s.seed + number)
+            measure = check if s.checks else None
             best = train(model, windows, loop, own, part(share, 0.4 if number else 0.0, 1.0), measure, about, device)
         save(target, load_model(own / BEST)[0], {"check": dataclasses.asdict(best), **about})
     progress(1.0, "done")
@@ -273,16 +235,6 @@ def require_policy(project: Project, dataset: Path) -> Path:
             code="no_policy",
         )
     return path
-
-
-def _digest(windows: Windows) -> str:
-    """What tells windows of one dataset from those of another."""
-    return hashlib.blake2b(windows.actions.numpy().tobytes(), digest_size=8).hexdigest()
-
-
-def _short(content: str) -> str:
-    """A content hash as a part of a file's name."""
-    return content.split(":")[-1][:16]
 
 
 def cameras_of(observe: str) -> tuple[str, ...]:

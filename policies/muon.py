@@ -51,27 +51,47 @@ class Muon(torch.optim.Optimizer):
         """One step along the gradients that are there."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
+            alike: dict[tuple[int, ...], list[nn.Parameter]] = {}
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["mean"] = torch.zeros_like(weight)
-                mean = state["mean"]
-                mean.lerp_(weight.grad, 1.0 - MOMENTUM)
-                way = orthogonal(weight.grad.lerp(mean, MOMENTUM).flatten(1))
-                tall = max(1.0, way.shape[0] / way.shape[1]) ** 0.5
-                weight.mul_(1.0 - group["lr"] * group["weight_decay"])
-                weight.add_(way.reshape(weight.shape), alpha=-group["lr"] * tall)
+                if weight.grad is not None:
+                    alike.setdefault(_lying(weight).shape, []).append(weight)
+            for weights in alike.values():
+                ways = orthogonal(torch.stack([_lying(self._pushed(weight)) for weight in weights]))
+                for weight, way in zip(weights, ways, strict=True):
+                    rows, columns = weight.flatten(1).shape
+                    way = way.mT if rows > columns else way
+                    weight.mul_(1.0 - group["lr"] * group["weight_decay"])
+                    weight.add_(way.reshape(weight.shape), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
         return loss
 
+    def _pushed(self, weight: nn.Parameter) -> Tensor:
+        """Where a weight's gradients of late push it (Nesterov's momentum)."""
+        grad, state = weight.grad, self.state[weight]
+        assert grad is not None
+        if not state:
+            state["mean"] = torch.zeros_like(weight)
+        mean: Tensor = state["mean"]
+        mean.lerp_(grad, 1.0 - MOMENTUM)
+        return grad.lerp(mean, MOMENTUM)
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix with the same singular directions, and all singular values about 1."""
+
+def _lying(weight: Tensor) -> Tensor:
+    """As a matrix with no more rows than columns."""
+    matrix = weight.flatten(1)
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
+
+
+def orthogonal(wide: Tensor) -> Tensor:
+    """Matrices ``(N, R, C)``, R ≤ C, with the same singular directions, and all singular values about 1.
+
+    The iteration is done on their squares, which are smaller; that comes to the same.
+    """
     a, b, c = QUINTIC
-    wide: Tensor = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
-    wide = wide / (wide.norm() + 1e-7)
+    wide = wide / (wide.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+    square, whole = wide @ wide.mT, torch.eye(wide.shape[1], device=wide.device)
+    turned = whole
     for _ in range(ROUNDS):
-        square = wide @ wide.mT
-        wide = a * wide + (b * square + c * square @ square) @ wide
-    return wide.mT if matrix.shape[0] > matrix.shape[1] else wide
+        factor = a * whole + torch.baddbmm(square, square, square, beta=b, alpha=c)
+        turned = factor @ turned
+        square = factor @ square @ factor
+    return turned @ wide

@@ -665,11 +665,11 @@ class Expert:
         return None
 
     def _up(self, q: FloatArray, rise_m: float, opening: float) -> FloatArray | None:
-        """Joint positions ``(K, J)`` straight up from some; only these where it is no way, None where it is not free."""
+        """Joint positions ``(K, J)`` straight up from some; these alone where it is no way, None where not free."""
         if rise_m < SMALL_RISE_M:
             return q[None]
-        way = self._base_from_scene[:3, 2] * rise_m
-        return self._line(self.planner.chain.tool(q), q, way, opening, frozenset(), MARGIN_M)
+        offset = np.asarray(rise_m * self._base_from_scene[:3, 2], dtype=np.float64)
+        return self._line(self.planner.chain.tool(q), q, offset, opening, frozenset(), MARGIN_M)
 
     def _top_m(self) -> float:
         """Height of the tool (m, scene frame) at which what it holds passes over all that was scanned."""

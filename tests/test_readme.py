@@ -109,7 +109,7 @@ def test_benchmarks_are_there() -> None:
 def test_make_demo(tmp_path: Path) -> None:
     if not (ROOT / ".venv" / "bin" / "pocketworld").exists():
         pytest.skip("the demo runs from .venv")
-    little = "PRACTICE=--demonstrations 1 --glances 1 --eye-steps 2 --steps 2 --cousins 1"
+    little = "PRACTICE=--demonstrations 1 --blunders 1 --glances 1 --eye-steps 2 --steps 2 --cousins 1"
     said = make("demo", f"OUT={tmp_path}", little, timeout=550)
     assert "at rest" in said
     assert "of 1 unseen cousins" in said

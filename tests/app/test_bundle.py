@@ -53,7 +53,7 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
         10,
         "--jobs",
         1,
-        "--rounds",
+        "--blunders",
         0,
         "--checks",
         0,

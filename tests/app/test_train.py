@@ -13,12 +13,13 @@ import pytest
 from app.project import Project
 from app.report import write_report
 from policies.checkpoint import POLICIES, load_model
+from policies.dataset import open_dataset
 from tests.conftest import Run
 from tests.robot_bench import VARY, project_at
 
 Shell = Callable[..., Run]
 TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
-QUICK = ("--observe", "state", "--steps", 20, "--batch", 16, "--check-every", 10, "--jobs", 1)
+QUICK = ("--observe", "state", "--steps", 20, "--batch", 16, "--blunders", 0, "--check-every", 10, "--jobs", 1)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,8 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     none = shell("evaluate", project, *TASK, "--count", 1)
     assert none.code != 0
     assert "has no policy" in none.stderr
-    made = shell("train", project, *TASK, *QUICK, "--rounds", 1, "--corrections", 2, "--checks", 1, "--json")
+    more = ("--blunders", 2, "--rounds", 1, "--corrections", 2, "--checks", 1)
+    made = shell("train", project, *TASK, *QUICK, *more, "--json")
     assert made.code == 0, made.stdout + made.stderr
     result = made.result
     assert result["episodes"] == 3
@@ -48,7 +50,15 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     assert model.observe == "state"
     lines = [json.loads(line) for line in (policy.parent / "round_1" / "metrics.jsonl").read_text().splitlines()]
     assert {"step": 10, "success": lines[-1]["success"]}.keys() == lines[-1].keys()
-    again = shell("train", project, *TASK, *QUICK, "--rounds", 1, "--corrections", 2, "--checks", 1, "--json")
+    (wrong,) = policy.parent.glob("blunders-*")
+    put_right = open_dataset(wrong)
+    assert len(put_right) == 2
+    shown = open_dataset(project / "episodes" / policy.parent.name)
+    frames = [sum(data.length(number) for number in range(len(data))) for data in (shown, put_right)]
+    fixed = open_dataset(next((policy.parent / "round_1").glob("corrections-*")))
+    frames.append(sum(fixed.length(number) for number in range(len(fixed))))
+    assert result["frames"] == sum(frames)
+    again = shell("train", project, *TASK, *QUICK, *more, "--json")
     assert Path(again.result["policy"]).read_bytes() == policy.read_bytes()  # nothing was left to do
     write_report(Project.open(project))
     films = ("--films", 1)
@@ -126,7 +136,7 @@ def test_action_chunking_is_trained_corrected_evaluated_exported_and_run(project
 def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
     task = ("--task", "pick block_1", "--seed", "4")
     eyes = ("--observe", "rgb", "--glances", 2, "--eye-steps", 6, "--eye-batch", 4)
-    quick = (*eyes, "--steps", 6, "--batch", 8, "--check-every", 3, "--jobs", 1)
+    quick = (*eyes, "--blunders", 1, "--steps", 6, "--batch", 8, "--check-every", 3, "--jobs", 1)
     filmed = ("--cameras", "both", "--image-size", 32, "--vary", *VARY)
     shown = shell("demonstrate", project, *task, *filmed, "--count", 1, "--jobs", 1)
     assert shown.code == 0, shown.stdout + shown.stderr
@@ -167,7 +177,7 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
 
 def test_all_at_once_goes_on_where_it_was_and_refuses_what_is_not_good_enough(project: Path, shell: Shell) -> None:
     words = ("train-and-export", project, "--task", "pick can_1", "--seed", "5", "--vary", *VARY, "--observe", "state")
-    sizes = ("--demonstrations", 2, "--steps", 10, "--rounds", 0, "--cousins", 2, "--jobs", 1, "--json")
+    sizes = ("--demonstrations", 2, "--blunders", 0, "--steps", 10, "--cousins", 2, "--jobs", 1, "--json")
     weak = shell(*words, *sizes, "--least", 1.0)
     assert weak.code == 2, weak.stdout + weak.stderr
     assert weak.errors[0]["code"] == "not_good_enough"
@@ -190,6 +200,7 @@ def test_all_at_once_goes_on_where_it_was_and_refuses_what_is_not_good_enough(pr
         ("train", "--steps", "0"),
         ("train", "--checks", "-1"),
         ("train", "--glances", "0"),
+        ("train", "--blunders", "-1"),
         ("train", "--jobs", "0"),
         ("train", "--device", "abacus"),
         ("train", "--robot", "xarm6"),

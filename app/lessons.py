@@ -1,0 +1,104 @@
+"""What a policy learns from beside its demonstrations: glances, blunders that are set right, and its own mistakes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.demonstrate_stage import run_file
+from app.project import Project, content_hash
+from app.trials import Trials, blunders_into, glances_into, order_of
+from policies.dataset import open_dataset
+from policies.files import BEST, EYES
+from reconstruction.progress import Progress, part
+
+if TYPE_CHECKING:
+    from policies.policy import Policy
+    from policies.rollout import ActSettings
+    from policies.train import LoopSettings
+    from policies.windows import Windows
+    from simulation.pool import Workers
+
+MATRIX_RATE = 0.02
+"""Of `train.LoopSettings`, for eyes and for acting."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Makes them, and keeps them beside the policy, so that a run that was killed goes on from there.
+
+    Attributes:
+        project, dataset: with the demonstrations.
+        place: the policy's folder.
+        reads: a dataset as windows.
+        act: how the policy is run.
+        rate_hz: of the demonstrations; the longest took `longest_s`.
+        crew: who makes them.
+    """
+
+    project: Project
+    dataset: Path
+    place: Path
+    reads: Callable[..., Windows]
+    act: ActSettings
+    rate_hz: float
+    longest_s: float
+    crew: Workers
+
+    def seeing(self, model: Policy, glances: int, loop: LoopSettings, device: str, progress: Progress) -> Policy:
+        """A policy that has learnt to see, from so many cousins with the hand anywhere.
+
+        From glances alone: so what it then says of demonstrations is as wrong as it will be elsewhere.
+        """
+        from policies.checkpoint import load_model
+        from policies.train import train
+        from simulation.glances import REVISION
+
+        eyes = self.place / EYES
+        made = eyes / f"glances-{REVISION}-{short_hash(run_file(self.dataset))}"
+        order = order_of(self.project, self.dataset, 0, held_out=False, cameras=True, executor=self.crew.executor)
+        glances_into(order, glances, self.crew.executor, made, part(progress, 0.0, 0.4))
+        views = self.reads(open_dataset(made), episodes=glances)
+        model.fit(views)
+        about = {"glances": glances, "data": digest(views)}
+        train(model, views, loop, eyes, part(progress, 0.4, 1.0), None, about, device)
+        return load_model(eyes / BEST)[0]
+
+    def put_right(self, model: Policy, count: int, progress: Progress) -> Windows:
+        """So many blunders that the expert sets right, as the policy sees them."""
+        from simulation.blunders import REVISION
+
+        filmed, well_ticks = bool(model.encoder.cameras), self.act.sure_ticks
+        key = f"{content_hash(run_file(self.dataset))} {filmed} {well_ticks}"
+        made = self.place / f"blunders-{REVISION}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+        order = order_of(self.project, self.dataset, 0, held_out=False, cameras=filmed, executor=self.crew.executor)
+        blunders_into(order, count, well_ticks / self.rate_hz, self.crew.executor, made, progress)
+        return model.encoder.seen_once(self.reads(open_dataset(made), episodes=count), self.act.execute)
+
+    def corrections(self, before: Path, count: int, into: Path, progress: Progress) -> Windows:
+        """So many of a policy's own mistakes that the expert sets right, as that policy sees them."""
+        from policies.checkpoint import load_model
+
+        model = load_model(before)[0]
+        # Of this very policy: another one's mistakes are not what is to be set right.
+        made = into / f"corrections-{short_hash(before)}"
+        trials = self.trials(before, 0, model.encoder.cameras)
+        trials.corrections(count, self.crew.executor, made, progress)
+        return model.encoder.seen_once(self.reads(open_dataset(made)), self.act.execute)
+
+    def trials(self, policy: Path, more: int, cameras: tuple[str, ...]) -> Trials:
+        """See `Trials`."""
+        return Trials(self.project, self.dataset, policy, more, self.longest_s, self.act, cameras)
+
+
+def digest(windows: Windows) -> str:
+    """What tells windows of one dataset from those of another."""
+    return hashlib.blake2b(windows.actions.numpy().tobytes(), digest_size=8).hexdigest()
+
+
+def short_hash(path: Path) -> str:
+    """A content hash as a part of a file's name."""
+    return content_hash(path).split(":")[-1][:16]
