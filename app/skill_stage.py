@@ -122,7 +122,7 @@ def train_and_export(
     left = ExportSettings(task=s.task, robot=s.robot, seed=s.seed, least=s.least, anyway=s.anyway)
     demonstrated = demonstrate(project, shown, step(0), jobs=jobs)
     trained = train_policy(project, learnt, step(1), jobs=jobs)
-    evaluated = evaluate_policy(project, learnt, s.cousins, step(2), jobs=jobs)
+    evaluated = evaluate_policy(project, learnt, s.cousins, step(2), films=1, jobs=jobs)
     exported = export_bundle(project, left, step(3), out=out)
     progress(1.0, "done")
     return SkillResult(demonstrated, trained, evaluated, exported, round(time.perf_counter() - started, 3))

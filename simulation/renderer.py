@@ -44,6 +44,8 @@ _BIAS_M = np.float32(0.0015)
 """Rays to the lamp start this far before the surface, lest rounding lets it shade itself."""
 _CHUNK_PIXELS = 250_000
 """Worked on at once: many, so that calls cost little, but some ten megabytes at most."""
+_CAMERAS_KEPT = 4
+"""Of so many, what stands still before them is kept from picture to picture."""
 LENS_ROUNDS = 20
 _SIDE_SKY = 0.3
 """How much less of the sky's light a vertical wall gets than the ground; what faces down gets less again."""
@@ -158,6 +160,7 @@ class Renderer:
         """Costs nothing: the work lies in making the bodies, which any number of renderers may share."""
         self.names = tuple(bodies)
         self._bodies = tuple(bodies.values())
+        self._kept: dict[tuple[Optics, DistantLight], _Kept] = {}
 
     def render(
         self,
@@ -193,7 +196,11 @@ class Renderer:
         if len(counts) > 1:
             raise ValueError(f"the poses are of different numbers of frames: {sorted(counts)}")
         count = counts.pop() if counts else 1
-        shot = _Shot(self._bodies, [_once(stack) for stack in stacks], _once(cameras), optics, light)
+        stacks, cameras = [_once(stack) for stack in stacks], _once(cameras)
+        before = self._before(stacks, cameras, optics, light) if count == 1 else None
+        shot = _Shot(self._bodies, stacks, cameras, optics, light, before)
+        if before is not None:
+            before.ground = shot.ground
         width, height = optics.size
         rgb = np.empty((count, height, width, 3), dtype=np.uint8)
         depth = np.empty((count, height, width), dtype=np.float32)
@@ -210,9 +217,43 @@ class Renderer:
                 rgb[frame] = np.rint(np.clip(rgb[frame] + noise, 0, 255))
         return Pictures(rgb, depth, body, self.names)
 
+    def _before(self, stacks: Sequence[FloatArray], cameras: FloatArray, optics: Optics, light: DistantLight) -> _Kept:
+        """What need not be drawn anew since the last picture by the same camera; of the first one, nothing is known."""
+        now, camera = [stack.tobytes() for stack in stacks], cameras.tobytes()
+        last = self._kept.get((optics, light))
+        if last is None or last.camera != camera:
+            found = _Kept(camera, now, frozenset(range(len(now))))
+        else:
+            same = frozenset(k for k, pose in enumerate(now) if last.poses[k] == pose)
+            found = _Kept(camera, now, last.still, last.ground) if last.still <= same else _Kept(camera, now, same)
+        if len(self._kept) >= _CAMERAS_KEPT:
+            self._kept.clear()
+        self._kept[optics, light] = found
+        return found
+
+
+@dataclass
+class _Kept:
+    """Of the last picture by some camera.
+
+    Attributes:
+        camera, poses: the bytes of its pose and of the bodies'.
+        still: bodies that have stood still for a while.
+        ground: what it shows of those.
+    """
+
+    camera: bytes
+    poses: list[bytes]
+    still: frozenset[int]
+    ground: Seen | None = None
+
 
 class _Shot:
-    """One call of `Renderer.render`: bodies at poses before one camera."""
+    """One call of `Renderer.render`: bodies at poses before one camera.
+
+    Attributes:
+        ground: what is seen of the bodies that stand still, where there are any.
+    """
 
     def __init__(
         self,
@@ -221,13 +262,15 @@ class _Shot:
         cameras: FloatArray,
         optics: Optics,
         light: DistantLight,
+        before: _Kept | None,
     ) -> None:
         lamp = light.directions()
         self._optics, self._light = optics, light
         self._bodies = [Posed(drawn, stack, cameras, lamp) for drawn, stack in zip(bodies, poses, strict=True)]
-        self._still = [k for k, body in enumerate(self._bodies) if body.still]
-        self._moving = [k for k, body in enumerate(self._bodies) if not body.still]
-        self._moves = np.array([*(not body.still for body in self._bodies), False])  # the last: nothing
+        still = [body.still and (before is None or k in before.still) for k, body in enumerate(self._bodies)]
+        self._still = [k for k, stands in enumerate(still) if stands]
+        self._moving = [k for k, stands in enumerate(still) if not stands]
+        self._moves = np.array([*(not stands for stands in still), False])  # the last: nothing
         self._from_camera = table(cameras[:, :3])
         width, height = optics.size
         v, u = np.divmod(np.arange(width * height), width)
@@ -247,7 +290,9 @@ class _Shot:
             corners = moved(product(camera_from_scene, stack), drawn.corners)
             shown = picture_boxes(corners, optics.focal_px, optics.size)
             self._boxes.append(shown[:, pinhole] if optics.lens else shown)
-        self._ground = self._before_still(self._rays, np.arange(width * height)) if self._still else None
+        self.ground = None if before is None else before.ground
+        if self.ground is None and self._still:
+            self.ground = self._before_still(self._rays, np.arange(width * height))
 
     def pictures(self, frames: range, smooth: bool) -> tuple[ByteImages, Float32, npt.NDArray[np.int16]]:
         """Colours, depths and bodies of some frames, as in `Pictures`, without noise."""
@@ -256,7 +301,7 @@ class _Shot:
         pixel, frame = np.tile(np.arange(size), len(frames)), np.repeat(np.array(frames), size)
         x, y = np.tile(self._rays, len(frames))
         sight = Sight(x, y, frame, pixel, self._point[pixel])
-        seen = self._ground.at(pixel) if self._ground else Seen.nothing(len(pixel))
+        seen = self.ground.at(pixel) if self.ground else Seen.nothing(len(pixel))
         places = [
             np.flatnonzero(box[frames.start : frames.stop] if len(box) > 1 else np.tile(box[0], len(frames)))
             for box in self._boxes

@@ -387,6 +387,23 @@ def test_a_frame_has_the_same_bits_alone_and_among_others(
     assert equal(together, draw(meshes, poses, camera, optics=optics, seed=(3,)))
 
 
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed camera", "moving camera"])
+def test_pictures_one_after_the_other_have_the_same_bits(fixed: bool) -> None:
+    """What is kept of the picture before shows in none; things stand, begin to move, and stand again."""
+    meshes, poses, cameras = stirred(4, 4)
+    still = {name: pose if pose.ndim == 2 else pose[0] for name, pose in poses.items()}
+    moments = [still, still]
+    for frame in (1, 2, 3, 3, 2):
+        for moving in (list(poses)[:2], list(poses)):
+            own = {name: pose[frame] for name, pose in poses.items() if pose.ndim == 3 and name in moving}
+            moments.append({**moments[-1], **own})
+    one = Renderer({name: Drawable(mesh) for name, mesh in meshes.items()})
+    for number, moment in enumerate(moments):
+        camera = cameras[0 if fixed else number % len(cameras)]
+        kept = one.render(moment, camera, OPTICS, seed=(3,))
+        assert equal(kept, draw(meshes, moment, camera, optics=OPTICS, seed=(3,)), 0)
+
+
 def test_what_moves_looks_as_when_it_stands() -> None:
     """A body given one pose for each of the frames is drawn as one that stands still, and as one that moves later."""
     meshes, poses, cameras = stirred(2, 3)
