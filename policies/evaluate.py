@@ -244,7 +244,8 @@ def film_policy(stage: Stage, actor: Actor, index: int, longest_s: float, size: 
     """
     stage.enter(index)
     moments = list[Moment]()
-    roll(stage, actor, longest_s, lambda cell: moments.append(cell.moment()))
+    # Dreaming as well: the same numbers rounded otherwise may lead elsewhere than the try that is to be shown.
+    roll(stage, actor, longest_s, lambda cell: moments.append(cell.moment()), actor.trust())
     shots = stage.take(Film(stage.job.wardrobe, stage.job.robot, size)).shoot(moments[::2])
     pictures = np.concatenate([shot.rgb for shot in shots.values()], axis=2)
     return encode_film(pictures, round(stage.cell.rate_hz / 2), FilmSettings(quality=27, pixels="yuv420p"))

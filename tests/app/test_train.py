@@ -88,6 +88,8 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     assert run.result["dream_auroc"] is None or 0.0 <= run.result["dream_auroc"] <= 1.0
     kept = json.loads((policy.parent / "evaluation.json").read_text(encoding="utf-8"))["trials"]
     assert len(kept) == 2
+    ticks = {trial["index"]: round(10 * trial["seconds"]) for trial in kept}
+    assert len(seen) == -(-ticks[int(shown[0].stem.split("_")[1])] // 2)  # what is shown is what was tried
     assert all(trial["doubts"] for trial in kept)
     film = tmp_path / "Traum ä.mp4"
     dreamed = shell("dream", project, *TASK, "--episode", 1, "--size", 64, "--video", film, "--json")
