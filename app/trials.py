@@ -76,6 +76,7 @@ class Trials:
         self._project, self._dataset, self._more = project, dataset, more
         self._policy, self._act = policy, act
         self._longest_s = act.patience * longest_s
+        self._held_out: Order | None = None
 
     def tried(self, count: int, executor: Executor | None, progress: Progress) -> list[Trial]:
         """Try until `count` cousins were tried in which the task makes sense, in the order of their numbers.
@@ -85,7 +86,7 @@ class Trials:
         """
         from policies.evaluate import try_some
 
-        order = self._order(executor, part(progress, 0.0, 0.1), held_out=True)
+        order = self._tested_on(executor, part(progress, 0.0, 0.1))
         found: list[Trial] = []
         tried = 0
         for trial in in_turn(self._work(try_some, order), executor):
@@ -111,15 +112,22 @@ class Trials:
         """Films of held-out cousins being tried, by the cousins' numbers."""
         from policies.evaluate import film_one
 
-        order = self._order(executor, silent, held_out=True)
+        order = self._tested_on(executor, silent)
         if not self._filmed:  # things need their looks all the same
-            order = dataclasses.replace(order, settings=dataclasses.replace(order.settings, cameras="both"))
+            filmed = dataclasses.replace(order.settings, cameras="both")
+            order = dataclasses.replace(order, settings=filmed, key=uuid.uuid4().hex)
         actor = partial(actor_of, self._policy, self._act)
         work = partial(film_one, order.job, actor, order.key, longest_s=self._longest_s, size=size)
         films = map(work, indices) if executor is None else executor.map(work, indices)
         for number, (index, film) in enumerate(zip(indices, films, strict=True), 1):
             progress(number / len(indices), f"{number} of {len(indices)} films")
             yield index, film
+
+    def _tested_on(self, executor: Executor | None, progress: Progress) -> Order:
+        """The same every time: processes then go on with what they have loaded."""
+        if self._held_out is None:
+            self._held_out = self._order(executor, progress, held_out=True)
+        return self._held_out
 
     def _order(self, executor: Executor | None, progress: Progress, held_out: bool) -> Order:
         return order_of(

@@ -25,6 +25,8 @@ from simulation.variations import unit
 
 PORTIONS = 3
 NAMED = 10
+FRAMES = 72
+"""Of a film: it is to fit into a report."""
 GLANCES = 10
 """Into a cousin: what a thing looks like is learnt from many cousins, and where the hand may be from many glances."""
 
@@ -233,7 +235,7 @@ def try_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Tria
 
 
 def film_policy(stage: Stage, actor: Actor, index: int, longest_s: float, size: int) -> bytes:
-    """A film (MP4, half as many pictures a second as decisions) of a policy that tries cousin number `index`.
+    """A film (MP4) of a policy that tries cousin number `index`, as long as that takes, of `FRAMES` pictures at most.
 
     Args:
         stage: with what is needed to film.
@@ -246,9 +248,10 @@ def film_policy(stage: Stage, actor: Actor, index: int, longest_s: float, size: 
     moments = list[Moment]()
     # Dreaming as well: the same numbers rounded otherwise may lead elsewhere than the try that is to be shown.
     roll(stage, actor, longest_s, lambda cell: moments.append(cell.moment()), actor.trust())
-    shots = stage.take(Film(stage.job.wardrobe, stage.job.robot, size)).shoot(moments[::2])
+    every = max(2, math.ceil(len(moments) / FRAMES))
+    shots = stage.take(Film(stage.job.wardrobe, stage.job.robot, size)).shoot(moments[::every])
     pictures = np.concatenate([shot.rgb for shot in shots.values()], axis=2)
-    return encode_film(pictures, round(stage.cell.rate_hz / 2), FilmSettings(quality=27, pixels="yuv420p"))
+    return encode_film(pictures, max(1, round(stage.cell.rate_hz / every)), FilmSettings(quality=29, pixels="yuv420p"))
 
 
 def correct_policy(stage: Stage, actor: Actor, index: int, longest_s: float) -> Attempt:
