@@ -654,8 +654,9 @@ class Expert:
         """
         mount = self.cell.mount
         heights = [float((mount @ self.planner.chain.tool(q))[2, 3]) for q in (start, goal)]
+        rise_m = max(0.0, self._top_m() - max(heights))
         for share in SHARES_OF_RISE:
-            top = max(heights) + share * max(0.0, self._top_m() - max(heights))
+            top = max(heights) + share * rise_m
             lines = [self._up(q, top - height, opening) for q, height in zip((start, goal), heights, strict=True)]
             if lines[0] is None or lines[1] is None:
                 continue

@@ -52,7 +52,7 @@ def test_a_misspelt_key_is_told_with_those_there_are(toml: Path, key: str) -> No
 )
 def test_an_arm_of_five_joints_does_it(family: Family, toml: Path, words: str) -> None:
     with Stage(job(family, words, str(toml))) as stage:
-        attempts = (stage.attempt(index).episode for index in range(12))
+        attempts = (stage.attempt(index).episode for index in range(24))
         tried = list(islice((episode for episode in attempts if episode is not None), 3))
         assert len(tried) == 3
         good = [episode for episode in tried if episode.success]
