@@ -650,7 +650,7 @@ class Expert:
     def _over(self, start: FloatArray, goal: FloatArray, opening: float) -> FloatArray | None:
         """Corners ``(C, J)`` of a way up, over all that may stand in between, and down; None where there is none.
 
-        Not the shortest, but always alike whatever stands there: who learns from it need not know, and hits nothing.
+        Not the shortest, but always alike whatever stands there: who learns from it need not know.
         """
         mount = self.cell.mount
         heights = [float((mount @ self.planner.chain.tool(q))[2, 3]) for q in (start, goal)]
