@@ -16,8 +16,8 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from simulation.demonstrations import Attempt, Stage
-from simulation.expert import CannotError
 from simulation.forms import in_scene
+from simulation.moves import CannotError
 from simulation.tasks import moved
 
 FloatArray = npt.NDArray[np.float64]
@@ -91,8 +91,7 @@ def _drawn(stage: Stage, elsewhere: bool, rng: np.random.Generator) -> FloatArra
     chain, q = cell.robot.chain, cell.goal[:-1]
     base_from_scene, tool = np.linalg.inv(cell.mount), chain.tool(q)
     if elsewhere:
-        item = next(item for item in cell.scene.objects if item.name == task.where)
-        points = in_scene(replace(item, scene_from_object=cell.world.pose(task.where)))
+        points = in_scene(replace(cell.item(task.where), scene_from_object=cell.world.pose(task.where)))
         middle = (points.min(axis=0) + points.max(axis=0)) / 2
         over = np.array([*middle[:2], points[:, 2].max() + OVER_M * rng.random(), 1.0])
         tool[:3, 3] = (base_from_scene @ over)[:3]

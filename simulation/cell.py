@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from reconstruction.scene import Scene
+from reconstruction.scene import Scene, SceneObject
 from simulation.bank import Wardrobe
 from simulation.cousins import Cousin
 from simulation.family import Family
@@ -167,6 +167,10 @@ class Cell:
         self.faults.limit += int(((q < self._low) | (q > self._high)).any())
         self.faults.speed += int((speed > self._speed * 1.001).any())
 
+    def item(self, name: str) -> SceneObject:
+        """The thing of that name, as it stands at first."""
+        return next(item for item in self.scene.objects if item.name == name)
+
     def moment(self) -> Moment:
         """How things stand now."""
         return Moment(self.arm.positions(), self.world.poses(), self.arm.link_poses())
@@ -176,7 +180,7 @@ class Cell:
         placed = self.cousin.objects[name]
         key = (placed.source, placed.form)
         if key not in self._grasps:
-            item = next(item for item in self.scene.objects if item.name == name)
+            item = self.item(name)
             self._grasps[key] = antipodal(item, self.robot.opening_m)
         return self._grasps[key]
 

@@ -15,9 +15,10 @@ from simulation.calibration import CALIBRATION
 from simulation.cell import RATE_HZ, Cell, Faults, Moment
 from simulation.cousins import Cousin, CousinSettings, Draw
 from simulation.episode import Episode
-from simulation.expert import CannotError, Expert
+from simulation.expert import Expert
 from simulation.filming import Film, Take
 from simulation.mimic import Mimic, Sketch
+from simulation.moves import CannotError
 from simulation.planner import Planner
 from simulation.privileged import COLUMN, POINTS, environment_state, middles
 from simulation.robots import Robot

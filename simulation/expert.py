@@ -6,29 +6,23 @@ held included, and looks again after every step; what slipped is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from reconstruction.scene import HULL_MARGIN_M, SceneObject
-from simulation.cell import LEANS, Cell
+from simulation.cell import Cell
 from simulation.chain import Loose
-from simulation.forms import in_scene, outline
+from simulation.forms import in_scene
 from simulation.grasps import Grasps, tool_poses
-from simulation.motion import dense, even, rounded, timed
-from simulation.planner import MARGIN_M, Held, Planner
-from simulation.tasks import MOVED_M, TASKS, ZONE_M, Hollow, Task, moved, to_clear, top_middle, zone_of
+from simulation.moves import GENTLE, NEAR_M, Actions, CannotError, Moves
+from simulation.places import beside, into, onto
+from simulation.planner import Held, Planner
+from simulation.tasks import TASKS, ZONE_M, Task, moved, to_clear, zone_of
 
 FloatArray = npt.NDArray[np.float64]
-Actions = Iterator[FloatArray]
-SHARE_OF_SPEED = 0.7
-ACCELERATION = 5.0
-"""1/s: times its highest speed, a joint's acceleration in rad/s²."""
-GENTLE = 0.35
-"""Share of the usual speed near things."""
 BACK_M = 0.08
 """The gripper comes in a straight line over this distance."""
 LIFT_M = 0.12
@@ -42,14 +36,7 @@ NEARLY_LEVEL = np.sin(np.deg2rad(8.0))
 """A line between the fingers whose z is smaller is made level."""
 TIP_M = 0.003
 """What is held lies at least so far inside the fingertips, and these stay so far above what it stands on."""
-OTHERWISE = 6
-"""More ways for the arm to get to a grasp, where the nearest has no room."""
-NEAR_M = 0.001
-"""The gripper may come this near to things where it grasps or lets go."""
 TRIES = 3
-ROUNDED = 8
-JOINED = 4
-"""Points on either side over which a corner is rounded, in a path and between two."""
 RESTS_S = 0.8
 """So long it waits for a task to be done …"""
 SURE = 3
@@ -61,18 +48,8 @@ STROKE_M = 0.12
 FINGER_M = 0.012
 """… by fingers that are so thick, seen from the tool's frame."""
 PUSH_PACE = 0.3
-OVER_M = 0.04
-"""It passes so far over the tallest thing of the scene as it was scanned …"""
-SHARES_OF_RISE = (1.0, 0.5, 0.25)
-"""… or goes up by a smaller share, where the arm does not get so high …"""
-SMALL_RISE_M = 0.01
-"""… or not at all where it is hardly any."""
 GAP_M = 0.0025
 """A finger that does not move is put so far beside what the other one will press against it."""
-
-
-class CannotError(Exception):
-    """The task cannot be done; says why in a few words, always the same for the same cause."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +67,12 @@ class Hold:
     base_from_tool: FloatArray
 
 
-class Expert:
+class Expert(Moves):
     """Plans and acts in one cell."""
 
     def __init__(self, cell: Cell, planner: Planner) -> None:
         """Take over a cell and its planner."""
-        self.cell, self.planner, self.robot = cell, planner, cell.robot
-        self._speed = SHARE_OF_SPEED * np.array(cell.robot.speed)
-        self._home = np.array(cell.robot.home)
+        super().__init__(cell, planner)
         self._leant = np.eye(3)
 
     def perform(self, task: Task) -> Actions:
@@ -109,10 +84,7 @@ class Expert:
             CannotError: it cannot be done, or was not.
         """
         cell = self.cell
-        self.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
-        self._base_from_scene = np.linalg.inv(cell.mount)
-        self._seed = cell.cousin.index
-        self._opening = float(cell.goal[-1])
+        self._begin()
         if cell.ticks and not self._has(moved(cell, task)):  # somebody else has begun
             yield from self._open_up()
         problem = "not done"
@@ -137,15 +109,15 @@ class Expert:
         return problem in ("it slipped", "nothing was grasped", "not done", "no free way")
 
     def _once(self, task: Task) -> Actions:
-        name = task.what[0]
+        cell, name = self.cell, task.what[0]
         if task.kind == "pick":
             yield from self._pick(name, None)
         elif task.kind == "place-in":
-            yield from self._bring(name, lambda item, pose: self._into(item, pose, task.where))
+            yield from self._bring(name, lambda item, pose: into(cell, item, pose, task.where))
         elif task.kind in ("place-on", "stack"):
-            yield from self._bring(name, lambda item, pose: self._onto(item, pose, task.where))
+            yield from self._bring(name, lambda item, pose: onto(cell, item, pose, task.where))
         elif task.kind == "place-beside":
-            yield from self._bring(name, lambda item, pose: self._beside(item, pose, task.where))
+            yield from self._bring(name, lambda item, pose: beside(cell, item, pose, task.where))
         elif task.kind == "push":
             yield from self._push(name)
         else:
@@ -194,7 +166,7 @@ class Expert:
 
     def _hold(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]] | None) -> Hold:
         cell = self.cell
-        item, grasps = self._item(name), cell.grasps(name)
+        item, grasps = self.cell.item(name), cell.grasps(name)
         if not len(grasps):
             raise CannotError("too wide for the gripper")
         pose = self._base_from_scene @ cell.world.pose(name)
@@ -290,7 +262,7 @@ class Expert:
         self._look()
         tool_from_object = np.linalg.inv(cell.arm.tool()) @ cell.world.pose(name)
         self.planner.carry(Held(name, tool_from_object))
-        found = self._where_to(name, self._item(name), tool_from_object, goals)
+        found = self._where_to(name, self.cell.item(name), tool_from_object, goals)
         if found is None:
             raise CannotError("no room to put it")
         above, down = found
@@ -358,84 +330,11 @@ class Expert:
         up = self._base_from_scene[:3, 2]
         return Loose(tools[:, :3, :3].transpose(0, 2, 1) @ up, np.tile(tool_from_object[:3, 3], (len(tools), 1)))
 
-    def _turns(self, pose: FloatArray, place: FloatArray) -> tuple[float, ...]:
-        """Quarter turns of a thing to try at a place ``(2,)``; an arm of five joints turns it as it turns itself."""
-        usual = (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0)
-        if not self.robot.loose:
-            return usual
-        base = self.cell.mount[:2, 3]
-        ways = [np.arctan2(*(point - base)[::-1]) for point in (pose[:2, 3], place)]
-        return (float(ways[1] - ways[0]) / (np.pi / 2), *usual)
-
-    def _into(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
-        """Poses of a thing in a vessel: in the middle or, where something is, beside that; as low as it goes.
-
-        What is longer than the vessel is wide leans in it: one end on its floor, the other over its rim.
-        """
-        cell = self.cell
-        hollow = Hollow.of(cell, where)
-        if len(hollow.rim) < 3:
-            raise CannotError(f"{where} is not hollow")
-        moved = cell.world.pose(where) @ np.linalg.inv(hollow.pose)
-        rim_m, floor_m = hollow.rim_m + moved[2, 3], hollow.floor_m + moved[2, 3]
-        center = (hollow.rim.min(axis=0) + hollow.rim.max(axis=0)) / 2
-        middle = (moved @ np.array([*center, hollow.rim_m, 1.0]))[:2]
-        wide = float(np.ptp(hollow.rim, axis=0).min())
-        turns = self._turns(pose, middle)
-        if _length(item, pose) > wide - 0.01:  # laid flat it would bridge the rim
-            slope = float(np.arctan2(rim_m - floor_m, wide))
-            return [
-                _leaning(item, pose, turn * np.pi / 2, slope + more, middle, wide / 2 - 0.015, floor_m + bottom)
-                for bottom in (0.012, 0.03)
-                for more in (0.15, 0.3, 0.5)
-                for turn in turns
-            ]
-        levels = np.unique(np.round(np.clip(np.array([0.012, 0.03, 0.05, 0.08]) + floor_m, None, rim_m + 0.02), 4))
-        radius = wide / 4
-        spots = [middle]
-        taken = [cell.world.pose(name)[:2, 3] for name in cell.world.names if name not in (item.name, where)]
-        if any(np.linalg.norm(place - middle) < 3 * radius for place in taken):
-            way = np.arange(8) * np.pi / 4
-            spots += list(middle + radius * np.stack([np.cos(way), np.sin(way)], axis=1))
-        return [
-            _standing(item, pose, turn * np.pi / 2, spot, float(bottom))
-            for bottom in (*levels, rim_m + 0.02)
-            for number, spot in enumerate(spots)
-            for turn in (turns if number == 0 else turns[:3])
-        ]
-
-    def _onto(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
-        """Poses of a thing on another: where its top bears, just not touching."""
-        cell = self.cell
-        under = replace(self._item(where), scene_from_object=cell.world.pose(where))
-        top = float(in_scene(under)[:, 2].max()) + 2 * HULL_MARGIN_M
-        middle = top_middle(under, under.scene_from_object)
-        return [_standing(item, pose, turn * np.pi / 2, middle, top + 0.003) for turn in self._turns(pose, middle)]
-
-    def _beside(self, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
-        """Poses of a thing round another, 4 cm from it, those nearest to where it is first."""
-        cell = self.cell
-        other = in_scene(replace(self._item(where), scene_from_object=cell.world.pose(where)))
-        middle = (other[:, :2].min(axis=0) + other[:, :2].max(axis=0)) / 2
-        floor_m = float(other[:, 2].min()) - HULL_MARGIN_M + 0.004
-        found = []
-        for turn in (0.0, np.pi / 2):
-            for way in np.arange(16) * np.pi / 8:
-                ahead = np.array([np.cos(way), np.sin(way)])
-                posed = _standing(item, pose, turn, middle, floor_m)
-                own = in_scene(replace(item, scene_from_object=posed))[:, :2] - middle
-                far = float(((other[:, :2] - middle) @ ahead).max() - (own @ ahead).min()) + 0.04
-                posed[:2, 3] += far * ahead
-                if np.linalg.norm(posed[:2, 3] - cell.start[item.name][:2, 3]) > 1.5 * MOVED_M:
-                    found.append(posed)
-        found.sort(key=lambda goal: round(float(np.linalg.norm(goal[:2, 3] - pose[:2, 3])), 6))
-        return found
-
     # Pushing -------------------------------------------------------------------------------------------------------
 
     def _push(self, name: str) -> Actions:
         """Stroke by stroke: behind the thing, on towards the zone, away, and look again."""
-        cell, item = self.cell, self._item(name)
+        cell, item = self.cell, self.cell.item(name)
         zone = zone_of(cell, name)
         if zone is None:
             raise CannotError("no free way to push")
@@ -451,7 +350,7 @@ class Expert:
 
     def _stroke(self, name: str, center: FloatArray, ahead: FloatArray, far: float) -> Actions:
         cell, planner, robot = self.cell, self.planner, self.robot
-        points = in_scene(replace(self._item(name), scene_from_object=cell.world.pose(name)))
+        points = in_scene(replace(self.cell.item(name), scene_from_object=cell.world.pose(name)))
         side = np.array([-ahead[1], ahead[0]])
         behind = float(((points[:, :2] - center[:2]) @ ahead).min()) - HULL_MARGIN_M
         wide = float(np.ptp(points[:, :2] @ side))
@@ -501,265 +400,5 @@ class Expert:
         for name in near:
             single = Task("place-in", (name,), task.where)
             if not TASKS["place-in"].done(cell, single):
-                yield from self._bring(name, lambda item, pose: self._into(item, pose, task.where))
+                yield from self._bring(name, lambda item, pose: into(cell, item, pose, task.where))
                 yield from self._wait(0.3)
-
-    # Moving --------------------------------------------------------------------------------------------------------
-
-    def _item(self, name: str) -> SceneObject:
-        return next(item for item in self.cell.scene.objects if item.name == name)
-
-    def _look(self) -> None:
-        self.planner.look(self.cell.world.poses())
-
-    def _under(self, name: str) -> frozenset[str]:
-        """What a thing touches: it may slide along that while it is lifted."""
-        found: set[str] = set()
-        for contact in self.cell.world.contacts(name):
-            found.update(contact.names)
-        return frozenset(found - {name, ""})
-
-    def _wide(self, name: str) -> float:
-        """How far to open so that a held thing is free: not farther, there may be a wall."""
-        now = self.cell.arm.positions()
-        wide = min(1.0, float(now[-1]) + self.robot.opening_for(0.025))
-        if self.robot.jaw:  # one jaw makes all the way, and needs the more room on its side
-            self._look()
-            for more_m in (0.025, 0.015, 0.008):
-                wide = min(1.0, float(now[-1]) + self.robot.opening_for(more_m))
-                if self.planner.clearance(now[:-1], wide, frozenset([name])) > NEAR_M:
-                    break
-        return wide
-
-    def _reach(
-        self, tools: FloatArray, seeds: int, loose: Loose | None = None
-    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Joint positions ``(N, J)`` for tool poses, those nearest to home of several, and which are exact."""
-        rng = np.random.default_rng(1)
-        starts = [self._home, self.cell.goal[:-1]][: max(seeds, 1)]
-        starts += [self._home + rng.normal(0.0, 0.5, len(self._home)) for _ in range(2)]
-        q, exact = self._from(starts, tools, loose)
-        cost = np.where(exact, np.abs(q - self._home).max(axis=2), np.inf)
-        best = cost.argmin(axis=0)
-        rows = np.arange(len(tools))
-        return q[best, rows], exact[best, rows]
-
-    def _otherwise(
-        self, tools: FloatArray, loose: Loose | None
-    ) -> tuple[FloatArray, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        """More joint positions ``(M, J)`` for tool poses, which are exact, and of which tool pose each is.
-
-        An elbow on the other side, or a wrist turned the other way, may have room where the nearest one has none.
-        """
-        rng = np.random.default_rng(2)
-        spread = np.minimum(1.2, (self.planner.chain.high - self.planner.chain.low) / 4)
-        starts = [self._home + spread * rng.normal(size=len(spread)) for _ in range(OTHERWISE)]
-        q, exact = self._from(starts, tools, loose)
-        which = np.tile(np.arange(len(tools)), OTHERWISE)
-        return q.reshape(len(which), -1), exact.ravel(), which
-
-    def _from(
-        self, starts: Sequence[FloatArray], tools: FloatArray, loose: Loose | None
-    ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Joint positions ``(S, N, J)`` for N tool poses found from S starts, and which are exact."""
-        chain = self.planner.chain
-        turned = []
-        for start in starts:
-            q = np.tile(start, (len(tools), 1))
-            # The first joint turns the arm towards the place: half of the way is done by that.
-            q[:, 0] = chain.toward(self._home, tools[:, :3, 3])
-            turned.append(q)
-        goals = np.tile(tools, (len(starts), 1, 1))
-        q, exact = chain.solve(goals, np.vstack(turned), 30)
-        if loose is not None:  # from as near as it gets to the wanted pose
-            every = Loose(np.tile(loose.axis, (len(starts), 1)), np.tile(loose.point, (len(starts), 1)))
-            q, exact = chain.solve(goals, q, 30, every)
-        return q.reshape(len(starts), len(tools), -1), exact.reshape(len(starts), len(tools))
-
-    def _line(
-        self,
-        base_from_tool: FloatArray,
-        q: FloatArray,
-        offset: FloatArray,
-        opening: float,
-        ignore: frozenset[str],
-        margin_m: float = 0.001,
-        points: int = 8,
-    ) -> FloatArray | None:
-        """Joint positions ``(K, J)`` along a line from a tool pose by `offset` ``(3,)``; None where not free."""
-        chain = self.planner.chain
-        tools = np.tile(base_from_tool, (points, 1, 1))
-        offsets = np.linspace(0.0, 1.0, points)[:, None] * offset
-        tools[:, :3, 3] += offsets
-        ways = [tools]
-        if self.robot.loose:  # it may have to lean on the way
-            ways += [chain.along(base_from_tool, offsets, lean) for lean in (0.0, *LEANS)]
-        for way in ways:
-            found, exact = chain.solve(way[1:], np.tile(q, (points - 1, 1)), 25)
-            line = np.vstack([q, found])
-            if not exact.all() or np.abs(np.diff(line, axis=0)).max() > 0.35:
-                continue
-            if self.planner.free(line, opening, margin_m, ignore):
-                return line
-        return None
-
-    def _straight(
-        self,
-        offset: Sequence[float],
-        pace: float,
-        ignore: frozenset[str] = frozenset(),
-        along_tool: bool = False,
-    ) -> Actions:
-        """Move the tool by `offset` (m, scene frame; or back along its own z), as far as it goes."""
-        cell = self.cell
-        q = cell.goal[:-1]
-        tool = self.planner.chain.tool(q)
-        way = self._base_from_scene[:3, :3] @ np.array(offset)
-        if along_tool:
-            way = -tool[:3, 2] * float(np.linalg.norm(offset))
-        for share in (1.0, 0.6, 0.3):
-            line = self._line(tool, q, share * way, self._opening, ignore, -0.002)
-            if line is not None:
-                yield from self._follow(line, self._opening, pace)
-                return
-        raise CannotError("no free way")
-
-    def _go(self, goal: FloatArray, opening: float, onward: FloatArray | None = None) -> Actions:
-        """Move freely to joint positions ``(J,)`` and, more slowly, on along a free line ``(K, J)`` from there."""
-        start, wide = self.cell.goal[:-1], max(opening, self._opening)
-        corners = self._over(start, goal, wide)
-        if corners is None:
-            corners = self.planner.way(start, goal, wide, self._seed)
-        if corners is None:
-            raise CannotError("no free way")
-        first = rounded(even(dense(corners)), ROUNDED)
-        if onward is None:
-            yield from self._along(first, opening)
-            return
-        second = rounded(even(dense(onward)), ROUNDED)
-        # In one go, where the corner between the two may be cut.
-        both = rounded(np.vstack([first[:-1], second]), JOINED)
-        pace = np.repeat([1.0, GENTLE], [len(first) - 1, len(second)])
-        near = slice(max(0, len(first) - 1 - JOINED), len(first) + JOINED)
-        if self.planner.free(both[near], max(opening, self._opening), NEAR_M):
-            yield from self._along(both, opening, pace)
-        else:
-            yield from self._along(first, opening)
-            yield from self._along(second, opening, np.full(len(second), GENTLE))
-
-    def _over(self, start: FloatArray, goal: FloatArray, opening: float) -> FloatArray | None:
-        """Corners ``(C, J)`` of a way up, over all that may stand in between, and down; None where there is none.
-
-        Not the shortest, but always alike whatever stands there: who learns from it need not know.
-        """
-        mount = self.cell.mount
-        heights = [float((mount @ self.planner.chain.tool(q))[2, 3]) for q in (start, goal)]
-        rise_m = max(0.0, self._top_m() - max(heights))
-        for share in SHARES_OF_RISE:
-            top = max(heights) + share * rise_m
-            lines = [self._up(q, top - height, opening) for q, height in zip((start, goal), heights, strict=True)]
-            if lines[0] is None or lines[1] is None:
-                continue
-            across = self.planner.way(lines[0][-1], lines[1][-1], opening, self._seed)
-            if across is not None:
-                return np.vstack([lines[0][:-1], across, lines[1][-2::-1]])
-        return None
-
-    def _up(self, q: FloatArray, rise_m: float, opening: float) -> FloatArray | None:
-        """Joint positions ``(K, J)`` straight up from some; these alone where it is no way, None where not free."""
-        if rise_m < SMALL_RISE_M:
-            return q[None]
-        offset = np.asarray(rise_m * self._base_from_scene[:3, 2], dtype=np.float64)
-        return self._line(self.planner.chain.tool(q), q, offset, opening, frozenset(), MARGIN_M)
-
-    def _top_m(self) -> float:
-        """Height of the tool (m, scene frame) at which what it holds passes over all that was scanned."""
-        cell, held = self.cell, self.planner.held
-        below = self.robot.finger_reach_m
-        if held is not None:
-            posed = replace(self._item(held.name), scene_from_object=cell.world.pose(held.name))
-            below = max(below, float(cell.arm.tool()[2, 3] - in_scene(posed)[:, 2].min()))
-        return max(float(in_scene(item)[:, 2].max()) for item in cell.wardrobe.scene.objects) + below + OVER_M
-
-    def _follow(self, corners: FloatArray, opening: float, pace: float) -> Actions:
-        path = rounded(even(dense(corners)), ROUNDED)
-        yield from self._along(path, opening, np.full(len(path), pace))
-
-    def _along(self, path: FloatArray, opening: float, pace: FloatArray | None = None) -> Actions:
-        """Move along a dense path ``(K, J)``, at `pace` ``(K,)`` times the usual speed."""
-        points = timed(path, self._speed, ACCELERATION * self._speed, self.cell.rate_hz, pace)
-        before = self._opening
-        self._opening = opening
-        for k, q in enumerate(points, 1):
-            yield np.append(q, before + (opening - before) * min(1.0, k / 4))
-
-    def _grip(self, opening: float) -> Actions:
-        """Open or close where it stands."""
-        before, q = self._opening, self.cell.goal[:-1]
-        ticks = max(2, round(0.25 * self.cell.rate_hz))
-        for k in range(1, ticks + 1):
-            yield np.append(q, before + (opening - before) * k / ticks)
-        self._opening = opening
-        yield from self._wait(0.2)
-
-    def _wait(self, seconds: float) -> Actions:
-        for _ in range(round(seconds * self.cell.rate_hz)):
-            yield self.cell.goal
-
-    def _open_up(self) -> Actions:
-        """Let go of whatever it is; away from it only where the gripper touches something."""
-        self._look()
-        if self._opening < 1.0:
-            yield from self._grip(1.0)
-            self._look()
-        if self.planner.clearance(self.cell.goal[:-1], 1.0) < NEAR_M:
-            yield from self._stand_back()
-
-    def _stand_back(self) -> Actions:
-        """Away from whatever was tried, up and open."""
-        self._look()
-        if self._opening < 1.0:
-            yield from self._grip(1.0)
-        try:
-            yield from self._straight([0.0, 0.0, 0.1], 0.6, ignore=frozenset(self.cell.world.names))
-        except CannotError:
-            return
-
-
-def _standing(item: SceneObject, pose: FloatArray, turn: float, middle: FloatArray, bottom_m: float) -> FloatArray:
-    """`scene_from_object` of a thing turned about z from `pose`, its middle and its lowest point where wanted."""
-    c, s = np.cos(turn), np.sin(turn)
-    moved = np.eye(4)
-    moved[:2, :2] = [[c, -s], [s, c]]
-    moved = moved @ pose
-    points = in_scene(replace(item, scene_from_object=moved))
-    moved[:2, 3] += middle - (points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2
-    moved[2, 3] += bottom_m - float(points[:, 2].min())
-    return moved
-
-
-def _length(item: SceneObject, pose: FloatArray) -> float:
-    """How long a thing at a pose is, seen from above."""
-    corners = outline(in_scene(replace(item, scene_from_object=pose))[:, :2])
-    return float(np.linalg.norm(corners[:, None] - corners[None], axis=2).max())
-
-
-def _leaning(
-    item: SceneObject, pose: FloatArray, turn: float, lean: float, middle: FloatArray, off_m: float, bottom_m: float
-) -> FloatArray:
-    """`scene_from_object` of a long thing with one end down by `lean`, that end `off_m` from the middle, turned."""
-    plan = in_scene(replace(item, scene_from_object=pose))[:, :2]
-    _, _, ways = np.linalg.svd(plan - plan.mean(axis=0), full_matrices=False)
-    c, s = np.cos(turn), np.sin(turn)
-    turned = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    ahead = turned @ np.array([*ways[0], 0.0])
-    moved = np.eye(4)
-    # About the level axis across it: its front end goes down.
-    moved[:3, :3] = Rotation.from_rotvec(lean * np.cross([0.0, 0.0, 1.0], ahead)).as_matrix() @ turned
-    moved = moved @ pose
-    points = in_scene(replace(item, scene_from_object=moved))
-    front = points[:, :2] @ ahead[:2]
-    across = points[:, :2] - front[:, None] * ahead[:2]
-    moved[:2, 3] += middle - (across.min(axis=0) + across.max(axis=0)) / 2 + (off_m - front.max()) * ahead[:2]
-    moved[2, 3] += bottom_m - float(points[:, 2].min())
-    return moved

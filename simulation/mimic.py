@@ -18,9 +18,10 @@ from reconstruction.scene import Scene, SceneObject
 from simulation.cell import Cell
 from simulation.chain import Loose
 from simulation.episode import Episode
-from simulation.expert import Actions, CannotError, Expert
+from simulation.expert import Expert
 from simulation.forms import in_scene, outline
 from simulation.motion import rounded
+from simulation.moves import Actions, CannotError
 from simulation.planner import Held, Planner
 from simulation.tasks import Task, zone_of
 from simulation.world import pose_from_quaternion
@@ -290,7 +291,7 @@ class Mimic(Expert):
         if _tilt(pose, sketch.thing) < TILT_RAD:
             found.append((0, pose @ np.linalg.inv(sketch.thing)))
         # Otherwise shaped, or lying otherwise: by its outline.
-        frame, long = plan_frame(self._item(name), pose)
+        frame, long = plan_frame(self.cell.item(name), pose)
         for quarter in (0, 2) if long else range(4):
             found.append((1, frame @ _about_z(quarter * np.pi / 2) @ np.linalg.inv(sketch.outline)))
         return found
@@ -305,7 +306,7 @@ class Mimic(Expert):
             held: ``(4, 4)`` `tool_from_object`.
         """
         assert sketch.target is not None
-        item, under = self._item(task.what[0]), self._item(task.where)
+        item, under = self.cell.item(task.what[0]), self.cell.item(task.where)
         pose = self.cell.world.pose(task.where)
         ways = [pose @ np.linalg.inv(sketch.target)] if _tilt(pose, sketch.target) < TILT_RAD else []
         frame, _ = plan_frame(under, pose)

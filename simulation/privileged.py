@@ -36,7 +36,7 @@ def environment_state(cell: Cell, task: Task, objects: Mapping[str, FloatArray])
     rows = []
     for name in (moved(cell, task), task.where):
         if name:
-            item = next(item for item in cell.scene.objects if item.name == name)
+            item = cell.item(name)
             rows.append(box_of(item, base_from_scene @ objects[name]))
     if task.kind == "push":
         zone = zone_of(cell, task.what[0])

@@ -242,7 +242,7 @@ class Hollow:
         """The hollow of a thing in the cell; looked at once a cousin."""
         key = ("hollow", name)
         if key not in cell.notes:
-            cell.notes[key] = Hollow(*hollow_of(_item(cell, name), cell.start[name]), cell.start[name])
+            cell.notes[key] = Hollow(*hollow_of(cell.item(name), cell.start[name]), cell.start[name])
         found = cell.notes[key]
         assert isinstance(found, Hollow)
         return found
@@ -409,7 +409,7 @@ def unsuitable(cell: Cell, task: Task) -> str:
 
 
 def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
-    points = in_scene(_at(_item(cell, name), cell.start[name]))
+    points = in_scene(_at(cell.item(name), cell.start[name]))
     _, middle, _ = np.sort(np.ptp(points, axis=0))
     if kind == "place-in":
         hollow = Hollow.of(cell, where)
@@ -425,7 +425,7 @@ def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
     if kind in ("place-on", "stack"):
         if any(where in _carriers(cell, other) for other in cell.start if other != where):
             return f"something stands on {where}"
-        if level_m(_item(cell, where), cell.start[where]) < max(0.4 * middle, 0.02):
+        if level_m(cell.item(where), cell.start[where]) < max(0.4 * middle, 0.02):
             return f"{where} has no level top"
     return ""
 
@@ -459,12 +459,8 @@ def top_middle(item: SceneObject, pose: FloatArray) -> FloatArray:
 
 def _support(cell: Cell, name: str) -> Support:
     """What a thing stands on, or nearly."""
-    low = float(in_scene(_at(_item(cell, name), cell.start[name]))[:, 2].min())
+    low = float(in_scene(_at(cell.item(name), cell.start[name]))[:, 2].min())
     return min(cell.scene.supports, key=lambda support: abs(float(support.polygon[:, 2].mean()) - low))
-
-
-def _item(cell: Cell, name: str) -> SceneObject:
-    return next(item for item in cell.scene.objects if item.name == name)
 
 
 def _at(item: SceneObject, pose: FloatArray) -> SceneObject:
@@ -472,14 +468,14 @@ def _at(item: SceneObject, pose: FloatArray) -> SceneObject:
 
 
 def _inside(cell: Cell, name: str, where: str) -> bool:
-    low_m = float(in_scene(_at(_item(cell, name), cell.world.pose(name)))[:, 2].min())
+    low_m = float(in_scene(_at(cell.item(name), cell.world.pose(name)))[:, 2].min())
     return Hollow.of(cell, where).contains(_center(cell, name), low_m, cell.world.pose(where))
 
 
 def _center(cell: Cell, name: str) -> FloatArray:
     """Centre of mass ``(3,)`` of a thing in the scene."""
     pose = cell.world.pose(name)
-    return np.asarray(pose[:3, :3] @ _item(cell, name).center_of_mass + pose[:3, 3])
+    return np.asarray(pose[:3, :3] @ cell.item(name).center_of_mass + pose[:3, 3])
 
 
 def _moved(cell: Cell, name: str) -> float:
