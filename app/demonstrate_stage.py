@@ -116,6 +116,7 @@ class Order:
         settings: of the demonstrations.
         key: the same for the calls of one run.
         held_out: the cousins hold things on which policies are tested, not those on which they are trained.
+        film_every: see `demonstrations.Job`.
     """
 
     scene: Path
@@ -123,6 +124,7 @@ class Order:
     settings: DemonstrateSettings
     key: str
     held_out: bool = False
+    film_every: int = 1
 
     def job(self) -> Job:
         """The same in terms of the simulation, read from the files.
@@ -150,7 +152,7 @@ class Order:
             cousins = dataclasses.replace(cousins, reach_m=robot.reach_m)
         cameras = {"both": CAMERAS, "none": ()}.get(s.cameras, (s.cameras,))
         shown = shown_in(s, task, robot)
-        return Job(wardrobe, bank, cousins, task, robot, s.rate_hz, cameras, s.image_size, shown)
+        return Job(wardrobe, bank, cousins, task, robot, s.rate_hz, cameras, s.image_size, self.film_every, shown)
 
 
 def demonstrate(

@@ -68,15 +68,22 @@ class Lessons:
         return load_model(eyes / BEST)[0]
 
     def put_right(self, model: Policy, count: int, progress: Progress) -> Windows:
-        """So many blunders that the expert sets right, as the policy sees them."""
+        """So many blunders that the expert sets right, as the policy sees them.
+
+        To film takes longer than to simulate: only those frames are filmed that somebody who acts would look at.
+        """
         from simulation.blunders import REVISION
 
         filmed, well_ticks = bool(model.encoder.cameras), self.act.sure_ticks
-        key = f"{content_hash(run_file(self.dataset))} {filmed} {well_ticks}"
+        every = self.act.execute if filmed else 1
+        key = f"{content_hash(run_file(self.dataset))} {filmed} {every} {well_ticks}"
         made = self.place / f"blunders-{REVISION}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
-        order = order_of(self.project, self.dataset, 0, held_out=False, cameras=filmed, executor=self.crew.executor)
-        blunders_into(order, count, well_ticks / self.rate_hz, self.crew.executor, made, progress)
-        return model.encoder.seen_once(self.reads(open_dataset(made), episodes=count), self.act.execute)
+        crew = self.crew.executor
+        order = order_of(self.project, self.dataset, 0, held_out=False, cameras=filmed, film_every=every, executor=crew)
+        blunders_into(order, count, well_ticks / self.rate_hz, crew, made, progress)
+        windows = self.reads(open_dataset(made), episodes=count).each(every)
+        # Those that were filmed stand for those that were not.
+        return model.encoder.seen_once(windows, self.act.execute).times(every)
 
     def corrections(self, before: Path, count: int, into: Path, progress: Progress) -> Windows:
         """So many of a policy's own mistakes that the expert sets right, as that policy sees them."""

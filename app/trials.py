@@ -27,6 +27,9 @@ CHECK_SEED = 2_000_003
 """… and for those on which its training is watched: what it was chosen by must not be what it is judged by."""
 OTHERS = 1_000_000
 """Numbers from which on cousins of the demonstrations' own seed are others than the demonstrations'."""
+GLANCED = 3 * OTHERS
+"""Those into which eyes glance are others again: where they learnt, they see better than anywhere else, and who then
+learns to act on what they say there trusts them too much."""
 CHUNK = 2
 """Cousins that a process tries at a time."""
 AHEAD = 6
@@ -40,12 +43,13 @@ def order_of(
     *,
     held_out: bool,
     cameras: bool = False,
+    film_every: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
 ) -> Order:
     """Cousins for the task of a dataset, of its seed plus `more`, with `held_out` things or the others.
 
-    They are filmed as in the dataset where `cameras` are wanted.
+    They are filmed as in the dataset where `cameras` are wanted, or only every so manieth frame is.
 
     Raises:
         InputError: it is not known how the dataset was made.
@@ -55,7 +59,7 @@ def order_of(
     if not cameras:
         settings = dataclasses.replace(settings, cameras="none")
     bank = bank_file(dataset, project, scene, settings, executor, progress)
-    return Order(scene, bank, settings, uuid.uuid4().hex, held_out)
+    return Order(scene, bank, settings, uuid.uuid4().hex, held_out, film_every)
 
 
 class Trials:
@@ -159,7 +163,7 @@ def glances_into(order: Order, count: int, executor: Executor | None, folder: Pa
     """Fill a dataset with what `count` cousins look like with the hand anywhere (`simulation.glances`)."""
     from policies.evaluate import glance_some
 
-    _fill(folder, order, count, partial(glance_some, order.job, order.key), executor, progress)
+    _fill(folder, order, count, partial(glance_some, order.job, order.key), executor, progress, GLANCED)
 
 
 def _fill(

@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         return seen, seen[STATE].new_zeros(len(seen[STATE]), 0)
 
     def seen_once(self, windows: Windows, every: int) -> Windows:
-        """Windows of whole episodes with all of them made out; who acts looks at one frame of `every`."""
+        """Windows of whole episodes, or `Windows.each` of them, made out; who acts looks at one frame of `every`."""
         return windows
 
     def make_readers(self, seen: Mapping[str, Tensor]) -> None:
@@ -225,9 +225,10 @@ class RgbEncoder(Encoder):
         sight = Sight(*parts)
         memory = states.new_zeros(len(windows), self.remembers())
         glance = states.new_zeros(*shown.shape[:2], GLANCE_SIZE + shown.shape[2])
+        apart = 1 if not (ticks % every).any() else every
         for look in range(int(ticks.max()) // every + 1):
             rows = torch.nonzero(ticks // every == look)[:, 0]
-            before = memory[rows - every] if look else memory[rows]
+            before = memory[rows - apart] if look else memory[rows]
             at = Hand(hand.position[rows], hand.rotation[rows])
             belief = self._believe(Sight(*(part[rows] for part in sight)), before, at, states[rows])
             memory[rows], glance[rows] = belief.memory, _glance(belief, shown[rows])

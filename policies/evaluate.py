@@ -103,6 +103,8 @@ class Score:
         dream_auroc: how often, of one that failed and one that succeeded, the former had fallen shorter of its dreams
             by `dream_at_s`; None where all or none succeeded, or nothing was dreamed.
         dream_at_s: half of the time, the median, that those took in which it was done.
+        dream_auroc_halfway: likewise at half of what each took, which is later of those that fail: they go on until
+            their time is over.
     """
 
     count: int
@@ -116,6 +118,7 @@ class Score:
     done: tuple[int, ...] = ()
     dream_auroc: float | None = None
     dream_at_s: float | None = None
+    dream_auroc_halfway: float | None = None
 
     @property
     def share(self) -> float:
@@ -138,6 +141,7 @@ class Score:
             "done": list(self.done),
             "dream_auroc": None if self.dream_auroc is None else round(self.dream_auroc, 4),
             "dream_at_s": None if self.dream_at_s is None else round(self.dream_at_s, 3),
+            "dream_auroc_halfway": None if self.dream_auroc_halfway is None else round(self.dream_auroc_halfway, 4),
         }
 
 
@@ -169,18 +173,16 @@ def score(trials: Iterable[Trial]) -> Score:
     )
 
 
-def _foretold(tried: Sequence[Trial]) -> tuple[float | None, float | None]:
-    """How well doubts tell failures from successes at half of a success, and when that is.
-
-    At half of what each took, or of the time it may take, that it goes on at all would say so: nearly all that succeed
-    have done so by then.
-    """
+def _foretold(tried: Sequence[Trial]) -> tuple[float | None, float | None, float | None]:
+    """How well doubts tell failures from successes at half of a success, when that is, and at half of each try."""
     done = [trial.seconds for trial in tried if not trial.reason]
     if not done or not any(trial.doubts for trial in tried):
-        return None, None
+        return None, None, None
     half = 0.5 * statistics.median(done)
-    failed, good = ([_doubt(trial, half) for trial in tried if bool(trial.reason) == bad] for bad in (True, False))
-    return auroc(failed, good), half
+    early = [(_doubt(trial, half), trial.reason) for trial in tried]
+    halfway = [(_doubt(trial, trial.seconds / 2), trial.reason) for trial in tried]
+    told = [auroc([d for d, bad in rows if bad], [d for d, bad in rows if not bad]) for rows in (early, halfway)]
+    return told[0], half, told[1]
 
 
 def _doubt(trial: Trial, seconds: float) -> float:

@@ -56,6 +56,14 @@ class Windows:
             {name: values[rows] for name, values in self.seen.items()}, self.actions[rows], self.future[rows]
         )
 
+    def each(self, every: int) -> Windows:
+        """Those of every so manieth frame of each episode."""
+        return self if every == 1 else self.some(torch.nonzero(self.seen[TICK] % every == 0)[:, 0])
+
+    def times(self, count: int) -> Windows:
+        """Each so many times."""
+        return self if count == 1 else self.some(torch.arange(len(self)).repeat_interleave(count))
+
     def and_those_of(self, other: Windows) -> Windows:
         """These and others."""
         seen = {name: torch.cat([values, other.seen[name]]) for name, values in self.seen.items()}

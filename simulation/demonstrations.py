@@ -42,6 +42,7 @@ class Job:
         rate_hz: actions a second.
         cameras: that film it, of `filming.CAMERAS`.
         size: width and height of their pictures, pixels.
+        film_every: they take a picture of every so manieth frame, and show it until they take the next.
         shown: demonstrations to go by in place of the expert; none: the expert.
     """
 
@@ -53,6 +54,7 @@ class Job:
     rate_hz: float = RATE_HZ
     cameras: tuple[str, ...] = ()
     size: int = 96
+    film_every: int = 1
     shown: tuple[Sketch, ...] = ()
 
 
@@ -177,8 +179,9 @@ class Stage:
         images, filmed = {}, {}
         if self._film is not None:
             take = self.take(self._film)
-            shots = take.shoot(moments, self.job.cameras)
-            images = {name: shot.rgb for name, shot in shots.items()}
+            every = self.job.film_every
+            shots = take.shoot(moments[::every], self.job.cameras)
+            images = {name: shot.rgb.repeat(every, axis=0)[:count] for name, shot in shots.items()}
             base = cell.mount
             points = take.image_points(moments, middles(told) @ base[:3, :3].T + base[:3, 3], self.job.cameras)
             filmed[POINTS] = points.reshape(count, -1).astype(np.float32)

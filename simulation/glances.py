@@ -1,8 +1,9 @@
 """Glances: pictures of a cousin with the hand anywhere, and where the things are in them.
 
 In demonstrations the hand is always where a good hand is. Eyes that learn from those alone believe that a thing is
-where a good hand would have it, and see nothing where a policy has strayed. Nothing moves here: the arm is put
-somewhere, often near a thing of the task, sometimes with that thing between its fingers.
+where a good hand would have it, and see nothing where a policy has strayed. Nothing moves here: for each glance the
+things are put elsewhere, and the arm somewhere, often near a thing of the task, sometimes with that thing between its
+fingers.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from scipy.spatial.transform import Rotation
 from simulation.cell import Cell, Moment
 from simulation.demonstrations import Attempt, Recording, Stage
 from simulation.grasps import tool_poses
+from simulation.shuffling import shuffled
 from simulation.tasks import Task, moved
 
 FloatArray = npt.NDArray[np.float64]
-REVISION = 2
+REVISION = 3
 """Of what is drawn: counted up whenever other glances come of the same cousin."""
 STREAM = 7919
 HELD = 0.3
@@ -50,8 +52,9 @@ def glances(stage: Stage, index: int, count: int) -> Attempt:
     stage.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
     rng = np.random.default_rng([cell.cousin.seed, index, STREAM])
     for _ in range(count):
+        things = shuffled(cell.scene, rng)
         for _ in range(TRIES):
-            moment = _moment(cell, stage.job.task, rng)
+            moment = _moment(cell, things, stage.job.task, rng)
             if moment is not None and not stage.planner.touches_itself(moment.state):
                 recording.moments.append(moment)
                 recording.actions.append(moment.state)
@@ -61,14 +64,14 @@ def glances(stage: Stage, index: int, count: int) -> Attempt:
     return Attempt(index, episode=stage.episode(recording, ""))
 
 
-def _moment(cell: Cell, task: Task, rng: np.random.Generator) -> Moment | None:
-    """Some moment; None where the arm does not get to what was drawn."""
-    name, objects = moved(cell, task), dict(cell.start)
+def _moment(cell: Cell, things: dict[str, FloatArray], task: Task, rng: np.random.Generator) -> Moment | None:
+    """Some moment with the things in these poses; None where the arm does not get to what was drawn."""
+    name, objects = moved(cell, task), dict(things)
     held = rng.random() < HELD
-    places = np.array([pose[:3, 3] for pose in cell.start.values()])
+    places = np.array([pose[:3, 3] for pose in things.values()])
     if rng.random() < NEAR:
         there = (rng.random() < NEXT) == held
-        middle = cell.start[task.where if task.where and there else name][:3, 3]
+        middle = things[task.where if task.where and there else name][:3, 3]
         beside = middle[:2] + NEAR_M * rng.standard_normal(2)
     else:
         middle = places.min(axis=0)

@@ -178,6 +178,8 @@ def described(path: Path) -> Robot:
         raise InputError(f"{path}: {what}.", remedy="See docs/robots.md.", code="bad_robot") from None
 
 
+CAMERA_XYZ = (0.07, 0.0, -0.05)
+"""Where the camera on the wrist is, tool frame, or on the hand's other side (`_usual_camera`)."""
 KEYS = {"name", "urdf", "arm", "tool_link", "tool_xyz", "tool_rpy", "home", "speed", "camera_xyz", "gripper"}
 GRIPPER_KEYS = {"open", "closed", "opening_m", "fingers", "reach_m", "force"}
 
@@ -229,12 +231,14 @@ def _robot(name: str, urdf: Path, document: Mapping[str, Any]) -> Robot:
         finger_reach_m=float(gripper.get("reach_m", 0.01)),
         grip_n=float(gripper["force"]),
         speed=tuple(speed),
-        tool_from_camera=wrist_camera(document.get("camera_xyz", (0.07, 0.0, -0.05))),
+        tool_from_camera=np.eye(4),
         jaw=jaw,
         gapes=gapes,
         reach_m=0.0,
     )
-    return replace(robot, reach_m=_farthest(robot.chain, home))
+    chain = robot.chain
+    camera = wrist_camera(document["camera_xyz"] if "camera_xyz" in document else _usual_camera(chain, home))
+    return replace(robot, reach_m=_farthest(chain, home), tool_from_camera=camera)
 
 
 def _gapes(
@@ -273,6 +277,13 @@ def _gapes(
     if abs(across[-1]) < 1e-3:
         raise ValueError("the moving finger does not move along the tool's y")
     return jaw, tuple(np.maximum.accumulate(jaw * across).tolist())
+
+
+def _usual_camera(chain: Chain, home: Sequence[float]) -> FloatArray:
+    """Where the camera on the wrist is ``(3,)``: where at home it looks away from the base, over the fingers."""
+    pose = chain.tool(np.array(home))
+    ahead = float(pose[:2, 0] @ pose[:2, 3])
+    return np.array(CAMERA_XYZ) * [-1.0 if ahead > 0.0 else 1.0, 1.0, 1.0]
 
 
 def wrist_camera(tool_xyz: npt.ArrayLike) -> FloatArray:

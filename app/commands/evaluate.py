@@ -63,7 +63,7 @@ def _text(found: EvaluateResult) -> str:
     if score.dream_auroc is not None:
         lines.append(
             f"  after {score.dream_at_s:.1f} s, half of what a success takes, its dreams tell failures from successes "
-            f"with an AUROC of {score.dream_auroc:.2f}"
+            f"with an AUROC of {score.dream_auroc:.2f}; at half of each try, {score.dream_auroc_halfway:.2f}"
         )
     if score.skipped:
         lines.append("  not tried: " + ", ".join(f"{reason} ({count})" for reason, count in score.skipped.items()))

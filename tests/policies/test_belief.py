@@ -137,3 +137,5 @@ def test_episodes_are_made_out_as_an_actor_would_look_after_look() -> None:
                 with torch.inference_mode():
                     made_out, memory = encoder.made_out({**told, MEMORY: memory})
                 assert torch.allclose(made_out[GLANCE], glance[row : row + 1], atol=1e-3)
+    some = encoder.seen_once(windows.each(every), every)
+    assert torch.allclose(some.seen[GLANCE], glance[seen[TICK] % every == 0], atol=1e-3)

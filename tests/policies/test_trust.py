@@ -93,6 +93,9 @@ def test_an_evaluation_says_how_well_dreams_foretell_failure() -> None:
     assert found.dream_at_s == 3.0  # half of a success; what comes later does not count
     assert found.dream_auroc == pytest.approx(0.75)
     assert found.as_json()["dream_auroc"] == 0.75
+    # The failure's half is its tenth second: by then it had fallen less short than any of the others.
+    assert found.dream_auroc_halfway == pytest.approx(0.0)
+    assert found.as_json()["dream_auroc_halfway"] == 0.0
     assert score(good).dream_auroc is None
     assert score(bad).dream_auroc is None
     assert score([Trial(0, seconds=6.0), Trial(1, reason="took too long")]).dream_auroc is None

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from simulation.calibration import CALIBRATION, NUMBERS
 from simulation.demonstrations import Stage
 from simulation.filming import CAMERAS
+from simulation.forms import in_scene, outline
 from simulation.glances import glances
 from simulation.privileged import COLUMN, POINTS
 from simulation.renderer import Optics
+from simulation.shuffling import shuffled
+from simulation.world import pose_from_quaternion
 from tests.robot_bench import few_forms, job
+from tests.small_scenes import box, scene_of, thing
+
+DOWN = np.array([[1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, -1.0, 1.0], [0, 0, 0, 1.0]])
+"""`scene_from_camera` of one that looks down from a metre."""
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +71,62 @@ def test_points_are_where_the_things_are_seen(stage: Stage) -> None:
     stage.enter(index)
     film = stage._film
     assert film is not None
-    shot = stage.take(film).shoot([stage.cell.moment()], ("front",))["front"]
-    told = points[:, 0, 1]  # the bowl stands still before the fixed camera
-    assert np.abs(told - told[0]).max() < 1e-4
-    rows, columns = np.nonzero(shot.body[0] == shot.names.index("bowl_1"))
-    seen = np.array([columns.mean(), rows.mean()]) / 24.0 - 1.0
-    assert np.linalg.norm(told[0, :2] - seen) < 0.15
+    now = stage.cell.moment()
+    stood = [pose_from_quaternion(row[:3], row[3:]) for row in made.extra["target_pose"]]
+    moments = [replace(now, objects={**now.objects, "bowl_1": pose}) for pose in stood]
+    shot = stage.take(film).shoot(moments, ("front",))["front"]
+    places = []
+    for told, bodies in zip(points[:, 0, 1], shot.body, strict=True):
+        rows, columns = np.nonzero(bodies == shot.names.index("bowl_1"))
+        if len(rows) > 20:  # not behind the arm
+            seen = np.array([columns.mean(), rows.mean()]) / 24.0 - 1.0
+            assert np.linalg.norm(told[:2] - seen) < 0.15
+            places.append(seen)
+    assert len(places) > 6
+    assert np.ptp(places, axis=0).min() > 0.2  # it is another one each time
+
+
+def test_things_are_elsewhere_but_still_apart_and_upright(stage: Stage) -> None:
+    stage.enter(_first(stage))
+    scene = stage.cell.scene
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        poses = shuffled(scene, rng)
+        moved = replace(
+            scene, objects=tuple(replace(item, scene_from_object=poses[item.name]) for item in scene.objects)
+        )
+        rings = [outline(in_scene(item)[:, :2]) for item in moved.objects]
+        for number, (item, before) in enumerate(zip(moved.objects, scene.objects, strict=True)):
+            was, now = before.scene_from_object, item.scene_from_object
+            assert np.linalg.norm(was[:2, 3] - now[:2, 3]) > 1e-3
+            assert now[2, 3] == pytest.approx(was[2, 3], abs=2e-3)
+            normal = scene.supports[0].plane[:3]
+            assert normal @ now[:3, :3] == pytest.approx(normal @ was[:3, :3], abs=1e-6)
+            assert min(_distance(rings[number], other) for k, other in enumerate(rings) if k != number) > 0.003
+
+
+def _distance(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    """Between two convex outlines; negative where they overlap: a corner of one is nearest."""
+    found = []
+    for ring, corners in ((first, second), (second, first)):
+        polygon = (1e3 * ring).astype(np.float32)
+        found += [-cv2.pointPolygonTest(polygon, tuple(map(float, 1e3 * corner)), True) for corner in corners]
+    return min(found) / 1e3
+
+
+def test_what_carries_something_stays_with_it() -> None:
+    low, high = box(0.1, 0.1, 0.05), box(0.04, 0.04, 0.04)
+    things = [
+        thing("low", low, (0.1, 0.0, 0.0)),
+        thing("high", high, (0.1, 0.0, 0.05)),
+        thing("far", high, (-0.1, 0, 0)),
+    ]
+    camera = {"scene_from_camera": DOWN.tolist(), "focal_px": 300.0, "size": [640, 480]}
+    scene = replace(scene_of(*things), extra={"cousin": {"camera": camera}})
+    poses = shuffled(scene, np.random.default_rng(0))
+    for item in scene.objects:
+        stays = item.name != "far"
+        assert np.array_equal(poses[item.name], item.scene_from_object) == stays
 
 
 def test_what_is_said_of_the_cameras_is_how_they_filmed(stage: Stage) -> None:
