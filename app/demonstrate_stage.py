@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from app.cousin_stage import bank_of, pool_of
 from app.project import Project, as_settings_json, content_hash, read_json, real_path
 from app.worker import from_json
@@ -29,6 +31,7 @@ from simulation.cousins import CousinSettings
 
 if TYPE_CHECKING:
     from policies.encoded import EncodedEpisode
+    from policies.episodes import Dataset
     from simulation.demonstrations import Job
     from simulation.mimic import Sketch
     from simulation.pool import Workers
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "pocketworld.demonstrations", 1
 CHUNK = 2
 """Cousins that a process tries at a time."""
+CAMERA_OFF_M = 0.1
+"""A dataset's camera that was farther from where it is today was another one."""
 HOPELESS = 60
 """Stop when so many cousins have brought nothing at first."""
 
@@ -310,6 +315,39 @@ def check_scene(folder: Path, scene: Path) -> None:
             remedy="Put the robot back with `pocketworld mount`, or demonstrate anew.",
             code="other_scene",
         )
+
+
+def check_cameras(dataset: Dataset) -> None:
+    """See that a dataset with pictures was filmed by the cameras that film today.
+
+    An eye that learns from other places than those from which it will look sees little. Where the camera before the arm
+    stands varies from cousin to cousin, hence the middle of many, and not to the centimetre.
+
+    Raises:
+        InputError: it was not.
+    """
+    from simulation.calibration import CALIBRATION, NUMBERS
+    from simulation.filming import CAMERAS, camera_facts
+    from simulation.robots import robot_of
+
+    settings, scene_folder = made_with(dataset.folder)
+    robot = robot_of(settings.robot)
+    cameras = [name for name in CAMERAS if name in dataset.features.cameras]
+    some = range(min(len(dataset), 20))
+    if not cameras or not some or CALIBRATION not in dataset.features.extra:
+        return
+    facts = camera_facts(robot.mounted(Scene.load(scene_folder)), robot, settings.image_size)
+    told = np.array([dataset.read(number, ()).extra[CALIBRATION][0] for number in some])
+    found = np.median(told.reshape(len(some), len(cameras), NUMBERS), axis=0)[:, :3]
+    for camera, place in zip(cameras, found, strict=True):
+        pose = facts[camera].get("base_from_camera") or facts[camera]["tool_from_camera"]
+        off = float(np.linalg.norm(place - np.array(pose)[:3, 3]))
+        if off > CAMERA_OFF_M:
+            raise InputError(
+                f"The camera {camera!r} of {dataset.folder} was {100 * off:.0f} cm from where it is today.",
+                remedy="Demonstrate anew, into another folder or with another --seed.",
+                code="other_cameras",
+            )
 
 
 def shown_in(settings: DemonstrateSettings, task: Task, robot: Robot) -> tuple[Sketch, ...]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.demonstrate_stage import DemonstrateSettings, slug
+from app.demonstrate_stage import DemonstrateSettings, check_cameras, check_scene, made_with, run_file, slug
 from app.lessons import MATRIX_RATE, Lessons, digest, short_hash
 from app.policy_folder import policy_file
 from app.project import Project
@@ -154,6 +154,10 @@ def train_policy(
         raise UsageError(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
+    if run_file(folder).is_file():  # it was made here
+        check_scene(folder, made_with(folder)[1])
+        if cameras_of(settings.observe):
+            check_cameras(data)
     kind = POLICIES[settings.policy]
     size = kind.sizes(horizons=()) if settings.action_only else kind.sizes()
     reads = partial(

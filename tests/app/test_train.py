@@ -10,11 +10,13 @@ import av
 import numpy as np
 import pytest
 
+from app.demonstrate_stage import check_cameras
 from app.project import Project
 from app.report import write_report
 from policies.checkpoint import POLICIES, load_model
 from policies.dataset import open_dataset
 from policies.evaluate import FRAMES
+from reconstruction.errors import InputError
 from tests.conftest import Run
 from tests.robot_bench import VARY, project_at
 
@@ -137,7 +139,7 @@ def test_action_chunking_is_trained_corrected_evaluated_exported_and_run(project
     assert "--policy act only acts anyway" in both.stderr
 
 
-def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
+def test_a_policy_learns_from_pictures(project: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     task = ("--task", "pick block_1", "--seed", "4")
     eyes = ("--observe", "rgb", "--glances", 2, "--eye-steps", 6, "--eye-batch", 4)
     quick = (*eyes, "--blunders", 1, "--steps", 6, "--batch", 8, "--check-every", 3, "--jobs", 1)
@@ -172,6 +174,12 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell) -> None:
     )
     assert ran.code == 0, ran.stdout + ran.stderr
     assert ran.result["ticks"] == 10
+    filmed_in = open_dataset(project / "episodes" / "pick_block_1_panda_4")
+    check_cameras(filmed_in)
+    with monkeypatch.context() as other:
+        other.setattr("simulation.robots.CAMERA_XYZ", (0.07, 0.0, -0.05 - 0.12))
+        with pytest.raises(InputError, match=r"'wrist' .* was 12 cm from where it is today"):
+            check_cameras(filmed_in)
     unfilmed = shell("demonstrate", project, *TASK, "--cameras", "none", "--vary", *VARY, "--count", 3, "--jobs", 1)
     assert unfilmed.code == 0, unfilmed.stdout + unfilmed.stderr
     blind = shell("train", project, *TASK, "--observe", "rgb", "--jobs", 1)
