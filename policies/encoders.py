@@ -16,6 +16,7 @@ from policies.deploy.bundle import MEMORY
 from policies.eyes import Eyes
 from policies.features import STATE, image_key
 from policies.hand import PAIRS, Arm, Hand, perceptron
+from policies.precision import in_float32
 from policies.windows import TICK, Windows
 from simulation.calibration import CALIBRATION, NUMBERS
 from simulation.privileged import BOX, COLUMN, POINTS
@@ -90,6 +91,7 @@ class Encoder(nn.Module):
         """For each thing its middle ``(B, 3)``, and more ``(B, n)`` that is known of it, seen from the hand."""
         raise NotImplementedError
 
+    @in_float32
     def vectors(self, seen: Mapping[str, Tensor]) -> list[Tensor]:
         """``(B, n)`` for each token.
 
