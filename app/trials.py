@@ -159,6 +159,13 @@ def blunders_into(
     _fill(folder, order, count, work, executor, progress, OTHERS)
 
 
+def plays_into(order: Order, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
+    """Fill a dataset with `count` episodes of the hand going about things at random (`simulation.play`)."""
+    from policies.evaluate import play_some
+
+    _fill(folder, order, count, partial(play_some, order.job, order.key), executor, progress, 3 * OTHERS)
+
+
 def glances_into(order: Order, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
     """Fill a dataset with what `count` cousins look like with the hand anywhere (`simulation.glances`)."""
     from policies.evaluate import glance_some

@@ -23,6 +23,7 @@ from torch import Tensor
 from policies.batches import batches_of
 from policies.checkpoint import save
 from policies.compiling import Compile, Losses, compiled
+from policies.eyes_file import SEEING
 from policies.files import BEST
 from policies.muon import Muon, suits
 from policies.policy import Policy
@@ -33,9 +34,6 @@ from policies.schedule import Check, Schedule
 from policies.windows import Windows
 from reconstruction.disk import writing_to
 from reconstruction.progress import Progress, silent
-
-SEEING = "encoder.eyes."
-"""How the names of the weights begin that see."""
 
 Optimisers = list[tuple[torch.optim.Optimizer, float]]
 """With the highest learning rate of each."""
