@@ -56,17 +56,17 @@ def _torchrun(folder: Path, loop: LoopSettings, kind: str) -> list[dict[str, obj
 
 def test_two_processes_learn_what_one_does_with_the_same_batch(tmp_path: Path) -> None:
     windows = toy_windows()
-    loop = LoopSettings(steps=150, batch=32, matrix_rate=0.02, warm_up=10, check_every=75)
+    loop = LoopSettings(steps=100, batch=32, matrix_rate=0.005, warm_up=10, check_every=50)
     train(certain_model(windows), windows, loop, tmp_path / "one", check=lambda _: 0.5)
     first, second = _torchrun(tmp_path / "two", loop, "certain")
     one, two = _curve(tmp_path / "one"), _curve(tmp_path / "two")
-    assert len(one) == 3
+    assert len(one) == 2
     assert torch.allclose(one, two, rtol=2e-3)
-    assert one[-1] < 0.7 * one[0]
+    assert one[-1] < 0.5 * certain_model(windows).loss(windows)[0].item()
     assert first["weights"] == second["weights"]
     assert (first["checks"], second["checks"]) == (2, 0)  # the first alone measures …
-    assert (second["best"], second["success"]) == (150, 0.5)  # … and tells the other
-    assert len((tmp_path / "two" / METRICS).read_text().splitlines()) == 5  # and alone it writes
+    assert (second["best"], second["success"]) == (100, 0.5)  # … and tells the other
+    assert len((tmp_path / "two" / METRICS).read_text().splitlines()) == 4  # and alone it writes
 
 
 def test_what_two_processes_draw_differs(tmp_path: Path) -> None:
