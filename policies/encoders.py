@@ -105,7 +105,8 @@ class Encoder(nn.Module):
         reach = torch.stack([hand.position[:, 2], hand.position[:, :2].norm(dim=1)], dim=1)
         # The first joint turns all of it about the upright: that changes nothing.
         own = [reach, hand.rotation[:, 2], states[:, 1, 1:-1], states[:, :, -1], hand.points(before.position), spin]
-        found, middles = [torch.cat(own, dim=1)], list[Tensor]()
+        found = [torch.cat(own, dim=1)]
+        middles: list[Tensor] = []
         for middle, more in self.things(seen, hand):
             found.append(torch.cat([_near(middle), *more], dim=1))
             middles.append(middle)

@@ -18,6 +18,7 @@ from policies.features import STATE, image_key
 from policies.files import BEST, METRICS
 from policies.hand import Arm, Hand
 from policies.model import ModelSettings, WorldActionModel
+from policies.precision import Precision, computing
 from policies.train import LoopSettings, train
 from policies.windows import POSE, TICK, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
@@ -207,6 +208,27 @@ def test_eyes_learn_where_things_are_and_it_acts_on_what_they_see(tmp_path: Path
     chunk = model.act(model.encoder.made_out(told)[0], torch.zeros(len(fresh), SMALL.chunk, POSE))
     off = (chunk - fresh.actions)[..., :3].norm(dim=-1).median()
     assert off < 0.3 * (fresh.actions[..., :3] - fresh.actions[..., :3].mean(dim=0)).norm(dim=-1).median()
+
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
+
+
+def test_eyes_see_about_the_same_in_bf16() -> None:
+    windows = _pictures(30)
+    torch.manual_seed(0)
+    model = WorldActionModel(SMALL, "rgb", STATES, AROUND)
+    model.fit(windows)
+    losses = []
+    for precision in PRECISIONS:
+        torch.manual_seed(1)  # the same light, and cameras that are as far off
+        with computing(precision, torch.device("cpu")):
+            losses.append(model.encoder.learn_to_see(windows))
+        model.zero_grad()
+        losses[-1].backward()
+        assert all(bool(weight.grad.isfinite().all()) for weight in model.encoder.eyes.parameters())
+    exact, rough = (loss.item() for loss in losses)
+    assert exact != rough
+    assert rough == pytest.approx(exact, rel=0.02)
 
 
 def _known(pose: np.ndarray, optics: Optics) -> torch.Tensor:
