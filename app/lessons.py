@@ -16,6 +16,7 @@ from policies.files import BEST, EYES, PRETRAINED
 from reconstruction.progress import Progress, part
 
 if TYPE_CHECKING:
+    from policies.model import WorldActionModel
     from policies.policy import Policy
     from policies.ranks import Ranks
     from policies.rollout import ActSettings
@@ -99,7 +100,7 @@ class Lessons:
 
     def pretrained(
         self,
-        model: Policy,
+        model: WorldActionModel,
         windows: Windows,
         plays: int,
         loop: LoopSettings,
@@ -114,6 +115,7 @@ class Lessons:
         own = self.place / PRETRAINED
         windows = windows.and_those_of(self._rollouts(model, plays, part(progress, 0.0, 0.4)))
         about = {**about, "data": digest(windows)}
+        model.fit_ahead(windows)
         train(model, windows, loop, own, part(progress, 0.4, 1.0), None, about, device, self.ranks)
         return load_model(own / BEST)[0]
 

@@ -161,6 +161,7 @@ def train_policy(
     from policies.checkpoint import POLICIES, load_model, save
     from policies.evaluate import score
     from policies.eyes_file import mark_of_eyes, take_eyes
+    from policies.model import WorldActionModel
     from policies.ranks import ranks_together, started_as
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
@@ -239,7 +240,7 @@ def train_policy(
             windows, begun = windows.and_those_of(right), begun + 0.1
             about["blunders"] = s.blunders
         model.fit(windows)
-        if s.pretrain_steps:
+        if s.pretrain_steps and isinstance(model, WorldActionModel):
             foretell = dataclasses.replace(loop, steps=s.pretrain_steps, act=ACT_MEANWHILE, dream=1.0)
             share = part(progress, begun, begun + 0.2)
             model, begun = lessons.pretrained(model, windows, s.plays, foretell, about, device, share), begun + 0.2
