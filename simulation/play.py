@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from simulation.demonstrations import Attempt, Recording, Stage, record
-from simulation.expert import CannotError
+from simulation.moves import CannotError
 from simulation.tasks import moved
 
 FloatArray = npt.NDArray[np.float64]
