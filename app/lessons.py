@@ -86,8 +86,7 @@ class Lessons:
 
         filmed, well_ticks = bool(model.encoder.cameras), self.act.sure_ticks
         every = self.act.execute if filmed else 1
-        key = f"{content_hash(run_file(self.dataset))} {filmed} {every} {well_ticks}"
-        made = self.place / f"blunders-{REVISION}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+        made = self._folder(f"blunders-{REVISION}", filmed, every, well_ticks)
 
         def make() -> None:
             order = self._order(filmed, every)
@@ -125,8 +124,7 @@ class Lessons:
 
         filmed, looks = bool(model.encoder.cameras), self.act.execute
         every = looks if filmed else 1
-        key = f"{content_hash(run_file(self.dataset))} {filmed} {every}"
-        made = self.place / f"plays-{REVISION}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+        made = self._folder(f"plays-{REVISION}", filmed, every)
         self.ranks.told(lambda: plays_into(self._order(filmed, every), plays, self.crew.executor, made, progress))
         played = self.reads(open_dataset(made), episodes=plays).each(every)
         found = model.encoder.seen_once(played, looks).times(every)
@@ -145,6 +143,11 @@ class Lessons:
         trials = self.trials(before, 0, model.encoder.cameras)
         self.ranks.told(lambda: trials.corrections(count, self.crew.executor, made, progress))
         return model.encoder.seen_once(self.reads(open_dataset(made)), self.act.execute)
+
+    def _folder(self, name: str, *made_with: object) -> Path:
+        """Where something is kept that depends on how the demonstrations were made, and on more."""
+        key = " ".join(map(str, (content_hash(run_file(self.dataset)), *made_with)))
+        return self.place / f"{name}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
 
     def _order(self, filmed: bool, every: int = 1) -> Order:
         """Cousins of the demonstrations' seed, of which every so manieth frame is filmed."""
