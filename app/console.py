@@ -257,10 +257,14 @@ def open_console(as_json: bool) -> Iterator[JsonConsole | TextConsole]:
     """A console that alone can write to this process's stdout until it is closed.
 
     Everything else that is printed on file descriptor 1 meanwhile goes to stderr with `--json` (a program keeps or
-    drops it) and nowhere otherwise (it would tear the progress bar).
+    drops it) and nowhere otherwise (it would tear the progress bar). Of several processes that torchrun has started,
+    only the first one writes to stdout; what goes wrong in the others is said on stderr.
     """
+    follows = os.environ.get("RANK", "0") != "0"
     with _own_stdout(as_json) as write:
-        if as_json:
+        if follows:
+            write = len
+        elif as_json:
             yield JsonConsole(write)
             return
         text = TextConsole(write)

@@ -6,17 +6,19 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from app.demonstrate_stage import run_file
+from app.demonstrate_stage import Order, run_file
 from app.project import Project, content_hash
-from app.trials import Trials, blunders_into, glances_into, order_of
+from app.trials import Trials, blunders_into, glances_into, order_of, plays_into
 from policies.dataset import open_dataset
-from policies.files import BEST, EYES
+from policies.files import BEST, EYES, PRETRAINED
 from reconstruction.progress import Progress, part
 
 if TYPE_CHECKING:
+    from policies.model import WorldActionModel
     from policies.policy import Policy
+    from policies.ranks import Ranks
     from policies.rollout import ActSettings
     from policies.train import LoopSettings
     from policies.windows import Windows
@@ -36,7 +38,8 @@ class Lessons:
         reads: a dataset as windows.
         act: how the policy is run.
         rate_hz: of the demonstrations; the longest took `longest_s`.
-        crew: who makes them.
+        crew: who makes them, where this is the first of the `ranks`.
+        ranks: the processes that train it together.
     """
 
     project: Project
@@ -47,6 +50,7 @@ class Lessons:
     rate_hz: float
     longest_s: float
     crew: Workers
+    ranks: Ranks
 
     def seeing(self, model: Policy, glances: int, loop: LoopSettings, device: str, progress: Progress) -> Policy:
         """A policy that has learnt to see, from so many cousins with the hand anywhere.
@@ -54,17 +58,23 @@ class Lessons:
         From glances alone: so what it then says of demonstrations is as wrong as it will be elsewhere.
         """
         from policies.checkpoint import load_model
+        from policies.eyes_file import mark_of_eyes
         from policies.train import train
         from simulation.glances import REVISION
 
         eyes = self.place / EYES
         made = eyes / f"glances-{REVISION}-{short_hash(run_file(self.dataset))}"
-        order = order_of(self.project, self.dataset, 0, held_out=False, cameras=True, executor=self.crew.executor)
-        glances_into(order, glances, self.crew.executor, made, part(progress, 0.0, 0.4))
+        about: dict[str, Any] = {"glances": glances, "first": mark_of_eyes(model)}
+
+        def make() -> None:
+            order = self._order(True)
+            glances_into(order, glances, self.crew.executor, made, part(progress, 0.0, 0.4))
+
+        self.ranks.told(make)
         views = self.reads(open_dataset(made), episodes=glances)
         model.fit(views)
-        about = {"glances": glances, "data": digest(views)}
-        train(model, views, loop, eyes, part(progress, 0.4, 1.0), None, about, device)
+        about["data"] = digest(views)
+        train(model, views, loop, eyes, part(progress, 0.4, 1.0), None, about, device, self.ranks)
         return load_model(eyes / BEST)[0]
 
     def put_right(self, model: Policy, count: int, progress: Progress) -> Windows:
@@ -76,14 +86,52 @@ class Lessons:
 
         filmed, well_ticks = bool(model.encoder.cameras), self.act.sure_ticks
         every = self.act.execute if filmed else 1
-        key = f"{content_hash(run_file(self.dataset))} {filmed} {every} {well_ticks}"
-        made = self.place / f"blunders-{REVISION}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
-        crew = self.crew.executor
-        order = order_of(self.project, self.dataset, 0, held_out=False, cameras=filmed, film_every=every, executor=crew)
-        blunders_into(order, count, well_ticks / self.rate_hz, crew, made, progress)
+        made = self._folder(f"blunders-{REVISION}", filmed, every, well_ticks)
+
+        def make() -> None:
+            order = self._order(filmed, every)
+            blunders_into(order, count, well_ticks / self.rate_hz, self.crew.executor, made, progress)
+
+        self.ranks.told(make)
         windows = self.reads(open_dataset(made), episodes=count).each(every)
         # Those that were filmed stand for those that were not.
         return model.encoder.seen_once(windows, self.act.execute).times(every)
+
+    def pretrained(
+        self,
+        model: WorldActionModel,
+        windows: Windows,
+        plays: int,
+        loop: LoopSettings,
+        about: dict[str, Any],
+        device: str,
+        progress: Progress,
+    ) -> Policy:
+        """A policy that has learnt to foretell: from `windows`, failed demonstrations, and so many episodes of play."""
+        from policies.checkpoint import load_model
+        from policies.train import train
+
+        own = self.place / PRETRAINED
+        windows = windows.and_those_of(self._rollouts(model, plays, part(progress, 0.0, 0.4)))
+        about = {**about, "data": digest(windows)}
+        model.fit_ahead(windows)
+        train(model, windows, loop, own, part(progress, 0.4, 1.0), None, about, device, self.ranks)
+        return load_model(own / BEST)[0]
+
+    def _rollouts(self, model: Policy, plays: int, progress: Progress) -> Windows:
+        """What has been done beside what is to be done likewise."""
+        from simulation.play import REVISION
+
+        filmed, looks = bool(model.encoder.cameras), self.act.execute
+        every = looks if filmed else 1
+        made = self._folder(f"plays-{REVISION}", filmed, every)
+        self.ranks.told(lambda: plays_into(self._order(filmed, every), plays, self.crew.executor, made, progress))
+        played = self.reads(open_dataset(made), episodes=plays).each(every)
+        found = model.encoder.seen_once(played, looks).times(every)
+        failed = self.dataset.with_name(f"{self.dataset.name}_failures")
+        if failed.is_dir():
+            found = found.and_those_of(model.encoder.seen_once(self.reads(open_dataset(failed)), looks))
+        return found
 
     def corrections(self, before: Path, count: int, into: Path, progress: Progress) -> Windows:
         """So many of a policy's own mistakes that the expert sets right, as that policy sees them."""
@@ -93,8 +141,25 @@ class Lessons:
         # Of this very policy: another one's mistakes are not what is to be set right.
         made = into / f"corrections-{short_hash(before)}"
         trials = self.trials(before, 0, model.encoder.cameras)
-        trials.corrections(count, self.crew.executor, made, progress)
+        self.ranks.told(lambda: trials.corrections(count, self.crew.executor, made, progress))
         return model.encoder.seen_once(self.reads(open_dataset(made)), self.act.execute)
+
+    def _folder(self, name: str, *made_with: object) -> Path:
+        """Where something is kept that depends on how the demonstrations were made, and on more."""
+        key = " ".join(map(str, (content_hash(run_file(self.dataset)), *made_with)))
+        return self.place / f"{name}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+
+    def _order(self, filmed: bool, every: int = 1) -> Order:
+        """Cousins of the demonstrations' seed, of which every so manieth frame is filmed."""
+        return order_of(
+            self.project,
+            self.dataset,
+            0,
+            held_out=False,
+            cameras=filmed,
+            film_every=every,
+            executor=self.crew.executor,
+        )
 
     def trials(self, policy: Path, more: int, cameras: tuple[str, ...]) -> Trials:
         """See `Trials`."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from app.policy_folder import evaluation_file, films_of, policies_of
 from app.project import Project, read_json
-from policies.files import EYES, METRICS, ROUND
+from policies.files import EYES, METRICS, PRETRAINED, ROUND
 
 FILM_BYTES = 700_000
 """Films that are larger are named, not shown: the page is one file."""
@@ -92,7 +92,10 @@ def _breaks(by_variation: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 def _curves(folder: Path) -> str:
     """How wrong the network was as it learnt: to see, to act in each round, to foretell."""
-    lines: dict[str, list[tuple[float, float]]] = {"seeing": _points(folder / EYES / METRICS, "acting")}
+    lines: dict[str, list[tuple[float, float]]] = {
+        "seeing": _points(folder / EYES / METRICS, "acting"),
+        "foretelling at first": _points(folder / PRETRAINED / METRICS, "dreaming"),
+    }
     before = 0.0
     for number in itertools.count():
         path = folder / f"{ROUND}{number}" / METRICS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,10 @@ from app.demonstrate_stage import DemonstrateSettings, check_cameras, check_scen
 from app.lessons import MATRIX_RATE, Lessons, digest, short_hash
 from app.policy_folder import policy_file
 from app.project import Project
+from app.train_checks import check_settings, chosen_device
 from app.trials import CHECK_SEED
 from policies.dataset import open_dataset
-from policies.files import BEST, EYES, ROUND
+from policies.files import BEST, PRETRAINED, ROUND
 from reconstruction.disk import locked, writing_to
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, part, silent
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.rollout import ActSettings
     from simulation.robots import Robot
+
+ACT_MEANWHILE = 0.1
+"""Weight of acting while it learns to foretell: much of what was done then is not to be done likewise."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,15 @@ class TrainSettings:
     """Steps of training to see, before that, where the policy sees pictures …"""
     eye_batch: int = 16
     """… with so many frames a step."""
+    eyes: Path | None = None
+    """A policy that sees pictures, or a safetensors file of its `encoder.eyes.…`: its eyes are taken over, and learn
+    for `--eye-steps` more; with 0 of them, they stay as they are."""
     blunders: int = 100
     """Episodes in which the expert sets right what it has done wrong on purpose, beside the demonstrations."""
+    pretrain_steps: int = 0
+    """Steps in which it first learns to foretell, and hardly to act, from all there is: failures and play, too."""
+    plays: int = 100
+    """Episodes of play for that, 10 s each: the hand goes about the things at random."""
     check_every: int = 1000
     """Steps between checkpoints, and between measurements of success."""
     rounds: int = 0
@@ -68,8 +80,15 @@ class TrainSettings:
     """… each time from so many, for half as many steps."""
     checks: int = 20
     """Cousins in which success is measured meanwhile; 0: not measured, and the last policy is kept."""
+    patience: int = 0
+    """So many measurements in a row may bring no better success; then the learning rate falls, within a fifth of the
+    steps, and training ends. 0: it takes all steps, as short trainings should."""
     device: str = "auto"
     """Where it is trained: auto takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """In what networks compute while they are trained: auto is bf16 on GPUs that can, else float32."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether torch compiles them: auto does for long trainings on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,7 @@ class TrainResult:
 
     Attributes:
         episodes: demonstrations it learnt from; `frames` of them and of what was set right.
-        steps: of training; `best_step`: that of the policy that is kept.
+        steps: of training, at most; `best_step`: that of the policy that is kept.
         success: share of the checks' cousins in which that one succeeded; None where it was not measured.
         seconds: of this run.
         policy: the file.
@@ -141,12 +160,16 @@ def train_policy(
 
     from policies.checkpoint import POLICIES, load_model, save
     from policies.evaluate import score
+    from policies.eyes_file import mark_of_eyes, take_eyes
+    from policies.model import WorldActionModel
+    from policies.ranks import ranks_together, started_as
     from policies.train import LoopSettings, train
     from policies.windows import read_windows
     from simulation.robots import robot_of
 
     s, started = settings, time.perf_counter()
-    _check(settings, jobs)
+    check_settings(settings, jobs)
+    device = chosen_device(settings.device)
     folder = dataset.absolute() if dataset is not None else demonstrations_of(project, settings)
     data = open_dataset(folder)
     robot = robot_of(settings.robot)
@@ -163,6 +186,7 @@ def train_policy(
     reads = partial(
         read_windows, chain=robot.chain, chunk=size.chunk, horizons=size.horizons, cameras=cameras_of(settings.observe)
     )
+    progress = progress if started_as().first else silent
     windows = reads(data, progress=part(progress, 0.0, 0.05), episodes=settings.episodes)
     count = len(data) if settings.episodes is None else min(settings.episodes, len(data))
     longest_s = max(data.length(number) for number in range(count)) / data.features.rate_hz
@@ -178,14 +202,19 @@ def train_policy(
     }
     target = policy_file(project, folder)
     act = act_settings(data, robot)
-    device = chosen_device(settings.device)
     torch.manual_seed(settings.seed)
     model = kind(size, settings.observe, len(robot.action_names), windows.around)
     model.encoder.arm.describe(robot.chain)
+    if s.eyes is not None:
+        take_eyes(model, s.eyes)
     with writing_to(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.parent), workers(jobs, None) as crew:
-        lessons = Lessons(project, folder, target.parent, reads, act, data.features.rate_hz, longest_s, crew)
+    with ExitStack() as open_:
+        ranks = open_.enter_context(ranks_together(device))
+        if ranks.first:
+            open_.enter_context(locked(target.parent))
+        crew = open_.enter_context(workers(jobs if ranks.first else 1, None))
+        lessons = Lessons(project, folder, target.parent, reads, act, data.features.rate_hz, longest_s, crew, ranks)
         cameras = model.encoder.cameras
 
         def check(network: Policy) -> float:
@@ -193,19 +222,34 @@ def train_policy(
             save(draft, network, {})
             return score(lessons.trials(draft, CHECK_SEED, cameras).tried(s.checks, crew.executor, silent)).share
 
-        loop = LoopSettings(s.steps, s.batch, matrix_rate=MATRIX_RATE, seed=s.seed, check_every=s.check_every)
+        loop = LoopSettings(
+            s.steps,
+            s.batch,
+            matrix_rate=MATRIX_RATE,
+            seed=s.seed,
+            check_every=s.check_every,
+            precision=s.precision,
+            compile=s.compile,
+        )
         begun = 0.05
         if cameras:
-            eyes = dataclasses.replace(loop, part="see", steps=s.eye_steps, batch=s.eye_batch, learning_rate=3e-3)
-            model = lessons.seeing(model, s.glances, eyes, device, part(progress, begun, 0.4))
+            if s.eye_steps:
+                eyes = dataclasses.replace(loop, part="see", steps=s.eye_steps, batch=s.eye_batch, learning_rate=3e-3)
+                model, begun = lessons.seeing(model, s.glances, eyes, device, part(progress, begun, 0.4)), 0.4
             # Who learnt to act with other eyes does not go on with these.
-            about["eyes"] = short_hash(target.parent / EYES / BEST)
-            windows, begun = model.encoder.seen_once(windows, act.execute), 0.4
+            about["eyes"] = mark_of_eyes(model)
+            windows = model.encoder.seen_once(windows, act.execute)
         if s.blunders:
             right = lessons.put_right(model, s.blunders, part(progress, begun, begun + 0.1))
             windows, begun = windows.and_those_of(right), begun + 0.1
             about["blunders"] = s.blunders
         model.fit(windows)
+        if s.pretrain_steps and isinstance(model, WorldActionModel):
+            foretell = dataclasses.replace(loop, steps=s.pretrain_steps, act=ACT_MEANWHILE, dream=1.0)
+            share = part(progress, begun, begun + 0.2)
+            model, begun = lessons.pretrained(model, windows, s.plays, foretell, about, device, share), begun + 0.2
+            about["pretrained"] = short_hash(target.parent / PRETRAINED / BEST)
+        loop = dataclasses.replace(loop, patience=s.patience)
         for number in range(s.rounds + 1):
             own = target.parent / f"{ROUND}{number}"
             parts = [begun + (1.0 - begun) * n / (s.rounds + 1) for n in (number, number + 1)]
@@ -218,8 +262,10 @@ def train_policy(
                 model, about["before"] = load_model(before)[0], short_hash(before)
                 loop = dataclasses.replace(loop, steps=s.steps // 2, seed=s.seed + number)
             measure = check if s.checks else None
-            best = train(model, windows, loop, own, part(share, 0.4 if number else 0.0, 1.0), measure, about, device)
-        save(target, load_model(own / BEST)[0], {"check": dataclasses.asdict(best), **about})
+            share = part(share, 0.4 if number else 0.0, 1.0)
+            best = train(model, windows, loop, own, share, measure, about, device, ranks)
+        if ranks.first:
+            save(target, load_model(own / BEST)[0], {"check": dataclasses.asdict(best), **about})
     progress(1.0, "done")
     seconds = round(time.perf_counter() - started, 3)
     return TrainResult(count, len(windows), settings.steps, best.step, best.success, seconds, str(target))
@@ -248,26 +294,6 @@ def cameras_of(observe: str) -> tuple[str, ...]:
     return CAMERAS if observe == "rgb" else ()
 
 
-def chosen_device(wanted: str) -> str:
-    """Torch's name of the device that is meant.
-
-    Raises:
-        UsageError: there is none of that name here.
-    """
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, found in there.items() if found)
-    if not there.get(wanted.split(":")[0]):
-        raise UsageError(
-            f"There is no device {wanted!r} here.",
-            remedy=f"Use one of: auto, {', '.join(name for name, found in there.items() if found)}.",
-            code="no_device",
-        )
-    return wanted
-
-
 def act_settings(dataset: Dataset, robot: Robot) -> ActSettings:
     """How a policy is run that was learnt from a dataset: in its demonstrations' workspace, sure of itself as long as
     they take.
@@ -279,29 +305,3 @@ def act_settings(dataset: Dataset, robot: Robot) -> ActSettings:
 
     ticks = sum(dataset.length(number) for number in range(len(dataset)))
     return ActSettings(sure_ticks=round(ticks / max(len(dataset), 1)), workspace=workspace_of(dataset, robot.chain))
-
-
-def _check(settings: TrainSettings, jobs: int) -> None:
-    least = {
-        "steps": 2,
-        "batch": 1,
-        "glances": 1,
-        "eye_steps": 2,
-        "eye_batch": 1,
-        "rounds": 0,
-        "corrections": 1,
-        "blunders": 0,
-        "check_every": 1,
-        "checks": 0,
-    }
-    for name, lowest in least.items():
-        value = getattr(settings, name)
-        if value < lowest:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} is {value}.", remedy=f"Give {lowest} or more.", code="bad_value")
-    if settings.action_only and settings.policy != "world-action":
-        raise UsageError(
-            f"--policy {settings.policy} only acts anyway.", remedy="Leave out --action-only.", code="bad_value"
-        )
-    if jobs < 1 or (settings.episodes is not None and settings.episodes < 1):
-        raise UsageError("--jobs and --episodes are 1 or more.", remedy="Give 1 or more.", code="bad_value")

@@ -30,6 +30,8 @@ OTHERS = 1_000_000
 GLANCED = 3 * OTHERS
 """Those into which eyes glance are others again: where they learnt, they see better than anywhere else, and who then
 learns to act on what they say there trusts them too much."""
+PLAYED = 4 * OTHERS
+"""From here on, it is played."""
 CHUNK = 2
 """Cousins that a process tries at a time."""
 AHEAD = 6
@@ -157,6 +159,13 @@ def blunders_into(
 
     work = partial(blunder_some, order.job, order.key, longest_s=longest_s)
     _fill(folder, order, count, work, executor, progress, OTHERS)
+
+
+def plays_into(order: Order, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
+    """Fill a dataset with `count` episodes of the hand going about things at random (`simulation.play`)."""
+    from policies.evaluate import play_some
+
+    _fill(folder, order, count, partial(play_some, order.job, order.key), executor, progress, PLAYED)
 
 
 def glances_into(order: Order, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:

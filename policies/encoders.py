@@ -16,6 +16,7 @@ from policies.deploy.bundle import MEMORY
 from policies.eyes import Eyes
 from policies.features import STATE, image_key
 from policies.hand import PAIRS, Arm, Hand, perceptron
+from policies.precision import in_float32
 from policies.windows import TICK, Windows
 from simulation.calibration import CALIBRATION, NUMBERS
 from simulation.privileged import BOX, COLUMN, POINTS
@@ -90,6 +91,7 @@ class Encoder(nn.Module):
         """For each thing its middle ``(B, 3)``, and more ``(B, n)`` that is known of it, seen from the hand."""
         raise NotImplementedError
 
+    @in_float32
     def vectors(self, seen: Mapping[str, Tensor]) -> list[Tensor]:
         """``(B, n)`` for each token.
 
@@ -103,7 +105,8 @@ class Encoder(nn.Module):
         reach = torch.stack([hand.position[:, 2], hand.position[:, :2].norm(dim=1)], dim=1)
         # The first joint turns all of it about the upright: that changes nothing.
         own = [reach, hand.rotation[:, 2], states[:, 1, 1:-1], states[:, :, -1], hand.points(before.position), spin]
-        found, middles = [torch.cat(own, dim=1)], list[Tensor]()
+        found = [torch.cat(own, dim=1)]
+        middles: list[Tensor] = []
         for middle, more in self.things(seen, hand):
             found.append(torch.cat([_near(middle), *more], dim=1))
             middles.append(middle)

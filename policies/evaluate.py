@@ -21,6 +21,7 @@ from simulation.demonstrations import Attempt, Job, Stage
 from simulation.departure import departures
 from simulation.filming import Film
 from simulation.glances import glances
+from simulation.play import play
 from simulation.variations import unit
 
 PORTIONS = 3
@@ -303,6 +304,13 @@ def blunder_some(
     stage = _stage(job, key)
     found = [(index, blunder(stage, index, longest_s).episode) for index in indices]
     return [(index, encode(made) if made is not None and made.success else None) for index, made in found]
+
+
+def play_some(job: Callable[[], Job], key: str, indices: Sequence[int]) -> list[tuple[int, EncodedEpisode | None]]:
+    """Play in a worker process, likewise: the cousins' numbers, and an episode of each that the task is for."""
+    stage = _stage(job, key)
+    found = [(index, play(stage, index).episode) for index in indices]
+    return [(index, None if made is None else encode(made)) for index, made in found]
 
 
 def glance_some(job: Callable[[], Job], key: str, indices: Sequence[int]) -> list[tuple[int, EncodedEpisode | None]]:

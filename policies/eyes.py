@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from policies.belief import Sight, inverse
 from policies.features import STATE, image_key
 from policies.hand import Hand, perceptron
+from policies.precision import in_float32
 from simulation.calibration import CALIBRATION, NUMBERS
 
 ON_THE_HAND = ("wrist",)
@@ -46,6 +47,7 @@ class Camera(NamedTuple):
     lens: Tensor
 
     @staticmethod
+    @in_float32
     def told(known: Tensor, carrier: Hand | None) -> Camera:
         """From what is known of it ``(B, NUMBERS)``; it stands still, or is fixed to a hand."""
         x, y = known[:, 3:6], known[:, 6:9]
@@ -55,6 +57,7 @@ class Camera(NamedTuple):
             rotation = carrier.rotation @ rotation
         return Camera(Hand(position, rotation), known[:, 9], known[:, 10])
 
+    @in_float32
     def rays(self, where: Tensor) -> Tensor:
         """Lines of sight ``(B, T, 3)``, base frame, 1 along the optical axis (`simulation.renderer.Optics.rays`).
 
@@ -93,6 +96,7 @@ class Look(NamedTuple):
         """``(B, T, 1)`` how surely it sees them, 0 … 1."""
         return 1.0 - self.heat.softmax(dim=-1)[:, :, -1:]
 
+    @in_float32
     def information(self) -> Tensor:
         """``(B, T, 3, 3)`` inverse of the covariance of `middle`."""
         across, along = torch.exp(-2.0 * self.doubt).unbind(dim=-1)
@@ -154,7 +158,7 @@ class Eye(nn.Module):
         own = torch.cat([*uprights, state[:, -1:]], dim=1)
         told = torch.cat([where, shown, what, far[..., None], far.log()[..., None]], dim=-1)
         said = [one(torch.cat([told[:, number], own], dim=1)) for number, one in enumerate(self.said)]
-        rows_said = torch.stack(said, dim=1)
+        rows_said = torch.stack(said, dim=1).float()
         depth = far * torch.exp(rows_said[..., 0].clamp(-4.0, 2.0))
         middle = camera.place.position[:, None] + ray * depth[..., None]
         along = ray / ray.norm(dim=-1, keepdim=True)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.precision import in_float32
 from simulation.chain import Chain
 from simulation.privileged import BOX
 
@@ -39,6 +40,7 @@ class Arm(nn.Module):
             self.turns[number] = torch.zeros(3, 3) if sliding else cross
             self.slides[number] = torch.tensor(axis) if sliding else torch.zeros(3)
 
+    @in_float32
     def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Position ``(B, 3)`` and rotation ``(B, 3, 3)`` of the tool in the base frame, for positions ``(B, J)``."""
         rotation = torch.eye(3, device=q.device).expand(len(q), 3, 3)
@@ -72,6 +74,7 @@ class Hand(NamedTuple):
         """Points ``(B, …, 3)`` of the base frame as seen from the hand."""
         return self.directions(points - _beside(self.position, points))
 
+    @in_float32
     def directions(self, vectors: Tensor) -> Tensor:
         """Vectors ``(B, …, 3)`` likewise."""
         return (_beside(self.rotation.mT, vectors[..., None]) @ vectors[..., None])[..., 0]
@@ -84,11 +87,13 @@ class Hand(NamedTuple):
         """What `poses` made, in the base frame again."""
         return self.back().poses(poses)
 
+    @in_float32
     def back(self) -> Hand:
         """The base as it is seen from the hand: what turns what the hand sees into the base frame."""
         turned = self.rotation.mT
         return Hand(-(turned @ self.position[..., None])[..., 0], turned)
 
+    @in_float32
     def extents(self, extents: Tensor) -> Tensor:
         """Extents ``(B, T, 6)`` (see `things`) of the base frame as seen from the hand."""
         rows = [extents[..., PAIRS.index((min(a, b), max(a, b)))] for a in range(3) for b in range(3)]
@@ -96,6 +101,7 @@ class Hand(NamedTuple):
         turn = self.rotation[:, None]
         return _six(turn.mT @ square @ turn)
 
+    @in_float32
     def things(self, around: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """Middles and extents of things ``(B, …, n)`` (`simulation.privileged`); a zone has no extent."""
         found: list[tuple[Tensor, Tensor | None]] = []

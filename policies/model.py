@@ -72,6 +72,10 @@ class WorldActionModel(Policy):
     def fit(self, windows: Windows) -> None:
         """Take over the scales of training data."""
         super().fit(windows)
+        self.fit_ahead(windows)
+
+    def fit_ahead(self, windows: Windows) -> None:
+        """Take over the scales of what is to be foretold alone: in play, more moves than in demonstrations."""
         if self.settings.horizons:
             hand = self.encoder.hand(windows.seen)
             self.future_scaler.fit(_outlook(hand, windows.seen[COLUMN], windows.future))

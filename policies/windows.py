@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +50,25 @@ class Windows:
         """Numbers about the things around the robot."""
         return int(self.seen[COLUMN].shape[1])
 
-    def some(self, rows: Tensor) -> Windows:
-        """Those of the given numbers."""
-        return Windows(
-            {name: values[rows] for name, values in self.seen.items()}, self.actions[rows], self.future[rows]
-        )
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take."""
+        return sum(values.nbytes for values in self.tensors())
+
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        return [*self.seen.values(), self.actions, self.future]
+
+    def some(self, rows: Tensor, *, pinned: bool = False) -> Windows:
+        """Those of the given numbers; `pinned`: in page-locked memory, from which a GPU fetches them by itself."""
+
+        def chosen(values: Tensor) -> Tensor:
+            if not pinned:
+                return values[rows]
+            room = torch.empty((len(rows), *values.shape[1:]), dtype=values.dtype, pin_memory=True)
+            return torch.index_select(values, 0, rows, out=room)
+
+        return self._each(chosen)
 
     def each(self, every: int) -> Windows:
         """Those of every so manieth frame of each episode."""
@@ -70,9 +84,12 @@ class Windows:
         return Windows(seen, torch.cat([self.actions, other.actions]), torch.cat([self.future, other.future]))
 
     def to(self, device: torch.device) -> Windows:
-        """The same on a device."""
-        seen = {name: values.to(device) for name, values in self.seen.items()}
-        return Windows(seen, self.actions.to(device), self.future.to(device))
+        """The same on a device; from page-locked memory, they get there while the caller goes on."""
+        return self._each(lambda values: values.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Windows:
+        seen = {name: change(values) for name, values in self.seen.items()}
+        return Windows(seen, change(self.actions), change(self.future))
 
 
 def read_windows(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from tests.conftest import Run
 from tests.robot_bench import VARY, project_at
 
 Shell = Callable[..., Run]
+ROOT = Path(__file__).parents[2]
 TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
 QUICK = ("--observe", "state", "--steps", 20, "--batch", 16, "--blunders", 0, "--check-every", 10, "--jobs", 1)
 
@@ -159,6 +164,14 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell, monkeypatch:
     eyes = load_model(policy.parent / "eyes" / "policy.safetensors")[0].encoder.state_dict()
     mine = model.encoder.state_dict()
     assert all((mine[name] == value).all() for name, value in eyes.items() if name.startswith("eyes."))
+    seeing = policy.parent / "eyes" / "policy.safetensors"
+    taken = shell("train", project, *task, *quick, "--eye-steps", 0, "--checks", 0, "--eyes", seeing, "--json")
+    assert taken.code == 0, taken.stdout + taken.stderr
+    other, about = load_model(policy)
+    assert about["eyes"] == notes["eyes"]
+    assert all((other.encoder.state_dict()[name] == value).all() for name, value in eyes.items() if "eyes." in name)
+    blind = shell("train", project, *task, *quick, "--eye-steps", 0)
+    assert (blind.code, "--eye-steps is 0" in blind.stderr) == (2, True)
     tried = shell("evaluate", project, *task, "--count", 1, "--films", 0, "--jobs", 1, "--json")
     assert tried.code == 0, tried.stdout + tried.stderr
     assert tried.result["count"] == 1
@@ -213,6 +226,11 @@ def test_all_at_once_goes_on_where_it_was_and_refuses_what_is_not_good_enough(pr
         ("train", "--checks", "-1"),
         ("train", "--glances", "0"),
         ("train", "--blunders", "-1"),
+        ("train", "--patience", "-1"),
+        ("train", "--patience", "2", "--checks", "0"),
+        ("train", "--pretrain-steps", "5", "--action-only"),
+        ("train", "--eyes", "eyes.safetensors", "--observe", "state"),
+        ("train", "--observe", "rgb", "--eye-steps", "0"),
         ("train", "--jobs", "0"),
         ("train", "--device", "abacus"),
         ("train", "--robot", "xarm6"),
@@ -224,3 +242,61 @@ def test_what_makes_no_sense_is_refused(project: Path, shell: Shell, words: tupl
     assert run.code == 2
     assert run.stderr.strip()
     assert "Traceback" not in run.stderr
+
+
+def test_it_first_learns_to_foretell_from_failures_and_play(project: Path, shell: Shell) -> None:
+    task = ("--task", "pick can_1", "--seed", "8")
+    shown = shell("demonstrate", project, *task, "--cameras", "none", "--vary", *VARY, "--count", 2, "--jobs", 1)
+    assert shown.code == 0, shown.stdout + shown.stderr
+    dataset = Path(shown.result["dataset"])
+    words = ("train", project, *task, *QUICK, "--checks", 0, "--json")
+    plain = shell(*words)
+    assert plain.code == 0, plain.stdout + plain.stderr
+    policy = Path(plain.result["policy"])
+    before, weights = load_model(policy)[1], policy.read_bytes()
+    failures = dataset.with_name(dataset.name + "_failures")
+    shutil.rmtree(failures, ignore_errors=True)
+    shutil.copytree(dataset, failures)
+    made = shell(*words, "--pretrain-steps", 10, "--plays", 2)
+    assert made.code == 0, made.stdout + made.stderr
+    assert made.result["frames"] == plain.result["frames"]  # to act is learnt from the same
+    (plays,) = policy.parent.glob("plays-*")
+    played = open_dataset(plays)
+    assert len(played) == 2
+    first, notes = load_model(policy.parent / "pretrained" / policy.name)
+    assert first.settings.horizons
+    assert "pretrained" not in before
+    assert load_model(policy)[1]["pretrained"]
+    assert policy.read_bytes() != weights
+    shutil.rmtree(failures)
+    shell(*words, "--pretrain-steps", 10, "--plays", 2)
+    without = load_model(policy.parent / "pretrained" / policy.name)[1]
+    assert without["data"] != notes["data"]  # failures had counted
+
+
+def test_two_processes_train_together_and_one_speaks(project: Path, shell: Shell) -> None:
+    task = ("--task", "pick box_1", "--seed", "9")
+    shown = shell("demonstrate", project, *task, "--cameras", "none", "--vary", *VARY, "--count", 2, "--jobs", 1)
+    assert shown.code == 0, shown.stdout + shown.stderr
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["-m", "app.cli", "train", project, *task, *QUICK, "--blunders", 1, "--checks", 1, "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def together(*more: object) -> subprocess.CompletedProcess[str]:
+        command = list(map(str, [*run, *words, *more]))
+        return subprocess.run(command, cwd=ROOT, env=environment, timeout=250, capture_output=True, text=True)
+
+    made = together()
+    assert made.returncode == 0, made.stdout + made.stderr
+    events = [json.loads(line) for line in made.stdout.splitlines()]
+    (result,) = [event for event in events if event["event"] == "result"]
+    assert 0.0 <= result["success"] <= 1.0
+    policy = Path(result["policy"])
+    assert load_model(policy)[1]["check"]["success"] == result["success"]
+    steps = [
+        json.loads(line)["step"] for line in (policy.parent / "round_0" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == [10, 20, 20]
+    odd = together("--batch", 15)
+    assert odd.returncode != 0
+    assert "--batch 15 cannot be shared by 2 processes evenly" in odd.stdout + odd.stderr

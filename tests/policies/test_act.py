@@ -14,8 +14,9 @@ from app.bundle_stage import open_bundle
 from policies.act import ChunkingModel, ChunkingSettings
 from policies.checkpoint import HEADER, POLICIES, load_model, save
 from policies.features import STATE
+from policies.files import BEST, LATEST, METRICS
 from policies.model import WorldActionModel
-from policies.train import BEST, LATEST, METRICS, LoopSettings, train
+from policies.train import LoopSettings, train
 from policies.windows import POSE, Windows
 from reconstruction.errors import InputError
 from simulation.privileged import COLUMN

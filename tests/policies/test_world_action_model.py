@@ -18,6 +18,7 @@ from policies.features import STATE, image_key
 from policies.files import BEST, METRICS
 from policies.hand import Arm, Hand
 from policies.model import ModelSettings, WorldActionModel
+from policies.precision import Precision, computing
 from policies.train import LoopSettings, train
 from policies.windows import POSE, TICK, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
@@ -26,28 +27,7 @@ from simulation.episode import Episode
 from simulation.privileged import COLUMN, POINTS
 from simulation.renderer import Optics
 from simulation.robots import robot_of
-
-SMALL = ModelSettings(width=32, heads=2, encoder_layers=1, decoder_layers=2, chunk=4, patch=2, horizons=(2, 4))
-STATES, AROUND = 3, 24
-
-
-def _windows(count: int = 400) -> Windows:
-    """An arm that is told to go where the first thing is, and a world in which it gets there and all else stays."""
-    rng = torch.Generator().manual_seed(0)
-    states = torch.randn(count, 1, STATES, generator=rng).repeat(1, 2, 1)
-    around = torch.randn(count, AROUND, generator=rng)
-    axes = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5]).repeat(count, 1)
-    told = torch.cat([around[:, :3], axes], dim=1)
-    actions = told[:, None].repeat(1, SMALL.chunk, 1)
-    future = torch.cat([told, around], dim=1)[:, None].repeat(1, 2, 1)
-    return Windows({STATE: states, COLUMN: around}, actions, future)
-
-
-def _model(windows: Windows, settings: ModelSettings = SMALL) -> WorldActionModel:
-    torch.manual_seed(0)
-    model = WorldActionModel(settings, "state", STATES, AROUND)
-    model.fit(windows)
-    return model
+from tests.toy_training import AROUND, SMALL, STATES, small_model, toy_windows
 
 
 @pytest.mark.parametrize("name", ["panda", "xarm6"])
@@ -73,8 +53,8 @@ def test_scales_make_values_about_one_in_size_and_back() -> None:
 
 
 def test_acting_needs_no_dream_and_a_dream_is_one_of_the_actions() -> None:
-    windows = _windows(5)
-    model = _model(_windows())
+    windows = toy_windows(5)
+    model = small_model(toy_windows())
     for weight in model.parameters():  # as first made, what the point of the flow does is nothing
         torch.nn.init.normal_(weight, std=0.2)
     context, point = model.look(windows.seen), torch.rand(5)
@@ -90,11 +70,11 @@ def test_acting_needs_no_dream_and_a_dream_is_one_of_the_actions() -> None:
 
 
 def test_it_learns_what_follows_from_what_is_seen(tmp_path: Path) -> None:
-    windows = _windows(2000)
-    best = train(_model(windows), windows, LoopSettings(steps=500, batch=64, check_every=500), tmp_path)
+    windows = toy_windows(2000)
+    best = train(small_model(windows), windows, LoopSettings(steps=500, batch=64, check_every=500), tmp_path)
     assert best.step == 500
     model, _ = load_model(tmp_path / BEST)
-    fresh = _windows(50)
+    fresh = toy_windows(50)
     chunk = model.act(fresh.seen, torch.randn(50, SMALL.chunk, POSE))
     assert (chunk - fresh.actions)[..., :3].square().mean() < 0.15  # of a variance of 1
     dream = model.dream(fresh.seen, fresh.actions, torch.randn(50, *model.future_scaler.mean.shape))
@@ -102,8 +82,8 @@ def test_it_learns_what_follows_from_what_is_seen(tmp_path: Path) -> None:
 
 
 def test_places_are_told_and_foretold_in_the_base_frame() -> None:
-    windows = _windows(6)
-    model = _model(_windows())
+    windows = toy_windows(6)
+    model = small_model(toy_windows())
     seen = {**windows.seen, COLUMN: torch.randn(6, AROUND)}
     then = torch.randn(6, 2, POSE + AROUND)
     found = model.whereabouts_then(seen, model.outlook(seen, then))
@@ -113,8 +93,8 @@ def test_places_are_told_and_foretold_in_the_base_frame() -> None:
 
 
 def test_a_dream_beside_acting_changes_no_action() -> None:
-    windows, noise = _windows(5), torch.randn(5, SMALL.chunk, POSE)
-    model = _model(_windows())
+    windows, noise = toy_windows(5), torch.randn(5, SMALL.chunk, POSE)
+    model = small_model(toy_windows())
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.2)
     poses, dream = model.foresee(windows.seen, noise, torch.zeros(5, 2, model.foretold))
@@ -230,6 +210,27 @@ def test_eyes_learn_where_things_are_and_it_acts_on_what_they_see(tmp_path: Path
     assert off < 0.3 * (fresh.actions[..., :3] - fresh.actions[..., :3].mean(dim=0)).norm(dim=-1).median()
 
 
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
+
+
+def test_eyes_see_about_the_same_in_bf16() -> None:
+    windows = _pictures(30)
+    torch.manual_seed(0)
+    model = WorldActionModel(SMALL, "rgb", STATES, AROUND)
+    model.fit(windows)
+    losses = []
+    for precision in PRECISIONS:
+        torch.manual_seed(1)  # the same light, and cameras that are as far off
+        with computing(precision, torch.device("cpu")):
+            losses.append(model.encoder.learn_to_see(windows))
+        model.zero_grad()
+        losses[-1].backward()
+        assert all(bool(weight.grad.isfinite().all()) for weight in model.encoder.eyes.parameters())
+    exact, rough = (loss.item() for loss in losses)
+    assert exact != rough
+    assert rough == pytest.approx(exact, rel=0.02)
+
+
 def _known(pose: np.ndarray, optics: Optics) -> torch.Tensor:
     return torch.tensor(calibration(pose, optics), dtype=torch.float32)[None]
 
@@ -275,7 +276,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
     tmp_path: Path, horizons: tuple[int, ...], rate: float
 ) -> None:
     size = ModelSettings(**{**vars(SMALL), "horizons": horizons})
-    windows = _windows()
+    windows = toy_windows()
     if not horizons:
         windows = Windows(windows.seen, windows.actions, torch.zeros(len(windows), 0, POSE + AROUND))
     loop = LoopSettings(steps=60, batch=16, matrix_rate=rate, check_every=20)
@@ -288,7 +289,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
         torch.rand(7)  # what a check draws must not show
         return next(shares)
 
-    best = train(_model(windows, size), windows, loop, whole, check=check)
+    best = train(small_model(windows, size), windows, loop, whole, check=check)
     assert (best.step, best.success) == (40, 0.75)
 
     def dies(_: WorldActionModel) -> float:
@@ -297,9 +298,9 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
     shares = iter([0.5])
     for stop in (check, dies):
         with pytest.raises((Killed, StopIteration)):
-            train(_model(windows, size), windows, loop, broken, check=stop)
+            train(small_model(windows, size), windows, loop, broken, check=stop)
     shares = iter([0.75, 0.25])
-    assert train(_model(windows, size), windows, loop, broken, check=check) == best
+    assert train(small_model(windows, size), windows, loop, broken, check=check) == best
     for name in (BEST, "latest.safetensors"):
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
     lines = [(folder / METRICS).read_text().replace(" ", "") for folder in (whole, broken)]
@@ -308,10 +309,10 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(
 
 
 def test_other_settings_start_anew(tmp_path: Path) -> None:
-    windows = _windows()
-    train(_model(windows), windows, LoopSettings(steps=20, batch=8, check_every=20), tmp_path)
+    windows = toy_windows()
+    train(small_model(windows), windows, LoopSettings(steps=20, batch=8, check_every=20), tmp_path)
     first = (tmp_path / BEST).read_bytes()
-    train(_model(windows), windows, LoopSettings(steps=20, batch=8, check_every=20, seed=1), tmp_path)
+    train(small_model(windows), windows, LoopSettings(steps=20, batch=8, check_every=20, seed=1), tmp_path)
     assert (tmp_path / BEST).read_bytes() != first
     assert (tmp_path / METRICS).read_text().count('"success"') == 0
 
@@ -319,7 +320,7 @@ def test_other_settings_start_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "text", "cut", "other"])
 def test_what_is_no_policy_is_an_input_error(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "pölicy.safetensors"
-    save(path, _model(_windows()), {})
+    save(path, small_model(toy_windows()), {})
     if damage == "missing":
         path.unlink()
     elif damage == "text":
