@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from app.trials import Trials, blunders_into, glances_into, order_of, plays_into
 from policies.dataset import open_dataset
 from policies.files import BEST, EYES, PRETRAINED
 from reconstruction.progress import Progress, part
+from simulation.beside import beside
 
 if TYPE_CHECKING:
     from policies.model import WorldActionModel
@@ -52,10 +55,13 @@ class Lessons:
     crew: Workers
     ranks: Ranks
 
-    def seeing(self, model: Policy, glances: int, loop: LoopSettings, device: str, progress: Progress) -> Policy:
+    def seeing(
+        self, model: Policy, glances: int, loop: LoopSettings, device: str, blunders: int, progress: Progress
+    ) -> Policy:
         """A policy that has learnt to see, from so many cousins with the hand anywhere.
 
-        From glances alone: so what it then says of demonstrations is as wrong as it will be elsewhere.
+        From glances alone: so what it then says of demonstrations is as wrong as it will be elsewhere. Small networks
+        make little use of a second core: meanwhile, the others make so many blunders (`put_right`).
         """
         from policies.checkpoint import load_model
         from policies.eyes_file import mark_of_eyes
@@ -74,28 +80,34 @@ class Lessons:
         views = self.reads(open_dataset(made), episodes=glances)
         model.fit(views)
         about["data"] = digest(views)
-        train(model, views, loop, eyes, part(progress, 0.4, 1.0), None, about, device, self.ranks)
+        with contextlib.ExitStack() as meanwhile:
+            meanwhile.enter_context(half_of_the_cores())
+            if self.ranks.first and self.crew.executor is not None and blunders:
+                others = partial(self._blunders, model, blunders)
+                meanwhile.enter_context(beside(others, part(progress, 0.9, 1.0)))
+            train(model, views, loop, eyes, part(progress, 0.4, 0.9), None, about, device, self.ranks)
         return load_model(eyes / BEST)[0]
 
     def put_right(self, model: Policy, count: int, progress: Progress) -> Windows:
-        """So many blunders that the expert sets right, as the policy sees them.
+        """So many blunders that the expert sets right, as the policy sees them."""
+        made, every = self.ranks.told(partial(self._blunders, model, count, progress))
+        windows = self.reads(open_dataset(made), episodes=count).each(every)
+        # Those that were filmed stand for those that were not.
+        return model.encoder.seen_once(windows, self.act.execute).times(every)
 
-        To film takes longer than to simulate: only those frames are filmed that somebody who acts would look at.
+    def _blunders(self, model: Policy, count: int, progress: Progress) -> tuple[Path, int]:
+        """Where so many of them are kept now, and which frames of them are filmed: every so manieth.
+
+        To film takes longer than to simulate: only what somebody who acts would look at is filmed.
         """
         from simulation.blunders import REVISION
 
         filmed, well_ticks = bool(model.encoder.cameras), self.act.sure_ticks
         every = self.act.execute if filmed else 1
         made = self._folder(f"blunders-{REVISION}", filmed, every, well_ticks)
-
-        def make() -> None:
-            order = self._order(filmed, every)
-            blunders_into(order, count, well_ticks / self.rate_hz, self.crew.executor, made, progress)
-
-        self.ranks.told(make)
-        windows = self.reads(open_dataset(made), episodes=count).each(every)
-        # Those that were filmed stand for those that were not.
-        return model.encoder.seen_once(windows, self.act.execute).times(every)
+        order = self._order(filmed, every)
+        blunders_into(order, count, well_ticks / self.rate_hz, self.crew.executor, made, progress)
+        return made, every
 
     def pretrained(
         self,
@@ -164,6 +176,19 @@ class Lessons:
     def trials(self, policy: Path, more: int, cameras: tuple[str, ...]) -> Trials:
         """See `Trials`."""
         return Trials(self.project, self.dataset, policy, more, self.longest_s, self.act, cameras)
+
+
+@contextlib.contextmanager
+def half_of_the_cores() -> Iterator[None]:
+    """Torch uses half of them: always, since numbers are rounded otherwise where work is divided otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def digest(windows: Windows) -> str:

@@ -235,7 +235,8 @@ def train_policy(
         if cameras:
             if s.eye_steps:
                 eyes = dataclasses.replace(loop, part="see", steps=s.eye_steps, batch=s.eye_batch, learning_rate=3e-3)
-                model, begun = lessons.seeing(model, s.glances, eyes, device, part(progress, begun, 0.4)), 0.4
+                share = part(progress, begun, 0.4)
+                model, begun = lessons.seeing(model, s.glances, eyes, device, s.blunders, share), 0.4
             # Who learnt to act with other eyes does not go on with these.
             about["eyes"] = mark_of_eyes(model)
             windows = model.encoder.seen_once(windows, act.execute)

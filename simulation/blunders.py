@@ -33,8 +33,8 @@ ASTRAY_M = (0.03, 0.03, 0.03)
 TURNED_RAD, LEANT_RAD = 0.5, 0.1
 """… and turned by this about the upright, and leant."""
 CLOSED, DROPPED, MISLAID = 0.6, 0.4, 0.8
-"""Share of blunders in which empty fingers close meanwhile; in which the thing is then let go, somewhere and over where it
-belongs: it comes to lie across a vessel's rim, or beside it. Else the fingers stay as they are."""
+"""Share of blunders in which empty fingers close meanwhile; in which the thing is then let go, somewhere and over where
+it belongs: it comes to lie across a vessel's rim, or beside it. Else the fingers stay as they are."""
 PACE = 0.4
 """Share of the arm's speed."""
 REST_TICKS = 4

@@ -11,6 +11,9 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
+NICE = 5
+"""How much less urgent (POSIX) their work is than what waits for it: windows, and networks that learn meanwhile."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -65,6 +68,8 @@ def worker_pool(jobs: int) -> Iterator[Executor | None]:
 
 
 def _end_with_parent() -> None:
+    if hasattr(os, "nice"):
+        os.nice(NICE)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
