@@ -37,6 +37,7 @@ SOURCES = (
     "bank",
     "layout",
     "cousins",
+    "draw",
     "cousin_pictures",
     "renderer",
     "relatives",
@@ -186,7 +187,8 @@ def _make(
     hired: AbstractContextManager[Workers],
 ) -> StageNotes:
     from simulation.cousin_pictures import contact_sheet, picture
-    from simulation.cousins import Draw, chunks, dress, wardrobe_of
+    from simulation.cousins import dress, wardrobe_of
+    from simulation.draw import Draw, chunks
     from simulation.variations import strengths_of
 
     progress(0.0, "choosing what may stand in them")

@@ -13,7 +13,8 @@ from reconstruction.errors import ReconstructionError
 from simulation.bank import Bank, Wardrobe
 from simulation.calibration import CALIBRATION
 from simulation.cell import RATE_HZ, Cell, Faults, Moment
-from simulation.cousins import Cousin, CousinSettings, Draw
+from simulation.cousins import Cousin, CousinSettings
+from simulation.draw import Draw
 from simulation.episode import Episode
 from simulation.expert import Expert
 from simulation.filming import Film, Take

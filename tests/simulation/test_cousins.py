@@ -20,16 +20,13 @@ from simulation.bank import Bank, Wardrobe, build, scanned_groups
 from simulation.check import check_scene
 from simulation.cousin_pictures import contact_sheet, picture
 from simulation.cousins import (
-    CHUNK,
     Cousin,
     CousinSettings,
-    Draw,
-    chunks,
-    draw_some,
     dress,
     scene_key,
     wardrobe_of,
 )
+from simulation.draw import CHUNK, Draw, chunks, draw_some
 from simulation.family import Family
 from simulation.forms import in_scene, outline, recolored, reshaped
 from simulation.layout import Camera, Ground, gaps, looking_at, seen_shares, support_function
