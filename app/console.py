@@ -260,7 +260,7 @@ def open_console(as_json: bool) -> Iterator[JsonConsole | TextConsole]:
     drops it) and nowhere otherwise (it would tear the progress bar). Of several processes that torchrun has started,
     only the first one writes to stdout; what goes wrong in the others is said on stderr.
     """
-    follows = os.environ.get("RANK", "0") != "0"
+    follows = os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK") != "0"
     with _own_stdout(as_json) as write:
         if follows:
             write = len

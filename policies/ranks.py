@@ -84,7 +84,8 @@ ALONE = Ranks()
 
 def started_as() -> Ranks:
     """Who of how many torchrun has started this process as, if it has."""
-    return Ranks(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    return Ranks(int(os.environ["RANK"]), count) if count > 1 else ALONE
 
 
 @contextlib.contextmanager

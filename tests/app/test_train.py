@@ -248,7 +248,7 @@ def test_it_first_learns_to_foretell_from_failures_and_play(project: Path, shell
     task = ("--task", "pick can_1", "--seed", "8")
     shown = shell("demonstrate", project, *task, "--cameras", "none", "--vary", *VARY, "--count", 2, "--jobs", 1)
     assert shown.code == 0, shown.stdout + shown.stderr
-    dataset = Path(shown.result["dataset"])
+    dataset = project / "episodes" / "pick_can_1_panda_8"
     words = ("train", project, *task, *QUICK, "--checks", 0, "--json")
     plain = shell(*words)
     assert plain.code == 0, plain.stdout + plain.stderr
@@ -275,7 +275,7 @@ def test_it_first_learns_to_foretell_from_failures_and_play(project: Path, shell
 
 
 def test_two_processes_train_together_and_one_speaks(project: Path, shell: Shell) -> None:
-    task = ("--task", "pick box_1", "--seed", "9")
+    task = ("--task", "pick block_1", "--seed", "9")
     shown = shell("demonstrate", project, *task, "--cameras", "none", "--vary", *VARY, "--count", 2, "--jobs", 1)
     assert shown.code == 0, shown.stdout + shown.stderr
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
