@@ -8,20 +8,27 @@ fingers.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from simulation.cell import Cell, Moment
 from simulation.demonstrations import Attempt, Recording, Stage
+from simulation.forms import in_scene
 from simulation.grasps import tool_poses
 from simulation.shuffling import shuffled
 from simulation.tasks import Task, moved
 
 FloatArray = npt.NDArray[np.float64]
-REVISION = 3
+REVISION = 4
 """Of what is drawn: counted up whenever other glances come of the same cousin."""
 STREAM = 7919
+LAID = 0.15
+"""Share of glances with the thing lying in or across what it belongs in or on: where a hand that lets go may leave it."""
+LAID_M, LAID_RAD = 0.02, 0.3
+"""How far from the middle of that, and how far from lying as it usually does: standard deviations."""
 HELD = 0.3
 """Share of glances with the thing in the hand …"""
 NEAR = 0.85
@@ -68,6 +75,8 @@ def _moment(cell: Cell, things: dict[str, FloatArray], task: Task, rng: np.rando
     """Some moment with the things in these poses; None where the arm does not get to what was drawn."""
     name, objects = moved(cell, task), dict(things)
     held = rng.random() < HELD
+    if not held and task.where and rng.random() < LAID / (1.0 - HELD):
+        things = objects = {**things, name: _laid(cell, name, things[name], task.where, things[task.where], rng)}
     places = np.array([pose[:3, 3] for pose in things.values()])
     if rng.random() < NEAR:
         there = (rng.random() < NEXT) == held
@@ -97,3 +106,18 @@ def _moment(cell: Cell, things: dict[str, FloatArray], task: Task, rng: np.rando
         return None
     cell.arm.reset(np.append(q[0], opening))
     return Moment(cell.arm.positions(), objects, cell.arm.link_poses())
+
+
+def _laid(
+    cell: Cell, name: str, pose: FloatArray, where: str, there: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """A thing's pose where it lies about on another one, or in it: turned at will, its lowest point at some height."""
+    points = in_scene(replace(cell.item(where), scene_from_object=there))
+    low, high = points.min(axis=0), points.max(axis=0)
+    turn = Rotation.from_euler("zyx", [rng.uniform(-np.pi, np.pi), *(LAID_RAD * rng.standard_normal(2))])
+    laid = pose.copy()
+    laid[:3, :3] = turn.as_matrix() @ pose[:3, :3]
+    own = in_scene(replace(cell.item(name), scene_from_object=laid))
+    laid[:2, 3] += (low + high)[:2] / 2 + LAID_M * rng.standard_normal(2) - (own.min(axis=0) + own.max(axis=0))[:2] / 2
+    laid[2, 3] += rng.uniform(low[2], high[2]) - float(own[:, 2].min())
+    return laid
