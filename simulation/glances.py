@@ -26,9 +26,9 @@ REVISION = 4
 """Of what is drawn: counted up whenever other glances come of the same cousin."""
 STREAM = 7919
 LAID = 0.15
-"""Share of glances with the thing lying in or across what it belongs in or on: where a hand that lets go may leave it."""
+"""Share of glances with the thing in or across what it belongs in or on, where a hand that lets go may leave it …"""
 LAID_M, LAID_RAD = 0.02, 0.3
-"""How far from the middle of that, and how far from lying as it usually does: standard deviations."""
+"""… so far from the middle of that, and from lying as it usually does: standard deviations."""
 HELD = 0.3
 """Share of glances with the thing in the hand …"""
 NEAR = 0.85
