@@ -24,7 +24,7 @@ COUNT, OF_A_POINT = 1024, 6
 """Points of a cloud, and numbers of a point: x, y, z in tenths of a millimetre, and red, green, blue of 0 … 255."""
 UNIT_M = 1e-4
 ROWS = 192
-"""Of a larger picture, only so many rows and as many columns in proportion are looked at: a robot has no time for more."""
+"""Of a larger picture, no more rows than this are looked at, and as few columns: a robot has no time for more."""
 RISES_M = 0.008
 """What is higher over the table than this is more than the table."""
 MORE_M = 0.35
