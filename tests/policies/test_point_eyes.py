@@ -13,6 +13,7 @@ from policies.files import BEST
 from policies.hand import Hand
 from policies.model import ModelSettings, WorldActionModel
 from policies.point_eyes import NOISE_M, NOWHERE_M, OFF_M, Points, changed, points_on
+from policies.precision import Precision, computing
 from policies.surroundings import AHEAD_M, BEHIND_M, CELL_M, CELLS, SIZE, surroundings
 from policies.train import LoopSettings, train
 from policies.windows import POSE, TICK, Windows
@@ -20,6 +21,7 @@ from simulation.pointcloud import CLOUD, UNIT_M
 from simulation.privileged import COLUMN
 
 STATES = 3
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
 SMALL = ModelSettings(width=32, heads=2, encoder_layers=1, decoder_layers=2, chunk=4, patch=2, horizons=(2,))
 
 
@@ -81,6 +83,23 @@ def test_a_changed_cloud_shows_the_same() -> None:
     assert 0.0 < off.mean() < 3 * (OFF_M + NOISE_M)
     assert (points_on(points.place[:, :180], around) >= 60).all()  # and it may be that others touch them
     assert (points_on(points.place + 1.0, around) == 0).all()
+
+
+def test_eyes_see_about_the_same_in_bf16() -> None:
+    windows, found = _clouds(6), list[tuple[torch.Tensor, torch.Tensor]]()
+    torch.manual_seed(0)
+    encoder = PointEncoder(STATES, windows.around, 32)
+    encoder.fit(windows.seen)
+    for weight in list(encoder.eyes.said.parameters()):
+        torch.nn.init.normal_(weight, std=0.1)
+    for precision in PRECISIONS:
+        torch.manual_seed(0)
+        with computing(precision, torch.device("cpu")):
+            loss = encoder.learn_to_see(windows)
+            found.append((loss, encoder.eyes(windows.seen, encoder.hand(windows.seen))[0].middle))
+    (exact, there), (rough, near) = found
+    assert (exact - rough).abs() < 0.02 * exact.abs()
+    assert 0.0 < (there - near).abs().max() < 0.01
 
 
 def test_a_zone_has_no_extent_and_is_found_all_the_same() -> None:
