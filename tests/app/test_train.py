@@ -207,13 +207,6 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell, monkeypatch:
 
 def test_a_policy_learns_from_clouds_of_points(project: Path, shell: Shell) -> None:
     task = ("--task", "pick block_1", "--seed", "7")
-    filmed = ("--cameras", "both", "--image-size", 32, "--vary", *VARY, "--count", 1, "--jobs", 1)
-    flat = project / "episodes" / "flat"
-    assert shell("demonstrate", project, *task, *filmed, "--out", flat).code == 0
-    blind = shell("train", project, *task, "--observe", "pointcloud", "--dataset", flat, "--jobs", 1, "--json")
-    assert blind.code == 2
-    assert blind.errors[0]["code"] == "no_points"
-    assert "--cameras points" in blind.errors[0]["remedy"]
     sizes = ("--demonstrations", 1, "--glances", 2, "--eye-steps", 4, "--blunders", 1, "--steps", 6, "--cousins", 1)
     words = ("train-and-export", project, *task, "--vary", *VARY, "--observe", "pointcloud", *sizes, "--anyway")
     made = shell(*words, "--jobs", 1, "--json")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from unittest import mock
 
+import pytest
 import torch
 
 from policies.checkpoint import load_model
 from policies.encoders import AROUND, GLANCE, PointEncoder
-from policies.features import STATE
+from policies.episodes import Dataset
+from policies.features import STATE, Extra, Features
 from policies.files import BEST
 from policies.hand import Hand
 from policies.model import ModelSettings, WorldActionModel
@@ -16,7 +20,8 @@ from policies.point_eyes import NOISE_M, NOWHERE_M, OFF_M, Points, changed, poin
 from policies.precision import Precision, computing
 from policies.surroundings import AHEAD_M, BEHIND_M, CELL_M, CELLS, SIZE, surroundings
 from policies.train import LoopSettings, train
-from policies.windows import POSE, TICK, Windows
+from policies.windows import POSE, TICK, Windows, check_columns
+from reconstruction.errors import UsageError
 from simulation.pointcloud import CLOUD, UNIT_M
 from simulation.privileged import COLUMN
 
@@ -100,6 +105,18 @@ def test_eyes_see_about_the_same_in_bf16() -> None:
     (exact, there), (rough, near) = found
     assert (exact - rough).abs() < 0.02 * exact.abs()
     assert 0.0 < (there - near).abs().max() < 0.01
+
+
+def test_demonstrations_without_clouds_are_refused() -> None:
+    states = ("one.pos", "gripper.pos")
+    told = {COLUMN: Extra("float32", 24)}
+    features = Features(10.0, states, states, {"front": (32, 32), "wrist": (32, 32)}, told)
+    flat = mock.Mock(Dataset, folder=Path("shown"), features=features)
+    with pytest.raises(UsageError, match="shown has no clouds of points") as refused:
+        check_columns(flat, PointEncoder.cameras, PointEncoder.columns)
+    assert "--cameras points" in refused.value.remedy
+    flat.features = dataclasses.replace(features, extra={**told, CLOUD: Extra("int16", 6144)})
+    check_columns(flat, PointEncoder.cameras, PointEncoder.columns)
 
 
 def test_a_zone_has_no_extent_and_is_found_all_the_same() -> None:
