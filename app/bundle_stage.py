@@ -36,11 +36,13 @@ from policies.deploy.bundle import (
     sha256,
 )
 from policies.deploy.guard import Limits
-from policies.features import IMAGES, image_key
+from policies.features import IMAGES
 from reconstruction.disk import sync_tree, writing_to
 from reconstruction.errors import InputError, OutputError, UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene
+from simulation.calibration import CALIBRATION
+from simulation.pointcloud import CLOUD, COUNT, DEPTH, Bounds
 
 if TYPE_CHECKING:
     from policies.deploy.bundle import Manifest
@@ -52,7 +54,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNER = "runner"
-RUNNER_FILES = ("policies/__init__.py", "policies/deploy", "simulation/__init__.py", "simulation/chain.py")
+RUNNER_FILES = (
+    "policies/__init__.py",
+    "policies/deploy",
+    "simulation/__init__.py",
+    "simulation/calibration.py",
+    "simulation/chain.py",
+    "simulation/optics.py",
+    "simulation/pointcloud.py",
+)
 """What of the project goes into a bundle, as it is."""
 RUNNER_MAIN = '''"""Run the bundle in whose folder this lies."""
 
@@ -72,6 +82,8 @@ MEANINGS = {
     "observation.camera_calibration": "of each camera whose picture follows, 11 numbers: position (m), x axis, y "
     "axis in the frame of the robot's base (front) or of its tool (wrist), focal length in halves of the picture's "
     "height, radial distortion",
+    CLOUD: f"{COUNT} points that the cameras of `points` see in depth, in the robot's base frame: of each x, y, z in "
+    "tenths of a millimetre, then red, green, blue of 0 … 255. The runner makes them",
     "observation.images.front": "what the camera that stands before the arm sees now: RGB, 0 … 255",
     "observation.images.wrist": "what the camera on the hand sees now: RGB, 0 … 255",
 }
@@ -164,9 +176,13 @@ def export_bundle(
     success = _check_evaluation(evaluation, settings, project)
     progress(0.2, "reading the demonstrations")
     cameras = model.encoder.cameras
-    windows = read_windows(data, robot.chain, model.settings.chunk, (), episodes=EPISODES, cameras=cameras)
+    columns = model.encoder.columns
+    windows = read_windows(
+        data, robot.chain, model.settings.chunk, (), episodes=EPISODES, cameras=cameras, columns=columns
+    )
     seen = {name: windows.seen[name].numpy() for name in model.encoder.needs}
-    document = manifest_of(scene, robot, task_of(settings.task, scene), act, data.features.rate_hz, seen)
+    side = max((height for height, _ in data.features.cameras.values()), default=0) if model.encoder.sensors else 0
+    document = manifest_of(scene, robot, task_of(settings.task, scene), act, data.features.rate_hz, seen, side)
     document["policy"]["source"] = content_hash(policy)
     document["training"] = {**notes, "dataset": folder.name, "robot": robot.name, "seed": settings.seed}  # no paths
     document["evaluation"] = None if evaluation is None else {**evaluation, "trials": None}
@@ -309,9 +325,25 @@ def _check_evaluation(evaluation: Mapping[str, Any] | None, settings: ExportSett
 
 
 def manifest_of(
-    scene: Scene, robot: Robot, task: Task, act: ActSettings, rate_hz: float, seen: Mapping[str, npt.NDArray[Any]]
+    scene: Scene,
+    robot: Robot,
+    task: Task,
+    act: ActSettings,
+    rate_hz: float,
+    seen: Mapping[str, npt.NDArray[Any]],
+    side: int = 0,
 ) -> dict[str, Any]:
-    """What a runner must know of robot, task and policy (docs/on-disk.md); `seen` ``(N, …)`` by name."""
+    """What a runner must know of robot, task and policy (docs/on-disk.md).
+
+    Args:
+        scene: in which it was learnt.
+        robot: who does it.
+        task: what is done.
+        act: how the policy is run.
+        rate_hz: ticks a second.
+        seen: ``(N, …)`` what the policy looks at, by name.
+        side: width and height of the cameras' pictures, pixels; 0: it needs no cameras.
+    """
     from simulation.filming import camera_facts
     from simulation.layout import usual_mount
 
@@ -319,8 +351,8 @@ def manifest_of(
     limits = Limits.of(chain, robot.speed, act.workspace)
     assert limits.workspace is not None  # `act_settings` gives one
     mount = robot.mounted(scene).robot_mount
+    mount = usual_mount(scene) if mount is None else mount
     names = robot.action_names
-    side = next((values.shape[1] for name, values in seen.items() if name.startswith(IMAGES)), 0)
     facts = camera_facts(robot.mounted(scene), robot, side) if side else {}
     return {
         "format": FORMAT,
@@ -348,7 +380,7 @@ def manifest_of(
         "frames": {
             "base": "the robot's base link, z up; all poses are in it",
             "tool": "between the fingertips: z out of the hand, y from one finger to the other",
-            "scene_from_base": (usual_mount(scene) if mount is None else mount).tolist(),
+            "scene_from_base": mount.tolist(),
         },
         "guard": {
             "speed": limits.speed.tolist(),
@@ -371,8 +403,22 @@ def manifest_of(
             "lead": act.lead,
             "flow_steps": act.flow_steps,
         },
-        "cameras": {name: fact for name, fact in facts.items() if image_key(name) in seen},
+        "cameras": facts,
+        "points": _points_of(mount, robot) if CLOUD in seen else None,
     }
+
+
+def _points_of(mount: npt.NDArray[np.float64], robot: Robot) -> dict[str, Any]:
+    """Of what a runner makes clouds of points."""
+    from simulation.filming import CAMERAS
+
+    bounds = Bounds.of(mount, robot.reach_m)
+    measured = {
+        f"{IMAGES}NAME": "RGB, 0 … 255, as wide as high",
+        f"{DEPTH}NAME": "of the same pixels: metres along the optical axis, 0 where nothing was measured",
+        CALIBRATION: MEANINGS[CALIBRATION],
+    }
+    return {"cameras": list(CAMERAS), **dataclasses.asdict(bounds), "measured": measured}
 
 
 def copy_runner(folder: Path) -> None:

@@ -78,8 +78,9 @@ class DemonstrateSettings(TaskSettings):
 
     count: int = 100
     """How many demonstrations that succeed; more than there are already: the dataset is added to."""
-    cameras: Literal["both", "front", "wrist", "none"] = "both"
-    """Which cameras film it: one before the robot, one on its wrist."""
+    cameras: Literal["both", "points", "front", "wrist", "none"] = "both"
+    """Which cameras film it: one before the robot, one on its wrist; points: both, and what they see in depth is kept
+    as a cloud of points."""
     like: Path | None = None
     """Do it as a few episodes show, of this dataset (`pocketworld teleoperate`), in place of the expert."""
 
@@ -155,9 +156,11 @@ class Order:
         cousins = CousinSettings(seed=s.seed, vary=s.vary, swap_from=s.swap_from, gap_mm=s.gap_mm, keep=keep)
         if robot.short:
             cousins = dataclasses.replace(cousins, reach_m=robot.reach_m)
-        cameras = {"both": CAMERAS, "none": ()}.get(s.cameras, (s.cameras,))
-        shown = shown_in(s, task, robot)
-        return Job(wardrobe, bank, cousins, task, robot, s.rate_hz, cameras, s.image_size, self.film_every, shown)
+        cameras = {"both": CAMERAS, "points": CAMERAS, "none": ()}.get(s.cameras, (s.cameras,))
+        points, shown = s.cameras == "points", shown_in(s, task, robot)
+        return Job(
+            wardrobe, bank, cousins, task, robot, s.rate_hz, cameras, s.image_size, points, self.film_every, shown
+        )
 
 
 def demonstrate(

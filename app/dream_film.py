@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from policies.deploy.trust import Trust
 from policies.dreams import Dreams
-from simulation.calibration import NUMBERS
-from simulation.renderer import Optics
+from simulation.calibration import calibrated
 
 FloatArray = npt.NDArray[np.float64]
 Pictures = npt.NDArray[np.uint8]
@@ -31,12 +30,8 @@ def seen_at(known: FloatArray, points: FloatArray, size: int) -> FloatArray:
         points: ``(..., 3)`` metres, base frame.
         size: width and height of the pictures.
     """
-    if known.shape != (NUMBERS,):
-        raise ValueError(f"a camera is known by {NUMBERS} numbers, not {known.shape}")
-    x, y = known[3:6], known[6:9]
-    rotation = np.stack([x, y, np.cross(x, y)], axis=1)
-    optics = Optics(known[9] * size / 2, (size, size), float(known[10]))
-    return (optics.seen_at((points - known[:3]) @ rotation) + 1.0) * (size / 2) - 0.5
+    pose, optics = calibrated(known, (size, size))
+    return (optics.seen_at((points - pose[:3, 3]) @ pose[:3, :3]) + 1.0) * (size / 2) - 0.5
 
 
 def drawn(

@@ -123,7 +123,7 @@ def dream_episode(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
     cameras = model.encoder.cameras
-    check_columns(data, cameras)
+    check_columns(data, cameras, model.encoder.columns)
     episode = episode_of(folder, data, settings.episode, cameras)
     told = episode.extra["observation.environment_state"].shape[1]
     if told != model.around:

@@ -91,7 +91,7 @@ def evaluate_policy(
     content = content_hash(path)
     act = act_settings(open_dataset(folder), robot_of(settings.robot))
     with workers(jobs, None) as crew:
-        cameras = model.encoder.cameras
+        cameras = model.encoder.sensors
         trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
         tried = trials.tried(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
         found = score(tried)

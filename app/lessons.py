@@ -102,7 +102,7 @@ class Lessons:
         """
         from simulation.blunders import REVISION
 
-        filmed, well_ticks = bool(model.encoder.cameras), self.act.sure_ticks
+        filmed, well_ticks = bool(model.encoder.sensors), self.act.sure_ticks
         every = self.act.execute if filmed else 1
         made = self._folder(f"blunders-{REVISION}", filmed, every, well_ticks)
         order = self._order(filmed, every)
@@ -134,7 +134,7 @@ class Lessons:
         """What has been done beside what is to be done likewise."""
         from simulation.play import REVISION
 
-        filmed, looks = bool(model.encoder.cameras), self.act.execute
+        filmed, looks = bool(model.encoder.sensors), self.act.execute
         every = looks if filmed else 1
         made = self._folder(f"plays-{REVISION}", filmed, every)
         self.ranks.told(lambda: plays_into(self._order(filmed, every), plays, self.crew.executor, made, progress))
@@ -152,7 +152,7 @@ class Lessons:
         model = load_model(before)[0]
         # Of this very policy: another one's mistakes are not what is to be set right.
         made = into / f"corrections-{short_hash(before)}"
-        trials = self.trials(before, 0, model.encoder.cameras)
+        trials = self.trials(before, 0, model.encoder.sensors)
         self.ranks.told(lambda: trials.corrections(count, self.crew.executor, made, progress))
         return model.encoder.seen_once(self.reads(open_dataset(made)), self.act.execute)
 

@@ -86,11 +86,11 @@ class SimRobot:
     """The arm of a cell, as a runner knows robots. It keeps what happens."""
 
     def __init__(self, stage: Stage, needs: Iterable[str]) -> None:
-        """Stand in the cousin that is loaded, at home; `needs` are the names of what the policy is told."""
+        """Stand in the cousin that is loaded, at home; `needs` are the names of what it measures beside its joints."""
         from simulation.demonstrations import Recording
 
         self.stage, self.recording, self.success = stage, Recording(), False
-        self._rested, self._needs = 0, tuple(name for name in needs if name != JOINTS)
+        self._rested, self._needs = 0, tuple(needs)
 
     def __len__(self) -> int:
         return len(self.recording.actions)
@@ -99,7 +99,7 @@ class SimRobot:
         """It is there already."""
 
     def read(self) -> Reading:
-        """Positions, and what else the policy is told."""
+        """Positions, and what else is measured."""
         from policies.rollout import observed
 
         positions = self.stage.cell.arm.positions()
@@ -172,7 +172,7 @@ class Noted:
         """What was noted."""
         names = (*(f"{name}.pos" for name in manifest.joints), "gripper.pos")
         extra = {
-            name: np.array([reading.seen[name] for reading in self._readings], dtype=np.float32)
+            name: np.array([reading.seen[name] for reading in self._readings], dtype=entry.dtype)
             for name, entry in manifest.inputs.items()
             if name != JOINTS and len(entry.shape) == 2
         }
@@ -230,7 +230,7 @@ def run_bundle(
                 stage, cousin = opened.enter_context(_stage(bundle, settings, project, dataset))
             writer = opened.enter_context(DatasetWriter(runs, robot=Path(bundle.manifest.robot).stem))
             pressed = opened.enter_context(any_key())
-            recorder = Noted(dry_robot(bundle)) if stage is None else SimRobot(stage, bundle.manifest.inputs)
+            recorder = Noted(dry_robot(bundle)) if stage is None else SimRobot(stage, bundle.manifest.measures)
 
             def watch(reading: Reading, command: FloatArray) -> str:
                 done = len(recorder) / bundle.manifest.rate_hz
@@ -276,7 +276,7 @@ def _stage(
         seed = training.get("seed") if isinstance(training, dict) else None
         wanted = Wanted(task=manifest.task, robot=manifest.robot, seed=seed if type(seed) is int else 0)
         dataset = demonstrations_of(project, wanted)
-    cameras = any(name.startswith(IMAGES) for name in manifest.inputs)
+    cameras = any(name.startswith(IMAGES) for name in manifest.measures)
     job = order_of(project, dataset.absolute(), HELD_OUT_SEED, held_out=True, cameras=cameras).job()
     if job.robot.arm != manifest.joints or job.rate_hz != manifest.rate_hz or job.task.words != manifest.task:
         raise UsageError(

@@ -17,6 +17,7 @@ from policies.files import EYES, METRICS, PRETRAINED, ROUND
 FILM_BYTES = 700_000
 """Films that are larger are named, not shown: the page is one file."""
 CHART = (520, 150)
+SEES = {"state": "where things are", "rgb": "two cameras", "pointcloud": "two depth cameras"}
 
 
 def skills(project: Project) -> str:
@@ -41,7 +42,7 @@ def _skill(policy: Path) -> str:
 def _facts(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     facts = [
         ("robot", about.get("robot")),
-        ("sees", {"rgb": "two cameras", "state": "where things are"}.get(str(about.get("observe")))),
+        ("sees", SEES.get(str(about.get("observe")))),
         ("demonstrations", about.get("episodes")),
         ("done in", f"{float(found['seconds_to_finish']):.1f} s" if found["successes"] else None),
     ]

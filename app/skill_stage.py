@@ -31,7 +31,7 @@ class SkillSettings:
     """Of all that is drawn."""
     vary: tuple[str, ...] = ()
     """What varies and how strongly, as for `pocketworld cousins`."""
-    observe: Literal["state", "rgb"] = "state"
+    observe: Literal["state", "rgb", "pointcloud"] = "state"
     """What the policy sees, as for `pocketworld train`."""
     demonstrations: int = 300
     """Demonstrations that it learns from."""
@@ -101,9 +101,14 @@ def train_and_export(
         whole = part(progress, begins[number], begins[number + 1])
         return lambda fraction, message: whole(fraction, f"{number + 1} of 4, {names[number]}: {message}")
 
-    cameras: Literal["both", "none"] = "both" if s.observe == "rgb" else "none"
+    filmed: dict[str, Literal["both", "points"]] = {"rgb": "both", "pointcloud": "points"}
     shown = DemonstrateSettings(
-        task=s.task, robot=s.robot, seed=s.seed, vary=s.vary, cameras=cameras, count=s.demonstrations
+        task=s.task,
+        robot=s.robot,
+        seed=s.seed,
+        vary=s.vary,
+        cameras=filmed.get(s.observe, "none"),
+        count=s.demonstrations,
     )
     learnt = TrainSettings(
         task=s.task,

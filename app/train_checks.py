@@ -47,8 +47,8 @@ def check_settings(settings: TrainSettings, jobs: int) -> None:
         raise UsageError(
             "What only acts cannot learn to foretell first.", remedy="Leave out --pretrain-steps.", code="bad_value"
         )
-    if settings.eyes is not None and settings.observe != "rgb":
-        raise UsageError("Only --observe rgb needs eyes.", remedy="Leave out --eyes.", code="bad_value")
+    if settings.eyes is not None and settings.observe == "state":
+        raise UsageError("--observe state needs no eyes.", remedy="Leave out --eyes.", code="bad_value")
     if settings.patience and not settings.checks:
         raise UsageError(
             "--patience is about success, which --checks 0 does not measure.",

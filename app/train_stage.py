@@ -44,9 +44,9 @@ class TrainSettings:
     """Who does it: the robot of the demonstrations."""
     seed: int = 0
     """Of the demonstrations, of the first weights and of all that is drawn."""
-    observe: Literal["state", "rgb"] = "state"
+    observe: Literal["state", "rgb", "pointcloud"] = "state"
     """What the policy sees: where the things of the task are, which only a simulation knows; or the cameras' pictures
-    (rgb), which succeeds less often so far."""
+    (rgb), or the cloud of points that they see in depth (pointcloud), which succeed less often so far."""
     policy: Literal["world-action", "act"] = "world-action"
     """What learns: the world-action model, or, to compare it with, action chunking with transformers (act)."""
     action_only: bool = False
@@ -159,6 +159,7 @@ def train_policy(
     import torch
 
     from policies.checkpoint import POLICIES, load_model, save
+    from policies.encoders import ENCODERS
     from policies.evaluate import score
     from policies.eyes_file import mark_of_eyes, take_eyes
     from policies.model import WorldActionModel
@@ -179,12 +180,18 @@ def train_policy(
         )
     if run_file(folder).is_file():  # it was made here
         check_scene(folder, made_with(folder)[1])
-        if cameras_of(settings.observe):
+        if ENCODERS[settings.observe].sensors:
             check_cameras(data)
     kind = POLICIES[settings.policy]
     size = kind.sizes(horizons=()) if settings.action_only else kind.sizes()
+    eyes_of = ENCODERS[settings.observe]
     reads = partial(
-        read_windows, chain=robot.chain, chunk=size.chunk, horizons=size.horizons, cameras=cameras_of(settings.observe)
+        read_windows,
+        chain=robot.chain,
+        chunk=size.chunk,
+        horizons=size.horizons,
+        cameras=eyes_of.cameras,
+        columns=eyes_of.columns,
     )
     progress = progress if started_as().first else silent
     windows = reads(data, progress=part(progress, 0.0, 0.05), episodes=settings.episodes)
@@ -215,7 +222,7 @@ def train_policy(
             open_.enter_context(locked(target.parent))
         crew = open_.enter_context(workers(jobs if ranks.first else 1, None))
         lessons = Lessons(project, folder, target.parent, reads, act, data.features.rate_hz, longest_s, crew, ranks)
-        cameras = model.encoder.cameras
+        cameras = model.encoder.sensors
 
         def check(network: Policy) -> float:
             draft = target.with_name("draft.safetensors")
@@ -286,13 +293,6 @@ def require_policy(project: Project, dataset: Path) -> Path:
             code="no_policy",
         )
     return path
-
-
-def cameras_of(observe: str) -> tuple[str, ...]:
-    """Whose pictures a policy needs that observes so."""
-    from simulation.filming import CAMERAS
-
-    return CAMERAS if observe == "rgb" else ()
 
 
 def act_settings(dataset: Dataset, robot: Robot) -> ActSettings:

@@ -76,7 +76,7 @@ def dreams_of(model: Policy, episode: Episode, chain: Chain, every: int) -> Drea
             remedy="Train it without --action-only and --policy act.",
             code="no_dreams",
         )
-    windows = model.encoder.seen_once(windows_of(episode, chain, s.chunk, s.horizons), every)
+    windows = model.encoder.seen_once(windows_of(episode, chain, s.chunk, s.horizons, model.encoder.columns), every)
     places, ahead = [], []
     with torch.inference_mode():
         for rows in torch.arange(len(windows)).split(AT_ONCE):

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +17,21 @@ from policies.deploy.bundle import MEMORY
 from policies.eyes import Eyes
 from policies.features import STATE, image_key
 from policies.hand import PAIRS, Arm, Hand, perceptron
+from policies.point_eyes import PointEyes, Points, changed
 from policies.precision import in_float32
+from policies.surroundings import SIZE, surroundings
 from policies.windows import TICK, Windows
 from simulation.calibration import CALIBRATION, NUMBERS
+from simulation.filming import CAMERAS
+from simulation.pointcloud import CLOUD
 from simulation.privileged import BOX, COLUMN, POINTS
 
 GLANCE = "glance"
 """Name of what is believed of where things are, among what is seen."""
 GLANCE_SIZE = 10
-"""Middle (3), extent (6) and doubt of a thing; then how surely each camera sees it."""
+"""Middle (3), extent (6) and doubt of a thing; then how surely each camera sees it, or the cloud shows it."""
+AROUND = "around"
+"""Name of the maps of what stands around the hand and the things, among what is seen."""
 NEAR_M = (0.1, 0.03, 0.01)
 """Distances are told on these scales too: where fingers close, millimetres count."""
 
@@ -32,7 +39,6 @@ GAIN, LEVEL = 0.2, 0.1
 """How much stronger or weaker each colour, and lighter or darker all, is made while eyes are trained …"""
 CALIBRATED = (0.003, 0.004, 0.005)
 """… and how far off what they are told of the cameras: position (m), direction (rad), focal length (share)."""
-LOOK_AT_ONCE = 256
 
 
 class Scaler(nn.Module):
@@ -69,8 +75,12 @@ class Encoder(nn.Module):
 
     scalers: nn.ModuleList
     readers: nn.ModuleList
-    cameras: tuple[str, ...] = ()
-    """Whose pictures it needs."""
+    sensors: ClassVar[tuple[str, ...]] = ()
+    """Cameras that must see for it …"""
+    cameras: ClassVar[tuple[str, ...]] = ()
+    """… and of those, those whose pictures it learns from."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Of a dataset, that it learns from beside its pictures and `COLUMN`."""
 
     def __init__(self, state: int, around: int, width: int) -> None:
         """An encoder for states of `state` numbers, the gripper's last, and surroundings of `around` numbers."""
@@ -81,7 +91,7 @@ class Encoder(nn.Module):
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of all that it must be told to act."""
-        return (STATE, CALIBRATION, *map(image_key, self.cameras)) if self.cameras else (STATE, COLUMN)
+        return STATE, COLUMN
 
     def hand(self, seen: Mapping[str, Tensor]) -> Hand:
         """Where the tool is now."""
@@ -115,7 +125,7 @@ class Encoder(nn.Module):
         return found
 
     def learn_to_see(self, windows: Windows) -> Tensor:
-        """How wrong it is about where things are; only for those with `cameras`."""
+        """How wrong it is about where things are; only for those with `sensors`."""
         raise NotImplementedError
 
     def remembers(self) -> int:
@@ -162,20 +172,16 @@ class StateEncoder(Encoder):
         return [(middle, [] if extent is None else [extent]) for middle, extent in found]
 
 
-class RgbEncoder(Encoder):
-    """Sees pictures, and makes out in them where the things of the task are.
+class SeeingEncoder(Encoder):
+    """Makes out where the things of the task are, in what cameras see.
 
     Its eyes are trained first (`train.LoopSettings.part`); from then on what is believed after what they say is kept in
     ``seen[GLANCE]``, so that the rest need not look again.
     """
 
-    def __init__(self, state: int, around: int, width: int, cameras: Sequence[str] = ("front", "wrist")) -> None:
-        """As for all encoders, with these cameras."""
-        super().__init__(state, around, width)
-        things, self.cameras = math.ceil(around / BOX), tuple(cameras)
-        self.eyes = Eyes(cameras, things)
-        glance = torch.zeros(1, things, GLANCE_SIZE + len(cameras))
-        self.make_readers({STATE: torch.zeros(1, 2, state), GLANCE: glance})
+    eyes: Eyes | PointEyes
+    at_once: ClassVar[int]
+    """Frames that are looked at together."""
 
     def fit(self, seen: Mapping[str, Tensor]) -> None:
         """Take over where things usually are, and once the eyes can see, the scales of what they say."""
@@ -199,10 +205,66 @@ class RgbEncoder(Encoder):
         hand = self.hand(seen)
         sight, shown = self.eyes(seen, hand)
         belief = self._believe(sight, seen[MEMORY], hand, seen[STATE])
-        return {STATE: seen[STATE], GLANCE: _glance(belief, shown)}, belief.memory
+        glance = _glance(belief, shown)
+        return {STATE: seen[STATE], GLANCE: glance, **self.beside(seen, hand, glance)}, belief.memory
+
+    def beside(self, seen: Mapping[str, Tensor], hand: Hand, glance: Tensor) -> dict[str, Tensor]:
+        """What else is to be kept of what is seen, once it is believed where things are."""
+        return {}
 
     def _believe(self, sight: Sight, memory: Tensor, hand: Hand, states: Tensor) -> Belief:
         return believe(sight, memory, hand, states[:, -1, -1], self.eyes.usual)
+
+    @torch.no_grad()
+    def seen_once(self, windows: Windows, every: int) -> Windows:
+        """The windows with what is believed in place of what the cameras see."""
+        states, ticks = windows.seen[STATE], windows.seen[TICK]
+        hand, said = self.hand(windows.seen), []
+        portions = [slice(row, row + self.at_once) for row in range(0, len(windows), self.at_once)]
+        for rows in portions:
+            part = {name: values[rows] for name, values in windows.seen.items()}
+            sight, shown = self.eyes(part, self.hand(part))
+            said.append((*sight, shown))
+        *parts, shown = (torch.cat(column) for column in zip(*said, strict=True))
+        sight = Sight(*parts)
+        memory = states.new_zeros(len(windows), self.remembers())
+        glance = states.new_zeros(*shown.shape[:2], GLANCE_SIZE + shown.shape[2])
+        apart = 1 if not (ticks % every).any() else every
+        for look in range(int(ticks.max()) // every + 1):
+            chosen = torch.nonzero(ticks // every == look)[:, 0]
+            before = memory[chosen - apart] if look else memory[chosen]
+            at = Hand(hand.position[chosen], hand.rotation[chosen])
+            belief = self._believe(Sight(*(part[chosen] for part in sight)), before, at, states[chosen])
+            memory[chosen], glance[chosen] = belief.memory, _glance(belief, shown[chosen])
+        more = list[dict[str, Tensor]]()
+        for rows in portions:
+            part = {name: values[rows] for name, values in windows.seen.items()}
+            more.append(self.beside(part, self.hand(part), glance[rows]))
+        beside = {name: torch.cat([part[name] for part in more]) for name in more[0]}
+        kept = {name: windows.seen[name] for name in (STATE, COLUMN)}
+        return Windows({**kept, GLANCE: glance, **beside}, windows.actions, windows.future)
+
+
+class RgbEncoder(SeeingEncoder):
+    """Sees pictures."""
+
+    sensors = cameras = CAMERAS
+    columns = (POINTS, CALIBRATION)
+    at_once = 256
+    eyes: Eyes
+
+    def __init__(self, state: int, around: int, width: int) -> None:
+        """As for all encoders."""
+        super().__init__(state, around, width)
+        things = math.ceil(around / BOX)
+        self.eyes = Eyes(self.cameras, things)
+        glance = torch.zeros(1, things, GLANCE_SIZE + len(self.cameras))
+        self.make_readers({STATE: torch.zeros(1, 2, state), GLANCE: glance})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `Encoder.needs`."""
+        return (STATE, CALIBRATION, *map(image_key, self.cameras))
 
     def learn_to_see(self, windows: Windows) -> Tensor:
         """The eyes' loss, with pictures in other light, of cameras that are not quite where they are said to be."""
@@ -215,31 +277,46 @@ class RgbEncoder(Encoder):
             seen[image_key(name)] = (gain * picture + more).clamp(0.0, 255.0)
         return self.eyes.loss(seen, self.hand(seen), seen[COLUMN], seen[POINTS])
 
-    @torch.no_grad()
-    def seen_once(self, windows: Windows, every: int) -> Windows:
-        """The windows with what is believed in place of the pictures."""
-        states, ticks = windows.seen[STATE], windows.seen[TICK]
-        hand, said = self.hand(windows.seen), []
-        for row in range(0, len(windows), LOOK_AT_ONCE):
-            part = {name: values[row : row + LOOK_AT_ONCE] for name, values in windows.seen.items()}
-            sight, shown = self.eyes(part, self.hand(part))
-            said.append((*sight, shown))
-        *parts, shown = (torch.cat(column) for column in zip(*said, strict=True))
-        sight = Sight(*parts)
-        memory = states.new_zeros(len(windows), self.remembers())
-        glance = states.new_zeros(*shown.shape[:2], GLANCE_SIZE + shown.shape[2])
-        apart = 1 if not (ticks % every).any() else every
-        for look in range(int(ticks.max()) // every + 1):
-            rows = torch.nonzero(ticks // every == look)[:, 0]
-            before = memory[rows - apart] if look else memory[rows]
-            at = Hand(hand.position[rows], hand.rotation[rows])
-            belief = self._believe(Sight(*(part[rows] for part in sight)), before, at, states[rows])
-            memory[rows], glance[rows] = belief.memory, _glance(belief, shown[rows])
-        kept = {name: windows.seen[name] for name in (STATE, COLUMN)}
-        return Windows({**kept, GLANCE: glance}, windows.actions, windows.future)
+
+class PointEncoder(SeeingEncoder):
+    """Sees clouds of points; has tokens, too, of what stands around the hand and around each thing."""
+
+    sensors = CAMERAS
+    columns = (CLOUD,)
+    at_once = 32
+    eyes: PointEyes
+
+    def __init__(self, state: int, around: int, width: int) -> None:
+        """As for all encoders."""
+        super().__init__(state, around, width)
+        things = math.ceil(around / BOX)
+        self.eyes = PointEyes(things)
+        glance, maps = torch.zeros(1, things, GLANCE_SIZE + 1), torch.zeros(1, 1 + things, SIZE)
+        self.make_readers({STATE: torch.zeros(1, 2, state), GLANCE: glance, AROUND: maps})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See `Encoder.needs`."""
+        return (STATE, CLOUD)
+
+    def vectors(self, seen: Mapping[str, Tensor]) -> list[Tensor]:
+        """See `Encoder.vectors`."""
+        return [*super().vectors(seen), *seen[AROUND].unbind(dim=1)]
+
+    def beside(self, seen: Mapping[str, Tensor], hand: Hand, glance: Tensor) -> dict[str, Tensor]:
+        """What stands around the hand and the things (`surroundings`), ``(B, 1 + T, SIZE)``."""
+        places = Points.of(seen[CLOUD]).place
+        middles = [hand.position, *glance[..., :3].unbind(dim=1)]
+        return {AROUND: torch.stack([surroundings(places, Hand(at, hand.rotation)) for at in middles], dim=1)}
+
+    def learn_to_see(self, windows: Windows) -> Tensor:
+        """The eyes' loss, with clouds that are turned, shifted, thinner and in other light."""
+        seen = windows.seen
+        points, hand, around = Points.of(seen[CLOUD]), self.hand(seen), seen[COLUMN]
+        return self.eyes.loss(*changed(points, hand, around, self.eyes.middle), seen[STATE][:, -1, -1:])
 
 
-ENCODERS: dict[str, Callable[[int, int, int], Encoder]] = {"state": StateEncoder, "rgb": RgbEncoder}
+ENCODERS: dict[str, type[Encoder]] = {"state": StateEncoder, "rgb": RgbEncoder, "pointcloud": PointEncoder}
 
 
 def _misjudged(known: Tensor) -> Tensor:

@@ -118,7 +118,10 @@ def _changed(values: npt.NDArray[Any], row: int, kind: int, rng: np.random.Gener
         return rng.integers(0, 256, real.shape, dtype=np.uint8)
     spread = values.std(axis=0) + 1e-3
     middle = real if kind == 1 else values.mean(axis=0)[None]
-    return np.asarray(middle + kind * spread * rng.standard_normal(real.shape), dtype=values.dtype)
+    made = middle + kind * spread * rng.standard_normal(real.shape)
+    if values.dtype.kind == "i":
+        made = np.clip(np.rint(made), np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
+    return np.asarray(made, dtype=values.dtype)
 
 
 def check_parity(network: Any, model: Policy, trials: Iterable[Arrays], steps: int) -> float:

@@ -21,10 +21,8 @@ from policies.belief import Sight, inverse
 from policies.features import STATE, image_key
 from policies.hand import Hand, perceptron
 from policies.precision import in_float32
-from simulation.calibration import CALIBRATION, NUMBERS
+from simulation.calibration import CALIBRATION, NUMBERS, ON_THE_HAND
 
-ON_THE_HAND = ("wrist",)
-"""Cameras that move with the hand."""
 SCALE_M = 0.05
 """What is said of sizes and of doubts is about this large."""
 DOUBT = (-4.0, 3.0)
@@ -59,7 +57,7 @@ class Camera(NamedTuple):
 
     @in_float32
     def rays(self, where: Tensor) -> Tensor:
-        """Lines of sight ``(B, T, 3)``, base frame, 1 along the optical axis (`simulation.renderer.Optics.rays`).
+        """Lines of sight ``(B, T, 3)``, base frame, 1 along the optical axis (`simulation.optics.Optics.rays`).
 
         Args:
             where: ``(B, T, 2)`` places of a picture as wide as high.
@@ -91,11 +89,6 @@ class Look(NamedTuple):
     extent: Tensor
     doubt: Tensor
 
-    @property
-    def shown(self) -> Tensor:
-        """``(B, T, 1)`` how surely it sees them, 0 … 1."""
-        return 1.0 - self.heat.softmax(dim=-1)[:, :, -1:]
-
     @in_float32
     def information(self) -> Tensor:
         """``(B, T, 3, 3)`` inverse of the covariance of `middle`."""
@@ -105,15 +98,37 @@ class Look(NamedTuple):
         return sure / SCALE_M**2
 
 
-class Eye(nn.Module):
-    """One camera's network."""
+class Found(NamedTuple):
+    """Where things are in a picture.
 
-    def __init__(self, things: int, width: int) -> None:
-        """An eye for so many things that has learnt nothing."""
+    Attributes:
+        heat, where: as in `Look`.
+        what: ``(B, T, C)`` what is there.
+    """
+
+    heat: Tensor
+    where: Tensor
+    what: Tensor
+
+
+class Finder(nn.Module):
+    """Finds things in a picture, or in what else is spread out like one."""
+
+    def __init__(self, channels: int, things: int, width: int, strides: tuple[int, int] = (2, 2)) -> None:
+        """One that has learnt nothing, for so many things.
+
+        Args:
+            channels: of the picture.
+            things: that it is to find.
+            width: of its first layer.
+            strides: of the first two layers; a place is as many pixels wide as both come to.
+        """
         super().__init__()
-        c = width
+        c, (first, second) = width, strides
         self.things = things
-        self.fine = nn.Sequential(*_layer(3, c, 5, 2), *_layer(c, 2 * c, 3, 2), *_layer(2 * c, 2 * c, 3, 1))
+        self.fine = nn.Sequential(
+            *_layer(channels, c, 5, first), *_layer(c, 2 * c, 3, second), *_layer(2 * c, 2 * c, 3, 1)
+        )
         self.middling = nn.Sequential(*_layer(2 * c, 3 * c, 3, 2), *_layer(3 * c, 3 * c, 3, 1))
         self.coarse = nn.Sequential(*_layer(3 * c, 4 * c, 3, 2), *_layer(4 * c, 4 * c, 3, 1))
         self.from_fine, self.from_middling = nn.Conv2d(2 * c, 2 * c, 1), nn.Conv2d(3 * c, 2 * c, 1)
@@ -121,6 +136,54 @@ class Eye(nn.Module):
         self.mixed = nn.Sequential(*_layer(2 * c, 2 * c, 3, 1))
         self.heat, self.beside = nn.Conv2d(2 * c, things, 1), nn.Conv2d(2 * c, 2 * things, 1)
         self.unseen = nn.Linear(4 * c, things)
+
+    def find(self, x: Tensor) -> Found:
+        """Where the things are in ``(B, C, H, W)``, as wide as high."""
+        fine = self.fine(x.contiguous(memory_format=torch.channels_last))
+        middling = self.middling(fine)
+        coarse = self.coarse(middling)
+        both = self.from_middling(middling) + _as_large(self.from_coarse(coarse), middling)
+        both = self.mixed(torch.relu(self.from_fine(fine) + _as_large(both, fine)))
+        unseen = self.unseen(coarse.mean(dim=(2, 3)))[:, :, None]
+        heat = torch.cat([self.heat(both).flatten(2), unseen], dim=2)
+        rows, columns = int(fine.shape[-2]), int(fine.shape[-1])  # numbers, also where it is traced for ONNX
+        # Squared: what is little likely but far away counts for nothing.
+        share = (2.0 * heat[:, :, :-1]).softmax(dim=-1)
+        beside = torch.tanh(self.beside(both).flatten(2).unflatten(1, (self.things, 2)).mT) * (2.0 / rows)
+        where = (share[..., None] * (places(rows, columns, heat) + beside)).sum(dim=2)
+        return Found(heat, where, share @ both.flatten(2).mT)
+
+
+def surely(heat: Tensor) -> Tensor:
+    """``(B, T, 1)`` how surely things are seen, 0 … 1, by the `heat` of a `Look`."""
+    return 1.0 - heat.softmax(dim=-1)[:, :, -1:]
+
+
+def misplaced(heat: Tensor, where: Tensor, told: Tensor, inside: Tensor) -> Tensor:
+    """How wrong it is where things are in a picture.
+
+    Args:
+        heat: as in `Look`.
+        where: as in `Look`.
+        told: ``(B, T, 2)`` where they are.
+        inside: ``(B, T)`` whether they are to be seen.
+    """
+    side = round((heat.shape[-1] - 1) ** 0.5)
+    near = -(told[..., None, :] - places(side, side, heat)).square().sum(dim=-1) * (side * side / 2.0)
+    wanted = torch.cat([near.softmax(dim=-1) * inside[..., None], (~inside).float()[..., None]], dim=-1)
+    wrong = -(wanted * heat.log_softmax(dim=-1)).sum(dim=-1).mean()
+    cells = (where - told).abs().sum(dim=-1) * (side / 2.0)
+    total: Tensor = wrong + 0.5 * (cells.clamp_max(6.0) * inside).mean()
+    return total
+
+
+class Eye(Finder):
+    """One camera's network."""
+
+    def __init__(self, things: int, width: int) -> None:
+        """An eye for so many things that has learnt nothing."""
+        super().__init__(3, things, width)
+        c = width
         self.said = nn.ModuleList(perceptron(2 + 1 + 2 * c + 2 + 9, 2 * c, 1 + 6 + 2) for _ in range(things))
         for one in self.said:  # at first, all lies where the line of sight meets its height
             for weight in list(one.parameters())[-2:]:
@@ -137,19 +200,8 @@ class Eye(nn.Module):
             heights: ``(T,)`` at which the things usually lie, metres, base frame.
         """
         x = (picture.permute(0, 3, 1, 2).float() / 255.0 - 0.5) * 4.0
-        fine = self.fine(x.contiguous(memory_format=torch.channels_last))
-        middling = self.middling(fine)
-        coarse = self.coarse(middling)
-        both = self.from_middling(middling) + _as_large(self.from_coarse(coarse), middling)
-        both = self.mixed(torch.relu(self.from_fine(fine) + _as_large(both, fine)))
-        unseen = self.unseen(coarse.mean(dim=(2, 3)))[:, :, None]
-        heat = torch.cat([self.heat(both).flatten(2), unseen], dim=2)
-        rows, columns = int(fine.shape[-2]), int(fine.shape[-1])  # numbers, also where it is traced for ONNX
-        # Squared: what is little likely but far away counts for nothing.
-        share = (2.0 * heat[:, :, :-1]).softmax(dim=-1)
-        beside = torch.tanh(self.beside(both).flatten(2).unflatten(1, (self.things, 2)).mT) * (2.0 / rows)
-        where = (share[..., None] * (places(rows, columns, heat) + beside)).sum(dim=2)
-        what, shown = share @ both.flatten(2).mT, 1.0 - heat.softmax(dim=-1)[:, :, -1:]
+        heat, where, what = self.find(x)
+        shown = surely(heat)
         ray = camera.rays(where)
         falls = ray[..., 2]
         far = (heights - camera.place.position[:, 2:]) / torch.where(falls.abs() < 1e-3, falls - 2e-3, falls)
@@ -196,11 +248,11 @@ class Eyes(nn.Module):
         middle = (inverse(total) @ torch.stack(pull).sum(dim=0)[..., None])[..., 0]
         share = torch.stack([-2.0 * look.doubt[..., 0] for look in looks]).softmax(dim=0)[..., None]
         extent = (share * torch.stack([look.extent for look in looks])).sum(dim=0)
-        return Sight(middle, total, extent), torch.cat([look.shown for look in looks], dim=-1)
+        return Sight(middle, total, extent), torch.cat([surely(look.heat) for look in looks], dim=-1)
 
     def fit(self, around: Tensor) -> None:
         """Take over where things usually are, from surroundings ``(N, n)`` (`simulation.privileged`)."""
-        things = _base(around).things(around)
+        things = at_base(around).things(around)
         self.usual.copy_(torch.stack([middle.median(dim=0).values for middle, _ in things]))
 
     def loss(self, seen: Mapping[str, Tensor], hand: Hand, around: Tensor, points: Tensor) -> Tensor:
@@ -212,20 +264,14 @@ class Eyes(nn.Module):
             around: ``(B, n)`` where things are (`simulation.privileged`).
             points: ``(B, cameras · T · 3)`` where they are in the pictures (`simulation.filming.Take.image_points`).
         """
-        things = _base(around).things(around)
+        things = at_base(around).things(around)
         middle = torch.stack([middle for middle, _ in things], dim=1)
         extent = torch.stack([extent for _, extent in things if extent is not None], dim=1)
         total = torch.zeros((), device=around.device)
         looks = self.look(seen, hand)
         for look, told in zip(looks.values(), points.unflatten(1, (len(looks), self.things, 3)).unbind(1), strict=True):
-            side = round((look.heat.shape[-1] - 1) ** 0.5)
-            grid = places(side, side, look.heat)
             inside = (told[..., :2].abs().amax(dim=-1) < 1.0) & (told[..., 2] > 0.0)
-            near = -(told[..., None, :2] - grid).square().sum(dim=-1) * (side * side / 2.0)
-            wanted = torch.cat([near.softmax(dim=-1) * inside[..., None], (~inside).float()[..., None]], dim=-1)
-            total = total - (wanted * look.heat.log_softmax(dim=-1)).sum(dim=-1).mean()
-            cells = (look.where - told[..., :2]).abs().sum(dim=-1) * (side / 2.0)
-            total = total + 0.5 * (cells.clamp_max(6.0) * inside).mean()
+            total = total + misplaced(look.heat, look.where, told[..., :2], inside)
             # Laplace's distribution in two dimensions across the line of sight, and in one along it.
             off = middle - look.middle
             along = (off * look.along).sum(dim=-1)
@@ -254,6 +300,6 @@ def _as_large(x: Tensor, like: Tensor) -> Tensor:
     return nn.functional.interpolate(x, size=(int(like.shape[-2]), int(like.shape[-1])))
 
 
-def _base(like: Tensor) -> Hand:
+def at_base(like: Tensor) -> Hand:
     """The robot's base as if it were a hand: from there, all is seen in the base frame."""
     return Hand(torch.zeros(1, 3, device=like.device), torch.eye(3, device=like.device)[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -24,16 +25,18 @@ def take_eyes(model: Policy, path: Path) -> None:
     """
     eyes, mine = _read(path), _eyes_of(model)
     if not mine:
-        raise UsageError("The policy has no eyes.", remedy="Leave out --eyes, or use --observe rgb.", code="no_eyes")
+        raise UsageError(
+            "The policy has no eyes.", remedy="Leave out --eyes, or let it see (--observe).", code="no_eyes"
+        )
     if not eyes:
         raise UsageError(
             f"{path} has no eyes: no weights named {SEEING}…",
-            remedy="Name a policy that was trained with `--observe rgb`.",
+            remedy="Name a policy that was trained with the same `--observe`.",
             code="no_eyes",
         )
-    cameras, wanted = (sorted({name.split(".")[1] for name in names if "." in name}) for names in (eyes, mine))
-    if cameras != wanted:
-        raise _misfit(path, f"the cameras {', '.join(cameras)}", ", ".join(wanted))
+    theirs, ours = (_looking_at(names) for names in (eyes, mine))
+    if theirs != ours:
+        raise _misfit(path, theirs, ours.removeprefix("the cameras "))
     things = [len(found["usual"]) if "usual" in found else 0 for found in (eyes, mine)]
     if things[0] != things[1]:
         raise _misfit(path, f"{things[0]} things", f"{things[1]} in this task")
@@ -43,6 +46,12 @@ def take_eyes(model: Policy, path: Path) -> None:
             raise _misfit(path, f"networks whose {name} is {found}", f"of {tuple(value.shape)}")
     for name, value in mine.items():  # now that all of it fits
         value.copy_(eyes[name])
+
+
+def _looking_at(names: Iterable[str]) -> str:
+    """What eyes with weights of such names see, in words; those for pictures have a network a camera."""
+    cameras = sorted({name.split(".")[1] for name in names if name.startswith("eyes.")})
+    return f"the cameras {', '.join(cameras)}" if cameras else "clouds of points"
 
 
 def mark_of_eyes(model: Policy) -> str:
@@ -76,7 +85,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _bad(path: Path, why: str) -> InputError:
     return InputError(
         f"{path} cannot be read as eyes: {why}.",
-        remedy="Name the policy.safetensors of a policy that was trained with `--observe rgb`.",
+        remedy="Name the policy.safetensors of a policy that was trained with the same `--observe`.",
         code="bad_eyes",
     )
 

@@ -24,6 +24,7 @@ from simulation.calibration import CALIBRATION
 from simulation.cell import Cell
 from simulation.chain import Chain
 from simulation.demonstrations import Stage
+from simulation.pointcloud import CLOUD, DEPTH
 from simulation.privileged import COLUMN, environment_state
 from simulation.tasks import TASKS
 
@@ -112,12 +113,13 @@ def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
 
     Args:
         stage: with the cousin.
-        names: of `encoders.Encoder.needs`.
+        names: of `encoders.Encoder.needs`, or of what a bundle measures (`deploy.bundle.Manifest.measures`).
         before: ``(J + 1,)`` what the robot measured of itself one tick ago.
     """
     cell, found = stage.cell, dict[str, Any]()
     names = tuple(names)
-    pictures = stage.pictures() if any(name.startswith(IMAGES) for name in names) else {}
+    shots = stage.shots() if any(name == CLOUD or name.startswith((IMAGES, DEPTH)) for name in names) else {}
+    depths = stage.depths_m(shots) if any(name.startswith(DEPTH) for name in names) else {}
     for name in names:
         if name == STATE:
             found[name] = np.stack([before, cell.arm.positions()]).astype(np.float32)
@@ -125,8 +127,12 @@ def observed(stage: Stage, names: Iterable[str], before: FloatArray) -> Seen:
             found[name] = environment_state(cell, stage.job.task, cell.world.poses()).astype(np.float32)
         elif name == CALIBRATION:
             found[name] = stage.calibration().astype(np.float32)
+        elif name == CLOUD:
+            found[name] = stage.cloud(shots)
+        elif name.startswith(DEPTH):
+            found[name] = depths[name.removeprefix(DEPTH)]
         else:
-            found[name] = pictures[name.removeprefix(IMAGES)]
+            found[name] = shots[name.removeprefix(IMAGES)].rgb[0]
     return found
 
 

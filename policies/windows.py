@@ -15,10 +15,10 @@ from policies.episodes import Dataset
 from policies.features import STATE, image_key
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, silent
-from simulation.calibration import CALIBRATION
 from simulation.chain import Chain
 from simulation.episode import Episode, Float32
-from simulation.privileged import COLUMN, POINTS
+from simulation.pointcloud import CLOUD
+from simulation.privileged import COLUMN
 
 TICK = "tick"
 """Name of the frame's number in its episode, among what is seen."""
@@ -31,9 +31,8 @@ class Windows:
     """Frames of many episodes with what came after them.
 
     Attributes:
-        seen: states ``(N, 2, J + 1)``, one tick ago and now, surroundings ``(N, n)``, and where there are cameras
-            their pictures ``(N, H, W, 3)`` of 0 … 255, where the things are in them, and what is known of the
-            cameras, by name.
+        seen: states ``(N, 2, J + 1)``, one tick ago and now, surroundings ``(N, n)``, pictures ``(N, H, W, 3)`` of
+            0 … 255 of the cameras that were asked for, and the columns that were, by name.
         actions: ``(N, K, POSE)`` where the tool was told to be.
         future: ``(N, H, POSE + n)`` where the tool was at the horizons, and the surroundings then.
     """
@@ -100,14 +99,16 @@ def read_windows(
     progress: Progress = silent,
     episodes: int | None = None,
     cameras: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Windows:
     """The windows of a dataset's episodes, or of the first `episodes`.
 
     Raises:
-        UsageError: it does not say where things are, has no pictures of these `cameras`, or is empty.
+        UsageError: it does not say where things are, has no pictures of these `cameras` or none of these `columns`, or
+            is empty.
         InputError: it is damaged.
     """
-    check_columns(dataset, cameras)
+    check_columns(dataset, cameras, columns)
     count = len(dataset) if episodes is None else min(episodes, len(dataset))
     if not count:
         raise UsageError(
@@ -116,13 +117,13 @@ def read_windows(
     parts = []
     for number in range(count):
         progress(number / count, "reading the demonstrations")
-        parts.append(windows_of(dataset.read(number, cameras), chain, chunk, horizons))
+        parts.append(windows_of(dataset.read(number, cameras), chain, chunk, horizons, columns))
     seen = {name: torch.cat([part.seen[name] for part in parts]) for name in parts[0].seen}
     return Windows(seen, torch.cat([part.actions for part in parts]), torch.cat([part.future for part in parts]))
 
 
-def check_columns(dataset: Dataset, cameras: Sequence[str]) -> None:
-    """See that a dataset says all that windows are made of, with pictures of these `cameras`.
+def check_columns(dataset: Dataset, cameras: Sequence[str], columns: Sequence[str]) -> None:
+    """See that a dataset says all that windows are made of, with pictures of these `cameras` and these `columns`.
 
     Raises:
         UsageError: it does not.
@@ -134,7 +135,13 @@ def check_columns(dataset: Dataset, cameras: Sequence[str]) -> None:
             remedy="Demonstrate with `--cameras both`, or train with `--observe state`.",
             code="no_pictures",
         )
-    for column in (COLUMN, *([POINTS, CALIBRATION] if cameras else [])):
+    if CLOUD in columns and CLOUD not in dataset.features.extra:
+        raise UsageError(
+            f"{dataset.folder} has no clouds of points.",
+            remedy="Demonstrate with `--cameras points`, or train with `--observe rgb` or `--observe state`.",
+            code="no_points",
+        )
+    for column in (COLUMN, *columns):
         if column not in dataset.features.extra:
             raise UsageError(
                 f"{dataset.folder} does not say where things and cameras are ({column}).",
@@ -143,8 +150,10 @@ def check_columns(dataset: Dataset, cameras: Sequence[str]) -> None:
             )
 
 
-def windows_of(episode: Episode, chain: Chain, chunk: int, horizons: Sequence[int]) -> Windows:
-    """The windows of one episode of an arm; beyond its end, all stays as it was at the end."""
+def windows_of(
+    episode: Episode, chain: Chain, chunk: int, horizons: Sequence[int], columns: Sequence[str] = ()
+) -> Windows:
+    """The windows of one episode of an arm, with these `columns`; beyond its end, all stays as it was at the end."""
     last = len(episode) - 1
     frames = np.arange(len(episode))[:, None]
     around = np.array(episode.extra[COLUMN], dtype=np.float32)
@@ -156,10 +165,11 @@ def windows_of(episode: Episode, chain: Chain, chunk: int, horizons: Sequence[in
     seen = {STATE: torch.from_numpy(states), COLUMN: torch.from_numpy(around)}
     for camera, pictures in episode.images.items():
         seen[image_key(camera)] = torch.from_numpy(np.ascontiguousarray(pictures))
-    if episode.images:
+    if columns:
         seen[TICK] = torch.arange(len(episode))
-    for column in (POINTS, CALIBRATION) if episode.images else ():
-        seen[column] = torch.from_numpy(np.array(episode.extra[column], dtype=np.float32))
+    for column in columns:
+        dtype = np.int16 if column == CLOUD else np.float32
+        seen[column] = torch.from_numpy(np.array(episode.extra[column], dtype=dtype))
     return Windows(seen, torch.from_numpy(actions), torch.from_numpy(future))
 
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from reconstruction.mesh import Mesh
 from reconstruction.scene import Scene, support_slab
 from simulation.drawable import Drawable
-from simulation.renderer import DistantLight, Optics, Renderer
+from simulation.optics import Optics
+from simulation.renderer import DistantLight, Renderer
 
 FloatArray = npt.NDArray[np.float64]
 ByteImage = npt.NDArray[np.uint8]

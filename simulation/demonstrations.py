@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,9 @@ from simulation.filming import Film, Take
 from simulation.mimic import Mimic, Sketch
 from simulation.moves import CannotError
 from simulation.planner import Planner
+from simulation.pointcloud import CLOUD
 from simulation.privileged import COLUMN, POINTS, environment_state, middles
+from simulation.renderer import Pictures
 from simulation.robots import Robot
 from simulation.tasks import TASKS, Task, moved, unsuitable, zone_of
 
@@ -43,6 +46,7 @@ class Job:
         rate_hz: actions a second.
         cameras: that film it, of `filming.CAMERAS`.
         size: width and height of their pictures, pixels.
+        points: the cloud of points that they see is recorded (`simulation.pointcloud`).
         film_every: they take a picture of every so manieth frame, and show it until they take the next.
         shown: demonstrations to go by in place of the expert; none: the expert.
     """
@@ -55,6 +59,7 @@ class Job:
     rate_hz: float = RATE_HZ
     cameras: tuple[str, ...] = ()
     size: int = 96
+    points: bool = False
     film_every: int = 1
     shown: tuple[Sketch, ...] = ()
 
@@ -145,13 +150,27 @@ class Stage:
         reason = record(cell, self.expert.perform(task), recording)
         return Attempt(index, episode=self.episode(recording, reason))
 
+    def shots(self) -> dict[str, Pictures]:
+        """What each of the job's cameras sees as things stand now: one frame."""
+        take = self._filming()
+        return {} if take is None else take.shoot([self.cell.moment()], self.job.cameras, first_frame=self.cell.ticks)
+
     def pictures(self) -> dict[str, npt.NDArray[np.uint8]]:
         """``(H, W, 3)`` of each of the job's cameras, as things stand now."""
+        return {name: shot.rgb[0] for name, shot in self.shots().items()}
+
+    def depths_m(self, shots: Mapping[str, Pictures]) -> dict[str, npt.NDArray[np.float32]]:
+        """``(H, W)`` of the cameras of `shots`, as depth cameras would measure it (`filming.Take.depths_m`)."""
         take = self._filming()
-        if take is None:
-            return {}
-        shots = take.shoot([self.cell.moment()], self.job.cameras, first_frame=self.cell.ticks)
-        return {name: shot.rgb[0] for name, shot in shots.items()}
+        assert take is not None  # else there were no shots
+        return {name: depth[0] for name, depth in take.depths_m(shots, self.cell.ticks).items()}
+
+    def cloud(self, shots: Mapping[str, Pictures]) -> npt.NDArray[np.int16]:
+        """``(n,)`` the cloud of points of `shots` (`filming.Take.clouds`)."""
+        take = self._filming()
+        assert take is not None  # else there were no shots
+        found: npt.NDArray[np.int16] = take.clouds([self.cell.moment()], shots, self.cell.ticks)[0]
+        return found
 
     def calibration(self) -> FloatArray:
         """What is known of the job's cameras (`simulation.calibration`), one after the other."""
@@ -177,7 +196,7 @@ class Stage:
         count = len(recording.actions)
         moments = recording.moments[:count]
         told = np.array([environment_state(cell, task, moment.objects) for moment in moments])
-        images, filmed = {}, {}
+        images, filmed = {}, dict[str, npt.NDArray[Any]]()
         if self._film is not None:
             take = self.take(self._film)
             every = self.job.film_every
@@ -187,6 +206,8 @@ class Stage:
             points = take.image_points(moments, middles(told) @ base[:3, :3].T + base[:3, 3], self.job.cameras)
             filmed[POINTS] = points.reshape(count, -1).astype(np.float32)
             filmed[CALIBRATION] = np.tile(take.calibration(self.job.cameras).astype(np.float32), (count, 1))
+            if self.job.points:
+                filmed[CLOUD] = take.clouds(moments[::every], shots).repeat(every, axis=0)[:count]
         tools = [moment.links[cell.robot.tool_link] @ cell.robot.link_from_tool for moment in moments]
         extra = {"tool_pose": as_rows(np.array(tools))}
         extra["object_pose"] = as_rows(np.array([moment.objects[moved(cell, task)] for moment in moments]))

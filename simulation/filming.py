@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,12 @@ from simulation.calibration import calibration
 from simulation.cell import Moment
 from simulation.cousin_pictures import BACKDROP, backdrop, light_of, optics_of
 from simulation.cousins import Cousin, dress, tilt_of
+from simulation.depth_sensor import measured
 from simulation.drawable import Drawable
 from simulation.layout import usual_camera, usual_mount
-from simulation.renderer import Optics, Pictures, Renderer
+from simulation.optics import Optics
+from simulation.pointcloud import Bounds, cloud
+from simulation.renderer import Pictures, Renderer
 from simulation.robot_meshes import drawn_links
 from simulation.robots import Robot
 from simulation.tasks import ZONE_M
@@ -27,6 +30,7 @@ FloatArray = npt.NDArray[np.float64]
 CAMERAS = ("front", "wrist")
 WRIST_FIELD_DEG = 75.0
 ROBOT = "robot/"
+DEPTH_STREAM = 6151
 ZONE = "zone/"
 SHEET_M = 0.004
 SHEET_RGB = (60, 150, 70)
@@ -164,6 +168,57 @@ class Take:
             for number, name in enumerate(CAMERAS)
             if name in cameras
         }
+
+    def depths_m(self, shots: Mapping[str, Pictures], first_frame: int = 0) -> dict[str, npt.NDArray[np.float32]]:
+        """``(F, H, W)`` of each camera, as depth cameras would measure it: metres, 0 where they measure nothing.
+
+        Args:
+            shots: of `shoot`.
+            first_frame: number of the first moment in the episode.
+        """
+        own = self._cousin.seed, self._cousin.index, DEPTH_STREAM
+        return {
+            name: np.stack(
+                [
+                    measured(depth, rgb, np.random.default_rng([*own, CAMERAS.index(name), first_frame + frame]))
+                    for frame, (depth, rgb) in enumerate(zip(shot.depth_m, shot.rgb, strict=True))
+                ]
+            )
+            for name, shot in shots.items()
+        }
+
+    def clouds(
+        self, moments: Sequence[Moment], shots: Mapping[str, Pictures], first_frame: int = 0
+    ) -> npt.NDArray[np.int16]:
+        """``(F, n)`` the clouds of points that all cameras together see (`simulation.pointcloud`).
+
+        Args:
+            moments: how things stood.
+            shots: of `shoot`, at those moments.
+            first_frame: number of the first moment in the episode.
+        """
+        depths, chain = self.depths_m(shots, first_frame), self._robot.chain
+        # Rounded as robots tell it, and datasets.
+        known = self.calibration(tuple(shots)).astype(np.float32)
+        states = np.array([moment.state[:-1] for moment in moments], dtype=np.float32)
+        tools, bounds = chain.tool(states.astype(np.float64)), self.bounds
+        return np.stack(
+            [
+                cloud(
+                    {name: shot.rgb[frame] for name, shot in shots.items()},
+                    {name: depths[name][frame] for name in shots},
+                    known,
+                    tool,
+                    bounds,
+                )
+                for frame, tool in enumerate(tools)
+            ]
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of clouds of points."""
+        return Bounds.of(self._mount, self._robot.reach_m)
 
     def image_points(
         self, moments: Sequence[Moment], points: FloatArray, cameras: Sequence[str] = CAMERAS

@@ -21,8 +21,9 @@ from reconstruction.progress import Progress, silent
 from reconstruction.scene import Scene
 from simulation.cousin_pictures import BACKDROP, backdrop
 from simulation.drawable import Drawable
+from simulation.optics import Optics
 from simulation.raycast import RayScene
-from simulation.renderer import DistantLight, Optics, Renderer
+from simulation.renderer import DistantLight, Renderer
 from simulation.world import World
 
 FloatArray = npt.NDArray[np.float64]

@@ -20,7 +20,9 @@ import numpy.typing as npt
 from policies.deploy.decisions import noise
 from policies.deploy.guard import Guard, Limits
 from policies.deploy.trust import Yardstick
+from simulation.calibration import CALIBRATION
 from simulation.chain import Chain
+from simulation.pointcloud import CLOUD, COUNT, DEPTH, OF_A_POINT, Bounds, cloud
 
 FloatArray = npt.NDArray[np.float64]
 FORMAT, VERSION = "pocketworld.bundle", 1
@@ -34,9 +36,11 @@ be, ``(1, H, P, 3)``, in the base frame, metres."""
 MEMORY, REMEMBERED = "memory", "remembered"
 """Of one that remembers what it saw, a further input and output ``(1, n)``: what comes out goes in at the next
 decision; at first, zeros."""
+PICTURES = "observation.images."
+"""How the names of cameras' pictures begin."""
 POSE = 10
 LARGEST_BYTES = 1 << 30
-DTYPES = ("float32", "uint8")
+DTYPES = ("float32", "uint8", "int16")
 
 
 class BundleError(Exception):
@@ -73,6 +77,33 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True)
+class PointSource:
+    """Of what a cloud of points is made (`simulation.pointcloud`).
+
+    Attributes:
+        cameras: that see in colour and depth, in the order of what is known of them.
+        bounds: where points are kept.
+    """
+
+    cameras: tuple[str, ...]
+    bounds: Bounds
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the cameras' pictures, of their depth pictures, and of what is known of them."""
+        return (*(PICTURES + name for name in self.cameras), *(DEPTH + name for name in self.cameras), CALIBRATION)
+
+    def cloud(self, seen: Mapping[str, npt.NDArray[Any]], tool: FloatArray) -> npt.NDArray[np.int16]:
+        """The cloud ``(n,)`` of what was measured, `base_from_tool` ``(4, 4)`` being `tool` then.
+
+        Raises:
+            ValueError: pictures, depth and what is known do not fit together.
+        """
+        pictures, depths = ({name: seen[kind + name] for name in self.cameras} for kind in (PICTURES, DEPTH))
+        return cloud(pictures, depths, seen[CALIBRATION], tool, self.bounds)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What ``manifest.json`` says, as far as a runner needs it.
 
@@ -91,6 +122,7 @@ class Manifest:
         sure_ticks: for so long it does what is likeliest (`policies.deploy.decisions.noise`).
         memory: numbers that it remembers from one decision to the next.
         trust: by what its dreams are judged; None: it only acts.
+        points: of what the cloud of points is made that it looks at; None: it looks at none.
         document: all of the file.
     """
 
@@ -109,7 +141,14 @@ class Manifest:
     sure_ticks: int
     memory: int
     trust: Yardstick | None
+    points: PointSource | None
     document: Mapping[str, Any]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What a robot must measure beside its joints: the inputs, or of what those are made."""
+        made = {} if self.points is None else {CLOUD: self.points.measures}
+        return tuple(part for name in self.inputs if name != JOINTS for part in made.get(name, (name,)))
 
 
 class Bundle:
@@ -275,8 +314,18 @@ def _parsed(document: Mapping[str, Any]) -> Manifest:
         _whole(policy["noise"]["zeros_for_ticks"], 1 << 20),
         _whole(policy["memory"], 1 << 20),
         None if document.get("trust") is None else Yardstick.from_json(document["trust"]),
+        _points(document.get("points"), inputs),
         document,
     )
+
+
+def _points(entry: Mapping[str, Any] | None, inputs: Mapping[str, Input]) -> PointSource | None:
+    if entry is None:
+        return None
+    if inputs[CLOUD] != Input((1, COUNT * OF_A_POINT), "int16"):
+        raise ValueError(f"its clouds are not of {COUNT} points")
+    height, reach = _numbers([entry["table_m"], entry["reach_m"]], 2).tolist()
+    return PointSource(tuple(map(str, entry["cameras"])), Bounds(height, _positive(reach, 100.0)))
 
 
 def _sample(data: bytes, manifest: Manifest) -> dict[str, npt.NDArray[Any]]:

@@ -17,6 +17,7 @@ from policies.deploy.decisions import Decisions, Seen
 from policies.deploy.guard import Guard
 from policies.deploy.robot import Reading, Robot
 from policies.deploy.trust import Trust, lowest_trust
+from simulation.pointcloud import CLOUD
 
 FloatArray = npt.NDArray[np.float64]
 TIME_OVER, KEY = "the time is over", "a key was pressed"
@@ -119,7 +120,7 @@ def drive(
                     stopped, fault = DOUBTED, False
                 if stopped:
                     break
-                action = decisions.action(ticks, partial(_seen, reading, before))
+                action = decisions.action(ticks, partial(_seen, manifest, reading, before))
                 command = guard.step(action)
                 ends = watch(reading, command)
                 robot.act(command)
@@ -148,7 +149,9 @@ def drive(
 
 def unfit(manifest: Manifest, now_s: float, reading: Reading) -> str:
     """Why a reading is none to act on, "" where it is: stale, incomplete, or no numbers."""
-    if missing := manifest.inputs.keys() - reading.seen.keys() - {JOINTS}:
+    ready = CLOUD in reading.seen  # a robot may make the cloud itself
+    wanted = manifest.inputs.keys() - {JOINTS} if ready else set(manifest.measures)
+    if missing := wanted - reading.seen.keys():
         return f"the robot does not measure {min(missing)}"
     if missing := {"joints", *reading.seen} - reading.measured_s.keys():
         return f"it is not known when {min(missing)} was measured"
@@ -170,6 +173,10 @@ def _rest(robot: Robot, guard: Guard | None, period: float, sleep: Callable[[flo
         robot.stop()
 
 
-def _seen(reading: Reading, before: FloatArray) -> dict[str, npt.NDArray[Any]]:
+def _seen(manifest: Manifest, reading: Reading, before: FloatArray) -> dict[str, npt.NDArray[Any]]:
     """What the policy looks at; of the joints, the tick before now too."""
-    return {**reading.seen, JOINTS: np.stack([before, reading.positions])}
+    seen = {**reading.seen, JOINTS: np.stack([before, reading.positions])}
+    if manifest.points is not None and CLOUD not in seen:
+        arm = reading.positions[:-1].astype(np.float32).astype(np.float64)  # as it was in training
+        seen[CLOUD] = manifest.points.cloud(reading.seen, manifest.chain.tool(arm))
+    return seen

@@ -19,8 +19,13 @@ from app.project import Project
 from app.report import write_report
 from policies.checkpoint import POLICIES, load_model
 from policies.dataset import open_dataset
+from policies.deploy.bundle import Bundle
+from policies.deploy.loop import unfit
+from policies.deploy.robot import Reading
 from policies.evaluate import FRAMES
 from reconstruction.errors import InputError
+from simulation.calibration import CALIBRATION
+from simulation.pointcloud import DEPTH
 from tests.conftest import Run
 from tests.robot_bench import VARY, project_at
 
@@ -198,6 +203,32 @@ def test_a_policy_learns_from_pictures(project: Path, shell: Shell, monkeypatch:
     blind = shell("train", project, *TASK, "--observe", "rgb", "--jobs", 1)
     assert blind.code == 2
     assert "has no pictures of the camera 'front'" in blind.stderr
+
+
+def test_a_policy_learns_from_clouds_of_points(project: Path, shell: Shell) -> None:
+    task = ("--task", "pick block_1", "--seed", "7")
+    sizes = ("--demonstrations", 1, "--glances", 2, "--eye-steps", 4, "--blunders", 1, "--steps", 6, "--cousins", 1)
+    words = ("train-and-export", project, *task, "--vary", *VARY, "--observe", "pointcloud", *sizes, "--anyway")
+    made = shell(*words, "--jobs", 1, "--json")
+    assert made.code == 0, made.stdout + made.stderr
+    assert made.result["export"]["parity"] < 1e-4
+    bundle = Path(made.result["export"]["bundle"])
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["observe"] == "pointcloud"
+    assert set(manifest["policy"]["inputs"]) == {"observation.state", "observation.points"}
+    assert manifest["points"]["cameras"] == ["front", "wrist"]
+    dreamed = shell("dream", project, *task, "--json")
+    assert dreamed.code == 0, dreamed.stdout + dreamed.stderr
+    quick = ("--fast", "--seconds", 1, "--json")
+    for robot in (("sim", "--project", project), ("dry-run",)):
+        ran = shell("run", bundle, "--robot", *robot, *quick)
+        assert ran.code == 0, ran.stdout + ran.stderr
+        assert (ran.result["ticks"], ran.result["fault"]) == (10, False)
+    # A robot whose cameras do not measure depth is not driven.
+    told = Bundle(bundle)
+    assert told.manifest.measures[-3:] == (f"{DEPTH}front", f"{DEPTH}wrist", CALIBRATION)
+    reading = Reading(told.manifest.home, {"joints": 0.0}, {})
+    assert unfit(told.manifest, 0.0, reading) == f"the robot does not measure {min(told.manifest.measures)}"
 
 
 def test_all_at_once_goes_on_where_it_was_and_refuses_what_is_not_good_enough(project: Path, shell: Shell) -> None:

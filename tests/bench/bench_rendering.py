@@ -32,7 +32,8 @@ from reconstruction.scene import Scene
 from simulation.cousin_pictures import BACKDROP, backdrop
 from simulation.drawable import Drawable
 from simulation.layout import usual_camera, usual_mount
-from simulation.renderer import DistantLight, Optics, Renderer
+from simulation.optics import Optics
+from simulation.renderer import DistantLight, Renderer
 from simulation.robot_meshes import drawn_links
 from simulation.robots import panda
 from simulation.world import World, WorldSettings, pose_from_quaternion, quaternion_from_pose

@@ -66,6 +66,9 @@ def test_what_does_not_fit_is_refused_and_says_why(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             take_eyes(model, path)
         assert words in caught.value.message
+    save_file(_eyes(_seeing(0, observe="pointcloud")), path)
+    with pytest.raises(UsageError, match="are for clouds of points, not front, wrist"):
+        take_eyes(model, path)
     with pytest.raises(UsageError, match="The policy has no eyes"):
         take_eyes(_seeing(0, observe="state"), path)
     assert mark_of_eyes(model) == before  # nothing was taken over by half

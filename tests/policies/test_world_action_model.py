@@ -24,8 +24,8 @@ from policies.windows import POSE, TICK, Windows, tool_poses, windows_of
 from reconstruction.errors import InputError
 from simulation.calibration import CALIBRATION, calibration
 from simulation.episode import Episode
+from simulation.optics import Optics
 from simulation.privileged import COLUMN, POINTS
-from simulation.renderer import Optics
 from simulation.robots import robot_of
 from tests.toy_training import AROUND, SMALL, STATES, small_model, toy_windows
 

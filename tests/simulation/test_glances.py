@@ -14,8 +14,8 @@ from simulation.demonstrations import Stage
 from simulation.filming import CAMERAS
 from simulation.forms import in_scene, outline
 from simulation.glances import glances
+from simulation.optics import Optics
 from simulation.privileged import COLUMN, POINTS
-from simulation.renderer import Optics
 from simulation.shuffling import shuffled
 from simulation.world import pose_from_quaternion
 from tests.robot_bench import few_forms, job

@@ -18,7 +18,8 @@ from reconstruction.mesh import Mesh
 from simulation import culling, renderer
 from simulation.drawable import Drawable
 from simulation.layout import looking_at
-from simulation.renderer import NOTHING, DistantLight, Optics, Pictures, Renderer
+from simulation.optics import Optics
+from simulation.renderer import NOTHING, DistantLight, Pictures, Renderer
 from simulation.robot_meshes import link_meshes
 from simulation.world import World, pose_from_quaternion, quaternion_from_pose
 from tests.small_scenes import as_mesh, textured
