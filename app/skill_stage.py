@@ -31,7 +31,7 @@ class SkillSettings:
     """Of all that is drawn."""
     vary: tuple[str, ...] = ()
     """What varies and how strongly, as for `pocketworld cousins`."""
-    observe: Literal["state", "rgb", "pointcloud"] = "state"
+    observe: Literal["rgb", "pointcloud", "state"] = "rgb"
     """What the policy sees, as for `pocketworld train`."""
     demonstrations: int = 300
     """Demonstrations that it learns from."""

@@ -44,9 +44,9 @@ class TrainSettings:
     """Who does it: the robot of the demonstrations."""
     seed: int = 0
     """Of the demonstrations, of the first weights and of all that is drawn."""
-    observe: Literal["state", "rgb", "pointcloud"] = "state"
-    """What the policy sees: where the things of the task are, which only a simulation knows; or the cameras' pictures
-    (rgb), or the cloud of points that they see in depth (pointcloud), which succeed less often so far."""
+    observe: Literal["rgb", "pointcloud", "state"] = "rgb"
+    """What the policy sees: the cameras' pictures (rgb), the cloud of points that they see in depth (pointcloud), or
+    where the things of the task are, which only a simulation knows (state)."""
     policy: Literal["world-action", "act"] = "world-action"
     """What learns: the world-action model, or, to compare it with, action chunking with transformers (act)."""
     action_only: bool = False
