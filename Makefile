@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CLUSTER := $(VENV)/cluster
 OUT ?= demo
 # How much the demo's policy learns from, and how long; it is tried in so many cousins.
-PRACTICE ?= --demonstrations 85 --blunders 40 --glances 300 --eye-steps 2000 --steps 1300 --cousins 100
+PRACTICE ?= --demonstrations 85 --blunders 60 --glances 300 --eye-steps 2200 --steps 1300 --cousins 100
 
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
