@@ -28,6 +28,8 @@ HELD_M, HELD_OPENING = 0.12, 0.95
 """What is nearer to the tool than this may be in the hand, unless that is wide open."""
 THING, HAND = 3 + 9 + 6, 3 + 9
 """Numbers that are remembered of a thing, and of the hand."""
+ROUGHLY = 100.0
+"""How sure one is of where a thing is need be known so many times less exactly than where it is."""
 
 
 class Sight(NamedTuple):
@@ -67,12 +69,14 @@ def memory_size(things: int) -> int:
 def sizes(memory: Tensor) -> Tensor:
     """How large each number of a memory ``(B, n)`` is to be taken for, when two memories are compared, at least.
 
-    What is known of where a thing is, an inverse covariance, is as exact as its largest entry is.
+    What is known of where a thing is, an inverse covariance, is as exact as `ROUGHLY` its largest entry is: a look that
+    fits what was believed less and less well, or that sees a thing in either of two places, rounds coarsely.
     """
     things = (memory.shape[1] - HAND) // THING
     large = torch.ones_like(memory)
     known = memory[:, : things * THING].unflatten(1, (things, THING))[..., 3:12]
-    large[:, : things * THING].unflatten(1, (things, THING))[..., 3:12] = known.abs().amax(dim=-1, keepdim=True)
+    most = ROUGHLY * known.abs().amax(dim=-1, keepdim=True)
+    large[:, : things * THING].unflatten(1, (things, THING))[..., 3:12] = most
     return large
 
 

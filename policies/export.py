@@ -19,11 +19,12 @@ from policies.model import dreamer
 from policies.policy import Policy
 from policies.windows import POSE
 from reconstruction.errors import OutputError
+from simulation.pointcloud import CLOUD, OF_A_POINT
 
 OPSET = 17
 CLOSE = 1e-4
 """ONNX Runtime's numbers differ from torch's by this at most (metres; axes and openings are about one in size), those
-larger than one by this share, and entries of a covariance's inverse by this share of the largest of them."""
+larger than one by this share, and entries of a covariance's inverse by `belief.ROUGHLY` this share of the largest."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
@@ -105,9 +106,21 @@ def trials_of(rows: Arrays, chunk: int, seed: int = 0, count: int = 64) -> Itera
     for number in range(3 * count):
         kind, row = number % 3, int(rng.integers(total))
         noise = rng.standard_normal((1, chunk, POSE)).astype(np.float32) * (number % 2)
-        # Not every row of numbers is a memory.
+        # Not every row of numbers is a memory, or a cloud.
         kinds = {name: 0 if name == MEMORY else kind for name in rows}
-        yield {**{name: _changed(values, row, kinds[name], rng) for name, values in rows.items()}, NOISE: noise}
+        made = {
+            name: _mixed(values, row, kind, rng) if name == CLOUD else _changed(values, row, kinds[name], rng)
+            for name, values in rows.items()
+        }
+        yield {**made, NOISE: noise}
+
+
+def _mixed(clouds: npt.NDArray[Any], row: int, kind: int, rng: np.random.Generator) -> npt.NDArray[Any]:
+    """``(1, n)`` one of ``(N, n)`` clouds with the more of its points from others, the higher `kind` is; 0: none."""
+    points = clouds.reshape(len(clouds), -1, OF_A_POINT)
+    count = points.shape[1]
+    rows = np.where(rng.random(count) < kind / 2, rng.integers(len(clouds), size=count), row)
+    return np.asarray(points[rows, np.arange(count)].reshape(1, -1))
 
 
 def _changed(values: npt.NDArray[Any], row: int, kind: int, rng: np.random.Generator) -> npt.NDArray[Any]:
@@ -118,10 +131,7 @@ def _changed(values: npt.NDArray[Any], row: int, kind: int, rng: np.random.Gener
         return rng.integers(0, 256, real.shape, dtype=np.uint8)
     spread = values.std(axis=0) + 1e-3
     middle = real if kind == 1 else values.mean(axis=0)[None]
-    made = middle + kind * spread * rng.standard_normal(real.shape)
-    if values.dtype.kind == "i":
-        made = np.clip(np.rint(made), np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
-    return np.asarray(made, dtype=values.dtype)
+    return np.asarray(middle + kind * spread * rng.standard_normal(real.shape), dtype=values.dtype)
 
 
 def check_parity(network: Any, model: Policy, trials: Iterable[Arrays], steps: int) -> float:

@@ -33,6 +33,8 @@ NEAR_M = 0.1
 """What is this far from where a thing was found, in plan, is looked at …"""
 LOOKED = 64
 """… and summed up in twice so many numbers."""
+FAR_M = 0.5
+"""No point of a cloud is farther up or down; of nonsense, networks make no large numbers, which round coarsely."""
 FINE_M = 0.03
 SEEN = 4
 """A thing is to be seen where so many points lie on it, or …"""
@@ -138,7 +140,7 @@ class PointEyes(Finder):
         own = torch.cat([hand.position[:, 2:], hand.rotation[:, 2], opening], dim=1)
         rows = []
         for number, (point, said) in enumerate(zip(self.point, self.said, strict=True)):
-            off = points.place - middle[:, None, number]
+            off = (points.place - middle[:, None, number]).clamp(-FAR_M, FAR_M)
             share = (1.0 - off[..., :2].square().sum(dim=-1, keepdim=True) / NEAR_M**2).clamp_min(0.0)
             each = share * point(torch.cat([off / SCALE_M, torch.tanh(off / FINE_M), points.color, near], dim=-1))
             mean = each.sum(dim=1) / share.sum(dim=1).clamp_min(1.0)
@@ -160,7 +162,7 @@ class PointEyes(Finder):
         cell = at.detach().floor()
         beside = ((cell < 0.0) | (cell >= SIDE)).any(dim=-1)
         number = torch.where(beside, torch.full_like(cell[..., 0], SIDE * SIDE), cell[..., 1] * SIDE + cell[..., 0])
-        height = points.place[..., 2:] - self.usual[:, 2].amin()
+        height = (points.place[..., 2:] - self.usual[:, 2].amin()).clamp(-FAR_M, FAR_M)
         height = torch.cat([height / NEAR_M, torch.tanh(height / FINE_M)], dim=-1)
         each = self.pillar(torch.cat([at - cell - 0.5, height, points.color, near], dim=-1)).float()
         each = torch.cat([each, torch.ones_like(each[..., :1])], dim=-1)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.belief import HAND, THING, USUAL_M, Belief, Sight, believe, memory_size, sizes
+from policies.belief import HAND, ROUGHLY, THING, USUAL_M, Belief, Sight, believe, memory_size, sizes
 from policies.deploy.bundle import MEMORY
 from policies.encoders import GLANCE, RgbEncoder
 from policies.features import STATE, image_key
@@ -52,8 +52,8 @@ def test_only_a_covariances_inverse_is_compared_by_its_largest_entry() -> None:
     memory = believe(sight, torch.zeros(1, memory_size(2)), AWAY, OPEN, USUAL.expand(2, 3)).memory
     large = sizes(memory)[0]
     known = [large[number * THING + 3 : number * THING + 12] for number in range(2)]
-    assert 0.5 < known[0].unique().item() < 100.0
-    assert 5e3 < known[1].unique().item() < 2e4
+    assert 0.5 < known[0].unique().item() / ROUGHLY < 100.0
+    assert 5e3 < known[1].unique().item() / ROUGHLY < 2e4
     assert (large == 1.0).sum() == 2 * (THING - 9) + HAND
 
 

@@ -12,6 +12,7 @@ import torch
 from policies.checkpoint import load_model
 from policies.encoders import AROUND, GLANCE, PointEncoder
 from policies.episodes import Dataset
+from policies.export import trials_of
 from policies.features import STATE, Extra, Features
 from policies.files import BEST
 from policies.hand import Hand
@@ -22,7 +23,7 @@ from policies.surroundings import AHEAD_M, BEHIND_M, CELL_M, CELLS, SIZE, surrou
 from policies.train import LoopSettings, train
 from policies.windows import POSE, TICK, Windows, check_columns
 from reconstruction.errors import UsageError
-from simulation.pointcloud import CLOUD, UNIT_M
+from simulation.pointcloud import CLOUD, OF_A_POINT, UNIT_M
 from simulation.privileged import COLUMN
 
 STATES = 3
@@ -117,6 +118,21 @@ def test_demonstrations_without_clouds_are_refused() -> None:
     assert "--cameras points" in refused.value.remedy
     flat.features = dataclasses.replace(features, extra={**told, CLOUD: Extra("int16", 6144)})
     check_columns(flat, PointEncoder.cameras, PointEncoder.columns)
+
+
+def test_exported_networks_are_compared_on_clouds_of_points_that_there_are() -> None:
+    clouds = _clouds(20).seen[CLOUD].numpy()
+    there = {tuple(point) for point in clouds.reshape(-1, OF_A_POINT)}
+    shares = []
+    for number, trial in enumerate(trials_of({CLOUD: clouds}, SMALL.chunk, count=4)):
+        made = trial[CLOUD]
+        assert (made.shape, made.dtype) == ((1, clouds.shape[1]), clouds.dtype)
+        assert {tuple(point) for point in made.reshape(-1, OF_A_POINT)} <= there
+        same = (made.reshape(-1, OF_A_POINT) == clouds.reshape(len(clouds), -1, OF_A_POINT)).all(axis=-1)
+        shares.append((number % 3, same.mean(axis=1).max()))
+    assert all(share == 1.0 for kind, share in shares if kind == 0)
+    assert all(0.3 < share < 0.8 for kind, share in shares if kind == 1)
+    assert all(share < 0.3 for kind, share in shares if kind == 2)
 
 
 def test_a_zone_has_no_extent_and_is_found_all_the_same() -> None:
