@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "pocketworld.demonstrations", 1
 CHUNK = 2
 """Cousins that a process tries at a time."""
-CAMERA_OFF_M = 0.1
-"""A dataset's camera that was farther from where it is today was another one."""
+WRIST_OFF_CM, FRONT_OFF_DEG = 2.0, 7.5
+"""A dataset's cameras that were farther from how they are today, on the wrist and before the robot, were others."""
 HOPELESS = 60
 """Stop when so many cousins have brought nothing at first."""
 
@@ -323,8 +323,8 @@ def check_scene(folder: Path, scene: Path) -> None:
 def check_cameras(dataset: Dataset) -> None:
     """See that a dataset with pictures was filmed by the cameras that film today.
 
-    An eye that learns from other places than those from which it will look sees little. Where the camera before the arm
-    stands varies from cousin to cousin, hence the middle of many, and not to the centimetre.
+    An eye that learns from other places than those from which it will look sees little. Where the robot stands, and the
+    camera before it, varies from cousin to cousin: what may be compared is by how much that one looks down.
 
     Raises:
         InputError: it was not.
@@ -334,20 +334,25 @@ def check_cameras(dataset: Dataset) -> None:
     from simulation.robots import robot_of
 
     settings, scene_folder = made_with(dataset.folder)
-    robot = robot_of(settings.robot)
     cameras = [name for name in CAMERAS if name in dataset.features.cameras]
     some = range(min(len(dataset), 20))
     if not cameras or not some or CALIBRATION not in dataset.features.extra:
         return
+    robot = robot_of(settings.robot)
     facts = camera_facts(robot.mounted(Scene.load(scene_folder)), robot, settings.image_size)
     told = np.array([dataset.read(number, ()).extra[CALIBRATION][0] for number in some])
-    found = np.median(told.reshape(len(some), len(cameras), NUMBERS), axis=0)[:, :3]
-    for camera, place in zip(cameras, found, strict=True):
-        pose = facts[camera].get("base_from_camera") or facts[camera]["tool_from_camera"]
-        off = float(np.linalg.norm(place - np.array(pose)[:3, 3]))
-        if off > CAMERA_OFF_M:
+    rows = told.reshape(len(some), len(cameras), NUMBERS)
+    for camera, known in zip(cameras, np.median(rows, axis=0), strict=True):
+        if camera == "wrist":
+            off = 100 * float(np.linalg.norm(known[:3] - np.array(facts[camera]["tool_from_camera"])[:3, 3]))
+            words = f"was {off:.0f} cm from where it is today" if off > WRIST_OFF_CM else ""
+        else:
+            ahead = np.array(facts[camera]["base_from_camera"])[2, 2], np.cross(known[3:6], known[6:9])[2]
+            today, then = np.rad2deg(-np.arcsin(np.clip(ahead, -1.0, 1.0)))
+            words = f"looked down by {then:.0f}°, not {today:.0f}°" if abs(then - today) > FRONT_OFF_DEG else ""
+        if words:
             raise InputError(
-                f"The camera {camera!r} of {dataset.folder} was {100 * off:.0f} cm from where it is today.",
+                f"The camera {camera!r} of {dataset.folder} {words}.",
                 remedy="Demonstrate anew, into another folder or with another --seed.",
                 code="other_cameras",
             )
