@@ -70,7 +70,7 @@ class TrainSettings:
     """Episodes in which the expert sets right what it has done wrong on purpose, beside the demonstrations."""
     pretrain_steps: int = 0
     """Steps in which it first learns to foretell, and hardly to act, from all there is: failures and play, too. Not
-    done unless asked for: it helped from few demonstrations at most (figures in the README)."""
+    done unless asked for: as many more steps to act helped as much (figures in the README)."""
     plays: int = 100
     """Episodes of play for that, 10 s each: the hand goes about the things at random."""
     check_every: int = 1000
