@@ -16,7 +16,7 @@ from policies.belief import Belief, Sight, believe, memory_size
 from policies.deploy.bundle import MEMORY
 from policies.eyes import Eyes
 from policies.features import STATE, image_key
-from policies.hand import PAIRS, Arm, Hand, perceptron
+from policies.hand import Arm, Hand, perceptron
 from policies.point_eyes import PointEyes, Points, changed
 from policies.precision import in_float32
 from policies.surroundings import SIZE, surroundings
@@ -70,6 +70,9 @@ class Scaler(nn.Module):
 class Encoder(nn.Module):
     """Tokens of the arm, of each thing that the task is about, and of how the second lies to the first.
 
+    Of its own motion it is told only how the gripper opens and closes (de Haan, Jayaraman & Levine, "Causal Confusion
+    in Imitation Learning", 2019: who sees more may act worse).
+
     All is told as it is seen from the hand; what is told of a thing, and how it is known, is the subclasses' affair.
     """
 
@@ -108,13 +111,11 @@ class Encoder(nn.Module):
         Args:
             seen: states ``(B, 2, J + 1)``, one tick ago and now, and what the subclass needs.
         """
-        states = seen[STATE]
-        hand, before = self.hand(seen), Hand(*self.arm(states[:, 0, :-1]))
-        back = hand.rotation.mT @ before.rotation
-        spin = torch.stack([back[:, b, a] - back[:, a, b] for a, b in PAIRS[3:]], dim=1)
+        states, hand = seen[STATE], self.hand(seen)
         reach = torch.stack([hand.position[:, 2], hand.position[:, :2].norm(dim=1)], dim=1)
-        # The first joint turns all of it about the upright: that changes nothing.
-        own = [reach, hand.rotation[:, 2], states[:, 1, 1:-1], states[:, :, -1], hand.points(before.position), spin]
+        # The first joint turns all of it about the upright: that changes nothing. How fast it moves is not told: as in
+        # demonstrations that says best how it goes on, who is told learns to go on as he does, not what for.
+        own = [reach, hand.rotation[:, 2], states[:, 1, 1:-1], states[:, :, -1]]
         found = [torch.cat(own, dim=1)]
         middles: list[Tensor] = []
         for middle, more in self.things(seen, hand):
