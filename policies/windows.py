@@ -22,6 +22,8 @@ from simulation.privileged import COLUMN
 
 TICK = "tick"
 """Name of the frame's number in its episode, among what is seen."""
+STILL = 0.004
+"""An arm is at rest when no joint (rad, m), nor the gripper's opening, has changed by more since the last frame."""
 POSE = 10
 """Numbers that say where the tool is: position (m), x and y axis in the base frame, and the gripper's opening."""
 
@@ -153,14 +155,19 @@ def check_columns(dataset: Dataset, cameras: Sequence[str], columns: Sequence[st
 def windows_of(
     episode: Episode, chain: Chain, chunk: int, horizons: Sequence[int], columns: Sequence[str] = ()
 ) -> Windows:
-    """The windows of one episode of an arm, with these `columns`; beyond its end, all stays as it was at the end."""
+    """The windows of one episode of an arm, with these `columns`; beyond its end, all stays as it was at the end.
+
+    Where the arm waits, what follows is what follows when it goes on: how long it waited already does not show in what
+    is seen, so that who learnt to wait would wait for ever.
+    """
     last = len(episode) - 1
     frames = np.arange(len(episode))[:, None]
+    onward = _onward(episode)[:, None]
     around = np.array(episode.extra[COLUMN], dtype=np.float32)
     states = episode.state[np.maximum(frames + np.array([-1, 0]), 0)]
     told, been = tool_poses(chain, episode.action), tool_poses(chain, episode.state)
-    actions = told[np.minimum(frames + np.arange(chunk), last)]
-    later = np.minimum(frames + np.array(horizons, dtype=np.int64).reshape(1, -1), last)
+    actions = told[np.minimum(onward + np.arange(chunk), last)]
+    later = np.minimum(onward + np.array(horizons, dtype=np.int64).reshape(1, -1), last)
     future = np.concatenate([been, around], axis=1)[later]
     seen = {STATE: torch.from_numpy(states), COLUMN: torch.from_numpy(around)}
     for camera, pictures in episode.images.items():
@@ -171,6 +178,24 @@ def windows_of(
         dtype = np.int16 if column == CLOUD else np.float32
         seen[column] = torch.from_numpy(np.array(episode.extra[column], dtype=dtype))
     return Windows(seen, torch.from_numpy(actions), torch.from_numpy(future))
+
+
+def _onward(episode: Episode) -> npt.NDArray[np.int64]:
+    """``(T,)`` for each frame itself, or the next one in which something is told anew, where all is at rest till then.
+
+    At rest at the end, it stays.
+    """
+    frames = np.arange(len(episode))
+    same = np.abs(np.diff(episode.action, axis=0, prepend=np.inf)).max(axis=1) == 0.0
+    still = np.abs(np.diff(episode.state, axis=0, prepend=np.inf)).max(axis=1) < STILL
+    rests = same & still
+    found, ahead = frames.copy(), -1
+    for frame in frames[::-1]:
+        if not same[frame]:
+            ahead = frame
+        elif rests[frame] and ahead >= 0:
+            found[frame] = ahead
+    return found
 
 
 def tool_poses(chain: Chain, states: Float32) -> Float32:

@@ -351,3 +351,33 @@ def test_windows_stay_at_the_end_and_tell_where_the_tool_is_to_be() -> None:
     assert torch.equal(made.actions[-1, 0], made.actions[-1, 3])
     assert made.future[0, 0, POSE:].tolist() == [2.0] * 12
     assert made.future[0, 1].tolist() == [*tool_poses(robot.chain, state)[5].tolist(), *around[5].tolist()]
+
+
+def test_who_waits_is_taught_to_go_on_and_at_the_end_to_stay() -> None:
+    robot = robot_of("panda")
+    home = np.array([*robot.home, 1.0], dtype=np.float32)
+    moves = np.cumsum([0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0])  # what is told: on, twice; wait; on; wait
+    action = home + np.float32(0.05) * moves[:, None].astype(np.float32)
+    state = np.vstack([home, action[:-1]])  # it gets there a tick later
+    extra = {COLUMN: np.arange(12, dtype=np.float32)[:, None] * np.ones((1, 12), dtype=np.float32)}
+    names = robot.action_names
+    made = windows_of(Episode("do it", "pick x", 10.0, state, names, action, names, extra=extra), robot.chain, 3, (2,))
+    tools = torch.from_numpy(tool_poses(robot.chain, action))
+    # Told at 3, and got there at 4: at rest in 4, 5 and 6, and told anew at 7.
+    follows = [0, 1, 2, 3, 7, 7, 7, 7, 8, 9, 10, 11]
+    for frame, first in enumerate(follows):
+        wanted = tools[[min(first + step, 11) for step in range(3)]]
+        assert torch.allclose(made.actions[frame], wanted, atol=1e-6), frame
+        assert made.future[frame, 0, -1].item() == min(first + 2, 11), frame
+
+
+def test_how_fast_the_arm_moves_does_not_tell_it_what_to_do() -> None:
+    windows = toy_windows(4)
+    model = small_model(toy_windows())
+    noise = torch.zeros(4, SMALL.chunk, POSE)
+    told = model.act(windows.seen, noise)
+    states = windows.seen[STATE].clone()
+    states[:, 0, :-1] += 0.1
+    assert torch.equal(model.act({**windows.seen, STATE: states}, noise), told)
+    states[:, 0, -1] += 0.1  # how fast the gripper closes does
+    assert not torch.allclose(model.act({**windows.seen, STATE: states}, noise), told, atol=1e-6)
