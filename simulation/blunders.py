@@ -21,7 +21,7 @@ from simulation.moves import CannotError
 from simulation.tasks import moved
 
 FloatArray = npt.NDArray[np.float64]
-REVISION = 2
+REVISION = 3
 """Of what is drawn: counted up whenever other blunders come of the same cousin."""
 STREAM = 7927
 ELSEWHERE = (0.25, 0.5)

@@ -36,6 +36,8 @@ NEARLY_LEVEL = np.sin(np.deg2rad(8.0))
 """A line between the fingers whose z is smaller is made level."""
 TIP_M = 0.003
 """What is held lies at least so far inside the fingertips, and these stay so far above what it stands on."""
+SHUT = 0.02
+"""A gripper that is told to open no farther than this presses as firmly as one that is told to close."""
 TRIES = 3
 RESTS_S = 0.8
 """So long it waits for a task to be done …"""
@@ -86,7 +88,7 @@ class Expert(Moves):
         cell = self.cell
         self._begin()
         if cell.ticks and not self._has(moved(cell, task)):  # somebody else has begun
-            yield from self._open_up()
+            yield from self._let_go()
         problem = "not done"
         for _ in range(TRIES):
             try:
@@ -127,8 +129,10 @@ class Expert(Moves):
 
     def _bring(self, name: str, goals: Callable[[SceneObject, FloatArray], list[FloatArray]]) -> Actions:
         if self._has(name):
-            yield from self._grip(0.0)
-            yield from self._lift(name)
+            if self._opening > SHUT:
+                yield from self._grip(0.0)
+            if self._under(name):  # else it was lifted already: who holds it in the air goes on from there
+                yield from self._lift(name)
         else:
             yield from self._pick(name, goals)
         yield from self._put(name, goals)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from simulation.cell import LEANS, Cell
 from simulation.chain import Loose
@@ -34,6 +35,12 @@ SHARES_OF_RISE = (1.0, 0.5, 0.25)
 """… or goes up by a smaller share, where the arm does not get so high …"""
 SMALL_RISE_M = 0.01
 """… or not at all where it is hardly any."""
+FUNNEL, BESIDE_M = 1.0, 0.1
+"""… or where it is nearly there already: no farther beside the goal than this share of its height over it, or this."""
+JOINS_M, JOINS_RAD, AHEAD = 0.02, 0.3, 2
+"""So near to a straight line on which it goes on, in place and turn, it joins it, so many points ahead …"""
+NEARLY = 0.1
+"""… once the gripper is open as it is to be, or that much more or less."""
 
 
 class CannotError(Exception):
@@ -175,6 +182,12 @@ class Moves:
     def _go(self, goal: FloatArray, opening: float, onward: FloatArray | None = None) -> Actions:
         """Move freely to joint positions ``(J,)`` and, more slowly, on along a free line ``(K, J)`` from there."""
         start, wide = self.cell.goal[:-1], max(opening, self._opening)
+        rest = None if onward is None else self._joined(start, onward, wide)
+        if rest is not None:
+            if abs(opening - self._opening) > NEARLY:
+                yield from self._grip(opening)
+            yield from self._follow(rest, opening, GENTLE)
+            return
         corners = self._over(start, goal, wide)
         if corners is None:
             corners = self.planner.way(start, goal, wide, self._seed)
@@ -195,17 +208,37 @@ class Moves:
             yield from self._along(first, opening)
             yield from self._along(second, opening, np.full(len(second), GENTLE))
 
+    def _joined(self, start: FloatArray, onward: FloatArray, opening: float) -> FloatArray | None:
+        """Joint positions ``(K, J)`` from some to the end of a line that they are nearly on; None where they are not.
+
+        Nobody who is on the way down is to go back first: who learns from it would come to stand still there.
+        """
+        there, line = self.planner.chain.tool(start), self.planner.chain.tool(onward)
+        off = np.linalg.norm(line[:, :3, 3] - there[:3, 3], axis=1)
+        nearest = int(off.argmin())
+        turned = Rotation.from_matrix(line[nearest, :3, :3].T @ there[:3, :3]).magnitude()
+        if off[nearest] > JOINS_M or turned > JOINS_RAD:
+            return None
+        rest = np.vstack([start, onward[min(nearest + AHEAD, len(onward) - 1) :]])
+        return rest if self.planner.free(rest[:2], opening, NEAR_M) else None
+
     def _over(self, start: FloatArray, goal: FloatArray, opening: float) -> FloatArray | None:
         """Corners ``(C, J)`` of a way up, over all that may stand in between, and down; None where there is none.
 
         Not the shortest, but always alike whatever stands there: who learns from it need not know.
         """
         mount = self.cell.mount
-        heights = [float((mount @ self.planner.chain.tool(q))[2, 3]) for q in (start, goal)]
-        rise_m = max(0.0, self._top_m() - max(heights))
+        places = np.array([(mount @ self.planner.chain.tool(q))[:3, 3] for q in (start, goal)])
+        (start_m, goal_m), top_m = places[:, 2], self._top_m()
+        if start_m < top_m:  # as it comes down there in demonstrations, nobody who has come so far is to go up again
+            apart_m = float(np.linalg.norm(places[1, :2] - places[0, :2]))
+            direct = np.stack([start, goal])
+            if apart_m < max(BESIDE_M, FUNNEL * (start_m - goal_m)) and self.planner.free(direct, opening):
+                return direct
         for share in SHARES_OF_RISE:
-            top = max(heights) + share * rise_m
-            lines = [self._up(q, top - height, opening) for q, height in zip((start, goal), heights, strict=True)]
+            over_m = goal_m + share * max(0.0, top_m - goal_m)
+            ends = zip((start, goal), (start_m, goal_m), strict=True)
+            lines = [self._up(q, over_m - height_m, opening) for q, height_m in ends]
             if lines[0] is None or lines[1] is None:
                 continue
             across = self.planner.way(lines[0][-1], lines[1][-1], opening, self._seed)
@@ -254,13 +287,16 @@ class Moves:
         for _ in range(round(seconds * self.cell.rate_hz)):
             yield self.cell.goal
 
-    def _open_up(self) -> Actions:
-        """Let go of whatever it is; away from it only where the gripper touches something."""
+    def _let_go(self) -> Actions:
+        """Of whatever the gripper touches, and away from it where it still does; of nothing, it need not."""
+        q = self.cell.goal[:-1]
         self._look()
+        if self.planner.clearance(q, self._opening) >= NEAR_M:
+            return
         if self._opening < 1.0:
             yield from self._grip(1.0)
             self._look()
-        if self.planner.clearance(self.cell.goal[:-1], 1.0) < NEAR_M:
+        if self.planner.clearance(q, 1.0) < NEAR_M:
             yield from self._stand_back()
 
     def _stand_back(self) -> Actions:

@@ -94,6 +94,37 @@ def test_it_passes_over_whatever_may_stand_there(family: Family, placed: tuple[S
     assert tool[between, 2].min() > tallest
 
 
+def _nudged(stage: Stage, holding: bool, over_m: float) -> Iterator[np.ndarray]:
+    """The expert until its hand has come down to so far over what it goes to, and then a little to the side."""
+    cell, task = stage.cell, stage.job.task
+    body, chain = cell.world.body(task.what[0]), cell.robot.chain
+    for action in stage.expert.perform(task):
+        yield action
+        goal = cell.world.pose(task.where if holding else task.what[0])[:3, 3]
+        off = cell.arm.tool()[:3, 3] - goal
+        if cell.arm.holds(body) == holding and np.linalg.norm(off[:2]) < 0.02 and off[2] < over_m:
+            break
+    start = cell.goal
+    tool = chain.tool(start[:-1])
+    tool[0, 3] += 0.012
+    aside, exact = chain.solve(tool[None], start[None, :-1])
+    assert exact[0]
+    for share in (0.5, 1.0, 1.0, 1.0):
+        yield start + share * (np.append(aside[0], start[-1]) - start)
+
+
+@pytest.mark.parametrize(("holding", "over_m"), [(False, 0.2), (False, 0.06), (True, 0.22), (True, 0.12)])
+def test_who_is_on_the_way_down_goes_on_down(placed: tuple[Stage, Attempt], holding: bool, over_m: float) -> None:
+    stage, whole = placed
+    left = stage.correct(whole.index, lambda stage: _nudged(stage, holding, over_m)).episode
+    assert left is not None
+    assert left.success, left.reason
+    height, opening = left.extra["tool_pose"][:, 2], left.action[:, -1]
+    there = int(np.argmax(opening > 0.2) if holding else np.argmax(opening < 0.1))
+    assert there > 1
+    assert height[:there].max() < height[0] + 0.005
+
+
 def test_what_was_done_is_played_again_bit_for_bit(family: Family, placed: tuple[Stage, Attempt]) -> None:
     stage, attempt = placed
     episode = attempt.episode
