@@ -225,7 +225,8 @@ class Moves:
     def _over(self, start: FloatArray, goal: FloatArray, opening: float) -> FloatArray | None:
         """Corners ``(C, J)`` of a way up, over all that may stand in between, and down; None where there is none.
 
-        Not the shortest, but always alike whatever stands there: who learns from it need not know. Nearly there, straight.
+        Not the shortest, but always alike whatever stands there: who learns from it need not know.
+        Straight where it is nearly there already.
         """
         mount = self.cell.mount
         places = np.array([(mount @ self.planner.chain.tool(q))[:3, 3] for q in (start, goal)])
