@@ -6,6 +6,7 @@ On disk (also ``docs/on-disk.md``)::
       project.json        format "pocketworld.project", version, name, scan (the path it came from)
       capture/            inspection.json, contact_sheet.jpg, stage.json
       scene/              scene.json and what it names (`reconstruction.scene`), stage.json
+      reality/            likewise of what is really there, where that is known, stage.json
       report.html         written from the stages, can be made again at any time
       .cache/             saves time when a stage runs again; may be deleted
 
@@ -36,7 +37,7 @@ from reconstruction.errors import InputError, OutputError, PocketworldError, Usa
 PROJECT_FORMAT = "pocketworld.project"
 STAGE_FORMAT = "pocketworld.stage"
 VERSION = 1
-STAGES = ("capture", "scene", "cousins", "episodes", "policy", "bundle")
+STAGES = ("capture", "scene", "cousins", "episodes", "policy", "bundle", "reality")
 RECORDED_PACKAGES = ("numpy", "scipy", "open3d", "opencv-python", "trimesh", "manifold3d", "coacd", "pybullet")
 OWN_FILES = {"project.json", "project.json.partial", ".lock", "pocketworld.log"}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,15 +83,44 @@ class RunResult:
         return {**told, **report, "missed_share": round(self.report.missed / max(1, self.report.ticks), 4)}
 
 
+class Glance(Mapping[str, npt.NDArray[Any]]):
+    """What a robot sees now, by name; pictures are only made when somebody looks at them."""
+
+    def __init__(self, names: Sequence[str], look: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> None:
+        """Who looks gets what `look` returns, which is called once."""
+        self._names, self._look = names, cache(look)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self._look()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class SimRobot:
     """The arm of a cell, as a runner knows robots. It keeps what happens."""
 
-    def __init__(self, stage: Stage, needs: Iterable[str]) -> None:
-        """Stand in the cousin that is loaded, at home; `needs` are the names of what it measures beside its joints."""
+    def __init__(
+        self, stage: Stage, needs: Iterable[str], clock: Callable[[], float] = time.monotonic, fast: bool = False
+    ) -> None:
+        """Stand in the cousin that is loaded, at home.
+
+        Args:
+            stage: with the cousin.
+            needs: names of what it measures beside its joints.
+            clock: the time, seconds.
+            fast: who looks at a reading does so before the next command: what nobody looks at need not be drawn.
+        """
         from simulation.demonstrations import Recording
 
         self.stage, self.recording, self.success = stage, Recording(), False
-        self._rested, self._needs = 0, tuple(needs)
+        self._rested, self._needs, self._clock, self._fast = 0, tuple(needs), clock, fast
 
     def __len__(self) -> int:
         return len(self.recording.actions)
@@ -103,9 +133,9 @@ class SimRobot:
         from policies.rollout import observed
 
         positions = self.stage.cell.arm.positions()
-        seen = observed(self.stage, self._needs, positions)
-        now = time.monotonic()
-        return Reading(positions, dict.fromkeys(("joints", *self._needs), now), dict(seen))
+        glance = Glance(self._needs, lambda: observed(self.stage, self._needs, positions))
+        seen = glance if self._fast else dict(glance)
+        return Reading(positions, dict.fromkeys(("joints", *self._needs), self._clock()), seen)
 
     def act(self, command: FloatArray) -> None:
         """Go there during one tick of the simulated time."""
@@ -230,7 +260,11 @@ def run_bundle(
                 stage, cousin = opened.enter_context(_stage(bundle, settings, project, dataset))
             writer = opened.enter_context(DatasetWriter(runs, robot=Path(bundle.manifest.robot).stem))
             pressed = opened.enter_context(any_key())
-            recorder = Noted(dry_robot(bundle)) if stage is None else SimRobot(stage, bundle.manifest.measures)
+            recorder = (
+                Noted(dry_robot(bundle))
+                if stage is None
+                else SimRobot(stage, bundle.manifest.measures, fast=settings.fast)
+            )
 
             def watch(reading: Reading, command: FloatArray) -> str:
                 done = len(recorder) / bundle.manifest.rate_hz
@@ -257,6 +291,21 @@ def run_bundle(
     return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(runs), report)
 
 
+def dataset_of(bundle: Bundle, project: Project, dataset: Path | None = None) -> Path:
+    """The demonstrations that a bundle's policy was trained on; left out: those in the project.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if dataset is not None:
+        return dataset.absolute()
+    manifest = bundle.manifest
+    training = manifest.document.get("training")
+    seed = training.get("seed") if isinstance(training, dict) else None
+    wanted = Wanted(task=manifest.task, robot=manifest.robot, seed=seed if type(seed) is int else 0)
+    return demonstrations_of(project, wanted)
+
+
 @contextmanager
 def _stage(
     bundle: Bundle, settings: RunSettings, project: Project | None, dataset: Path | None
@@ -271,13 +320,9 @@ def _stage(
             remedy="Name a project with --project, or use --robot dry-run.",
             code="no_project",
         )
-    if dataset is None:
-        training = manifest.document.get("training")
-        seed = training.get("seed") if isinstance(training, dict) else None
-        wanted = Wanted(task=manifest.task, robot=manifest.robot, seed=seed if type(seed) is int else 0)
-        dataset = demonstrations_of(project, wanted)
+    dataset = dataset_of(bundle, project, dataset)
     cameras = any(name.startswith(IMAGES) for name in manifest.measures)
-    job = order_of(project, dataset.absolute(), HELD_OUT_SEED, held_out=True, cameras=cameras).job()
+    job = order_of(project, dataset, HELD_OUT_SEED, held_out=True, cameras=cameras).job()
     if job.robot.arm != manifest.joints or job.rate_hz != manifest.rate_hz or job.task.words != manifest.task:
         raise UsageError(
             f"The bundle is for another robot, rate or task than {dataset}.",

@@ -101,7 +101,7 @@ class Trials:
             progress(0.1 + 0.9 * tried / count, f"{tried} of {count} cousins")
             if tried >= count:
                 break
-            _check_sense(len(found), tried, trial.skipped)
+            check_sense(len(found), tried, trial.skipped)
         return found
 
     def corrections(self, count: int, executor: Executor | None, folder: Path, progress: Progress) -> None:
@@ -197,7 +197,7 @@ def _fill(
             progress(min(1.0, good / count), f"{good} of {count} {folder.name.split('-')[0]}")
             if good >= count:
                 break
-            _check_sense(looked, good, "nothing came of it")
+            check_sense(looked, good, "nothing came of it")
         writer.finish()
 
 
@@ -219,7 +219,17 @@ def in_turn(work: Callable[[tuple[int, ...]], list[Any]], executor: Executor | N
             future.cancel()
 
 
-def _check_sense(looked: int, good: int, why: str) -> None:
+def check_sense(looked: int, good: int, why: str) -> None:
+    """See that the task makes sense often enough to go on.
+
+    Args:
+        looked: cousins that were looked at.
+        good: of them, those in which something came of it.
+        why: not in the last one.
+
+    Raises:
+        InputError: it hardly ever does.
+    """
     if looked > 50 + 50 * good:
         raise InputError(
             f"The task makes no sense in {looked} cousins ({why}).",

@@ -19,6 +19,7 @@ from simulation.family import Family
 from simulation.grasps import Grasps, antipodal
 from simulation.kinematics import rotation_rpy
 from simulation.layout import usual_mount
+from simulation.physics import Limbs, Physics
 from simulation.robots import Arm, Robot
 from simulation.world import WorldSettings
 
@@ -88,7 +89,8 @@ class Cell:
     rate_hz: float = RATE_HZ
     scene: Scene = field(init=False)
     cousin: Cousin = field(init=False)
-    arm: Arm = field(init=False)
+    world: Physics = field(init=False)
+    arm: Limbs = field(init=False)
     goal: FloatArray = field(init=False)
     start: dict[str, FloatArray] = field(init=False)
     mount: FloatArray = field(init=False)
@@ -101,7 +103,8 @@ class Cell:
         # Things stand close together on a bench: with PyBullet's usual 2 cm, one that moves keeps all others awake.
         self.family = Family(self.wardrobe, WorldSettings(near_m=0.005, residual=1e-5))
         self.world = self.family.world
-        self.steps = round(1.0 / (self.rate_hz * self.world.settings.time_step_s))
+        self.step_s = self.family.world.settings.time_step_s
+        self.steps = round(1.0 / (self.rate_hz * self.step_s))
         self._chain = self.robot.chain
         self._low, self._high = self._chain.low - SLACK_RAD, self._chain.high + SLACK_RAD
         self._speed = np.array(self.robot.speed)
@@ -127,23 +130,32 @@ class Cell:
         Raises:
             InputError: the recipe belongs to another scene, or to another pool.
         """
-        self.cousin, self.scene = cousin, self.family.load(cousin)
+        self.cousin = cousin
+        self._furnish()
+        self.goal = np.array([*self.robot.home, 1.0])
+        self.arm.drive(self.goal)
+        self._settle()
+        self.faults, self.ticks, self.notes = Faults(), 0, {}
+        self.start = self.world.poses()
+
+    def _furnish(self) -> None:
+        """Make `scene`, `mount`, `world` and `arm` of `cousin`."""
+        world, cousin = self.family.world, self.cousin
+        self.scene = self.family.load(cousin)
         mount = self.scene.robot_mount
         self.mount = usual_mount(self.scene) if mount is None else mount
-        for name in self.world.fixed_names:
-            self.world.call("changeDynamics", self.world.body(name), -1, lateralFriction=TABLE_FRICTION)
+        for name in world.fixed_names:
+            world.call("changeDynamics", world.body(name), -1, lateralFriction=TABLE_FRICTION)
         for item in self.scene.objects:
             # PyBullet multiplies the coefficients of two bodies: against the table this comes to what was estimated.
             friction = item.friction / TABLE_FRICTION
-            self.world.call("changeDynamics", self.world.body(item.name), -1, lateralFriction=friction)
-        grip = cousin.values("gripper")["friction"]
-        self.arm = Arm(self.world, self.robot, self.mount, grip)
-        self.goal = np.array([*self.robot.home, 1.0])
-        self.arm.drive(self.goal)
-        self.world.step(round(SETTLE_S / self.world.settings.time_step_s))
-        self.world.sleep(STILL_M_S, STILL_RAD_S)
-        self.faults, self.ticks, self.notes = Faults(), 0, {}
-        self.start = self.world.poses()
+            world.call("changeDynamics", world.body(item.name), -1, lateralFriction=friction)
+        self.arm = Arm(world, self.robot, self.mount, cousin.values("gripper")["friction"])
+
+    def _settle(self) -> None:
+        """Let things come to rest."""
+        self.family.world.step(round(SETTLE_S / self.step_s))
+        self.family.world.sleep(STILL_M_S, STILL_RAD_S)
 
     def act(self, action: FloatArray) -> None:
         """Move the goal to `action` ``(J + 1,)`` in a straight line during one tick.
@@ -155,12 +167,16 @@ class Cell:
         )
         start = self.goal
         for k in range(1, self.steps + 1):
-            self.arm.drive(start + (action - start) * (k / self.steps))
-            self.world.step()
+            self._step(start + (action - start) * (k / self.steps))
             if k % 6 == 0:
                 self._judge()
         self.goal = action
         self.ticks += 1
+
+    def _step(self, goal: FloatArray) -> None:
+        """One step of physics, the arm being told to be at `goal`."""
+        self.arm.drive(goal)
+        self.family.world.step()
 
     def _judge(self) -> None:
         q, speed = self.arm.positions()[:-1], np.abs(self.arm.speeds())
@@ -219,5 +235,4 @@ class Cell:
 
     def touched(self, name: str) -> bool:
         """Whether the robot touches a thing."""
-        rows = self.world.call("getContactPoints", self.arm.body, self.world.body(name)) or ()
-        return any(row[8] < 0.0005 for row in rows)
+        return self.arm.touches(self.world.body(name))

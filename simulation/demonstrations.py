@@ -94,12 +94,15 @@ class Stage:
         """Open the worlds."""
         self.job = job
         self._open = ExitStack()
-        self.cell = self._open.enter_context(Cell(job.wardrobe.bare(), job.robot, job.rate_hz))
+        self.cell = self._open.enter_context(self._open_cell(job))
         self.planner = self._open.enter_context(Planner(job.robot))
         self.expert = Mimic(self.cell, self.planner, job.shown) if job.shown else Expert(self.cell, self.planner)
         self._film = Film(job.wardrobe, job.robot, job.size) if job.cameras else None
         self._take: Take | None = None
         self.draw = Draw(job.wardrobe, job.bank, job.cousins)
+
+    def _open_cell(self, job: Job) -> Cell:
+        return Cell(job.wardrobe.bare(), job.robot, job.rate_hz)
 
     def __enter__(self) -> Stage:
         return self

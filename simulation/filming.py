@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,12 +98,31 @@ class Take:
         """Made by `Film.take`; `still` is what does not move, with its pose."""
         self._robot, self._size, self._cousin, self._scene, self._mount = robot, size, cousin, scene, mount
         self._still = {name: pose for name, (_, pose) in still.items()}
+        self._told_mount, self._known = mount, dict[str, FloatArray]()
         links = drawn_links(robot.urdf)
         self._links = tuple(links)
         bodies = {name: body for name, (body, _) in still.items()}
         bodies.update({item.name: Drawable(item.visual) for item in scene.objects})
         bodies.update({ROBOT + link: drawn for link, drawn in links.items()})
         self._renderer = Renderer(bodies)
+
+    def otherwise(self, told_mount: FloatArray, front: FloatArray, wrist: FloatArray, noise: float) -> Take:
+        """The same cousin filmed by cameras that are not quite what they are believed to be.
+
+        Args:
+            told_mount: `scene_from_robot` ``(4, 4)`` as it is believed to be.
+            front: ``(4, 4)`` from where that camera is believed to be to where it is.
+            wrist: likewise.
+            noise: of pictures, beside what a camera has anyway (a share of full white).
+        """
+        found = copy.copy(self)
+        found._told_mount, found._known = told_mount, self._calibrations(told_mount)
+        look = self._scene.extra["cousin"]
+        pose = np.array(look["camera"]["scene_from_camera"]) @ front
+        camera = {**look["camera"], "scene_from_camera": pose.tolist(), "noise": look["camera"]["noise"] + noise}
+        found._scene = replace(self._scene, extra={"cousin": {**look, "camera": camera}})
+        found._robot = replace(self._robot, tool_from_camera=self._robot.tool_from_camera @ wrist)
+        return found
 
     def views(self, moments: Sequence[Moment]) -> dict[str, View]:
         """The cameras by name."""
@@ -125,13 +145,16 @@ class Take:
 
     def calibration(self, cameras: Sequence[str] = CAMERAS) -> FloatArray:
         """``(cameras · 11,)`` what is known of the cameras (`simulation.calibration`)."""
+        known = self._known or self._calibrations(self._mount)
+        return np.concatenate([known[name] for name in CAMERAS if name in cameras])
+
+    def _calibrations(self, mount: FloatArray) -> dict[str, FloatArray]:
         front, wrist = self._optics()
-        place = np.linalg.inv(self._mount) @ np.array(self._scene.extra["cousin"]["camera"]["scene_from_camera"])
-        known = {
+        place = np.linalg.inv(mount) @ np.array(self._scene.extra["cousin"]["camera"]["scene_from_camera"])
+        return {
             "front": calibration(place, front),
             "wrist": calibration(np.asarray(self._robot.tool_from_camera), wrist),
         }
-        return np.concatenate([known[name] for name in CAMERAS if name in cameras])
 
     def shoot(
         self,
@@ -218,7 +241,7 @@ class Take:
     @property
     def bounds(self) -> Bounds:
         """Of clouds of points."""
-        return Bounds.of(self._mount, self._robot.reach_m)
+        return Bounds.of(self._told_mount, self._robot.reach_m)
 
     def image_points(
         self, moments: Sequence[Moment], points: FloatArray, cameras: Sequence[str] = CAMERAS

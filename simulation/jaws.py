@@ -53,7 +53,7 @@ def with_sliced(urdf: Path, links: Sequence[str]) -> Path:
     folder = Path(tempfile.mkdtemp(dir=cache))
     try:
         for mesh in root.iter("mesh"):
-            mesh.set("filename", str(_found(urdf, mesh.attrib["filename"])))
+            mesh.set("filename", str(mesh_path(urdf, mesh.attrib["filename"])))
         for number, link in enumerate(root.findall("link")):
             for collision in link.findall("collision"):
                 slices = SLICES if link in cut else 1
@@ -69,7 +69,12 @@ def with_sliced(urdf: Path, links: Sequence[str]) -> Path:
     return target
 
 
-def _found(urdf: Path, name: str) -> Path:
+def mesh_path(urdf: Path, name: str) -> Path:
+    """The mesh file that a URDF names.
+
+    Raises:
+        InputError: it is not there.
+    """
     path = urdf.resolve().parent / name.removeprefix("package://").removeprefix("file://")
     if not path.is_file():
         raise InputError(

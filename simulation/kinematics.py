@@ -63,12 +63,8 @@ def read_joints(urdf: Path) -> dict[str, Joint]:
 
 
 def _joint(element: ET.Element) -> Joint:
-    origin = element.find("origin")
-    xyz, rpy = (_numbers(None if origin is None else origin.get(key), "0 0 0") for key in ("xyz", "rpy"))
     axis_of = element.find("axis")
     axis = _numbers(None if axis_of is None else axis_of.get("xyz"), "1 0 0")
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation_rpy(rpy), xyz
     limit = element.find("limit")
     values = {key: float("nan" if limit is None else limit.get(key, "nan")) for key in ("lower", "upper")}
     most = {key: float("0" if limit is None else limit.get(key, "0")) for key in ("velocity", "effort")}
@@ -82,13 +78,22 @@ def _joint(element: ET.Element) -> Joint:
         parent.attrib["link"],
         child.attrib["link"],
         kind,
-        pose,
+        origin_of(element),
         axis / max(float(np.linalg.norm(axis)), 1e-12),
         -UNLIMITED_RAD if free else values["lower"],
         UNLIMITED_RAD if free else values["upper"],
         most["velocity"],
         most["effort"],
     )
+
+
+def origin_of(element: ET.Element) -> FloatArray:
+    """``(4, 4)`` the pose that an element's ``origin`` gives; none: at rest in its parent."""
+    origin = element.find("origin")
+    xyz, rpy = (_numbers(None if origin is None else origin.get(key), "0 0 0") for key in ("xyz", "rpy"))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation_rpy(rpy), xyz
+    return pose
 
 
 def _numbers(text: str | None, default: str) -> FloatArray:

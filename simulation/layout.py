@@ -21,6 +21,8 @@ SHORT_M = 0.5
 """Arms that reach less far than this stand among the things."""
 BASE_M = 0.11
 """Room that a short arm needs around its base."""
+CAMERA = "front_camera"
+"""In the `extra` of a scene: where the camera before the robot stands, if anybody has said so."""
 UP_DEG = 60.0
 """How high up a camera stands, seen from the things."""
 DIRECTIONS = 48
@@ -215,10 +217,14 @@ def near_mount(scene: Scene, reach_m: float) -> FloatArray:
 
 
 def usual_camera(scene: Scene, mount: FloatArray, field_deg: float = 48.0) -> Camera:
-    """A camera across from the arm, high up, that sees all things and 5 cm round them.
+    """A camera across from the arm, high up, that sees all things and 5 cm round them; or the one that the scene has.
 
     From lower down, far things are small and hidden by those before them.
     """
+    if CAMERA in scene.extra:
+        told = scene.extra[CAMERA]
+        pose = np.array(told["scene_from_camera"], dtype=np.float64)
+        return Camera(pose, float(told["focal_px"]), (int(told["size"][0]), int(told["size"][1])))
     points = np.vstack([in_scene(item) for item in scene.objects])
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     radius = float(np.linalg.norm(points - middle, axis=1).max()) + 0.05

@@ -11,9 +11,8 @@ Frames of this module:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.capture import ByteImage, Capture, DepthImage, Frame, scaled_intrinsics
-from reconstruction.mesh import write_obj
 from simulation import walk
 from simulation.lidar import LidarSettings, measure
 from simulation.raycast import Light, RayScene
@@ -264,38 +262,3 @@ def _capture_from_world(world_from_camera: FloatArray) -> FloatArray:
     level[:3, :3] = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ WORLD_FROM_YUP[:3, :3].T
     level[:3, 3] = -level[:3, :3] @ world_from_camera[:3, 3]
     return level
-
-
-def save_truth(world: VirtualWorld, recording: VirtualRecording, folder: Path) -> None:
-    """Write what is really there: ``truth.json`` and one OBJ an object in the capture frame.
-
-    ``truth.json``: ``capture_from_world`` (exact at frame 0), ``objects`` with ``name``, ``kind``, ``mesh`` (OBJ,
-    capture frame), ``world_from_object`` (world: z up, table top at z = 0), ``mass_kg``, ``material``, ``support``,
-    ``capture_from_camera``: the true poses without drift, and where the world has one ``tag``: ``family``, ``id``,
-    ``size_mm`` and ``world_from_tag``.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for item in world.objects:
-        path = folder / "objects" / f"{item.name}.obj"
-        path.parent.mkdir(exist_ok=True)
-        write_obj(path, item.world_mesh.moved(recording.capture_from_world))
-        entries.append({
-            "name": item.name,
-            "kind": item.thing.kind,
-            "mesh": f"objects/{item.name}.obj",
-            "world_from_object": np.round(item.world_from_object, 9).tolist(),
-            "mass_kg": round(item.thing.mass_kg, 6),
-            "material": item.thing.material,
-            "support": item.support,
-        })  # fmt: skip
-    document: dict[str, Any] = {
-        "format": "pocketworld.truth",
-        "world": world.name,
-        "capture_from_world": np.round(recording.capture_from_world, 9).tolist(),
-        "objects": entries,
-        "capture_from_camera": np.round(recording.undrifted, 9).tolist(),
-    }
-    if world.tag is not None:
-        document["tag"] = {**asdict(world.tag), "world_from_tag": np.round(world.tag.world_from_tag, 9).tolist()}
-    (folder / "truth.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -66,10 +66,10 @@ def made_thing(kind: str, seed: int, name: str) -> SceneObject:
     """A household thing as a scan would give it: fewer triangles, a small texture, convex parts, its true mass."""
     thing = make(kind, np.random.default_rng(seed))
     mesh = repainted(simplified(thing.mesh, FACES), thing.mesh, PIXELS)
-    return _object(name, mesh, Override(mass_kg=thing.mass_kg, material=thing.material))
+    return as_object(name, mesh, Override(mass_kg=thing.mass_kg, material=thing.material))
 
 
-def _object(name: str, mesh: Mesh, override: Override | None = None) -> SceneObject:
+def as_object(name: str, mesh: Mesh, override: Override | None = None) -> SceneObject:
     """A closed mesh (metres, z up, as it stands) as an object with its origin at the centre of mass."""
     known = physical_properties(mesh, override=override)
     # Micrometres: the text of the files gets shorter, and parts and picture are made for what is written.
@@ -142,7 +142,7 @@ def _things_at(path: Path) -> list[SceneObject]:
             remedy="Name a project folder, or a folder of mesh files.",
             code="no_relatives",
         )
-    return [_object(file.stem, read_thing(file)) for file in meshes]
+    return [as_object(file.stem, read_thing(file)) for file in meshes]
 
 
 def _scene_things(folder: Path) -> list[SceneObject]:

@@ -33,6 +33,8 @@ else:
 FloatArray = npt.NDArray[np.float64]
 USUAL_SPEED = 1.5
 """rad/s, for joints to which neither the URDF nor the description sets a limit."""
+USUAL_EFFORT = 50.0
+"""N·m (N where it slides), likewise."""
 POSITION_GAIN = 0.3
 """Share of the position error that PyBullet's motors try to undo in one step …"""
 GRIP_GAIN = 0.8
@@ -497,7 +499,7 @@ class Arm:
         self._closed = np.array([robot.closed[name] for name in robot.opened])
         self._span = np.array([robot.opened[name] for name in robot.opened]) - self._closed
         joints = robot.joints
-        self._forces = [joints[name].effort or 50.0 for name in robot.arm] + [robot.grip_n] * len(self._grip)
+        self._forces = [joints[name].effort or USUAL_EFFORT for name in robot.arm] + [robot.grip_n] * len(self._grip)
         for row in rows:  # the motors that PyBullet adds would brake what is not commanded
             if row[2] != pybullet.JOINT_FIXED:
                 world.call("setJointMotorControl2", self.body, row[0], pybullet.VELOCITY_CONTROL, force=0.0)
@@ -569,3 +571,8 @@ class Arm:
         rows = self.world.call("getContactPoints", self.body, body) or ()
         pressing = {row[3] for row in rows if row[9] > 0.05}
         return all(self.links[name] in pressing for name in self.robot.fingers)
+
+    def touches(self, body: int) -> bool:
+        """Whether the robot touches a body of the world."""
+        rows = self.world.call("getContactPoints", self.body, body) or ()
+        return any(row[8] < 0.0005 for row in rows)

@@ -410,7 +410,7 @@ def unsuitable(cell: Cell, task: Task) -> str:
 
 def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
     points = in_scene(_at(cell.item(name), cell.start[name]))
-    _, middle, _ = np.sort(np.ptp(points, axis=0))
+    _, middle, _ = np.sort([np.ptp(points[:, 2]), *_sides(points[:, :2])])
     if kind == "place-in":
         hollow = Hollow.of(cell, where)
         if len(hollow.rim) < 3:
@@ -428,6 +428,16 @@ def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
         if level_m(cell.item(where), cell.start[where]) < max(0.4 * middle, 0.02):
             return f"{where} has no level top"
     return ""
+
+
+def _sides(points: FloatArray) -> tuple[float, float]:
+    """Width and length (m) of the narrowest rectangle about points ``(N, 2)``, however that is turned."""
+    corners = outline(points)
+    edges = np.roll(corners, -1, axis=0) - corners
+    along = edges / np.maximum(np.linalg.norm(edges, axis=1, keepdims=True), 1e-12)
+    lengths, widths = np.ptp(corners @ along.T, axis=0), np.ptp(corners @ (along[:, ::-1] * [-1.0, 1.0]).T, axis=0)
+    narrowest = int(widths.argmin())
+    return float(widths[narrowest]), float(lengths[narrowest])
 
 
 def level_m(item: SceneObject, pose: FloatArray) -> float:

@@ -79,7 +79,8 @@ class Variation:
         return {name: span.at(spread(number, count, *key, name), strength) for name, span in self.ranges.items()}
 
 
-def _factor(low: float, high: float) -> Range:
+def factor(low: float, high: float) -> Range:
+    """A range of factors, even in the logarithm, that are usually 1."""
     return Range(low, 1.0, high, log=True)
 
 
@@ -98,10 +99,10 @@ VARIATIONS: dict[str, Variation] = {
     "shape": Variation(
         "Size and proportions of each thing; what is hollow stays hollow.",
         {
-            "size": _factor(0.88, 1.14),
-            "width": _factor(0.92, 1.09),
-            "depth": _factor(0.92, 1.09),
-            "height": _factor(0.86, 1.16),
+            "size": factor(0.88, 1.14),
+            "width": factor(0.92, 1.09),
+            "depth": factor(0.92, 1.09),
+            "height": factor(0.86, 1.16),
             "lattice": Range(0.0, 0.0, 0.05),
         },
         each=True,
@@ -114,9 +115,9 @@ VARIATIONS: dict[str, Variation] = {
         "Colours and contrast of each thing.",
         {
             "hue_deg": Range(-40, 0, 40),
-            "saturation": _factor(0.5, 1.6),
-            "brightness": _factor(0.65, 1.35),
-            "contrast": _factor(0.75, 1.3),
+            "saturation": factor(0.5, 1.6),
+            "brightness": factor(0.65, 1.35),
+            "contrast": factor(0.75, 1.3),
         },
         each=True,
     ),
@@ -126,7 +127,7 @@ VARIATIONS: dict[str, Variation] = {
             "azimuth_deg": Range(-180, 0, 180),
             "elevation_deg": Range(30, 60, 85),
             "warmth_k": Range(2800, 5200, 7500),
-            "strength": _factor(0.6, 1.5),
+            "strength": factor(0.6, 1.5),
             "ambient": Range(0.25, 0.45, 0.7),
             "softness": Range(0.0, 0.3, 1.0),
         },
@@ -140,8 +141,8 @@ VARIATIONS: dict[str, Variation] = {
             "pan_deg": Range(-3, 0, 3),
             "pitch_deg": Range(-3, 0, 3),
             "roll_deg": Range(-3, 0, 3),
-            "focal": _factor(0.94, 1.06),
-            "exposure": _factor(0.7, 1.4),
+            "focal": factor(0.94, 1.06),
+            "exposure": factor(0.7, 1.4),
             "noise": Range(0.0, 0.005, 0.03),
             "lens": Range(-0.08, 0, 0.08),
         },
@@ -149,23 +150,23 @@ VARIATIONS: dict[str, Variation] = {
     "physics": Variation(
         "Mass, centre of mass, friction and bounce of each thing.",
         {
-            "mass": _factor(0.7, 1.45),
+            "mass": factor(0.7, 1.45),
             "center_x": Range(-0.25, 0, 0.25),
             "center_y": Range(-0.25, 0, 0.25),
             "center_z": Range(-0.1, 0, 0.1),
-            "friction": _factor(0.75, 1.3),
+            "friction": factor(0.75, 1.3),
             "bounce": Range(-0.1, 0, 0.1),
         },
         each=True,
     ),
-    "gripper": Variation("Friction of the gripper's fingers.", {"friction": _factor(0.6, 1.5)}),
+    "gripper": Variation("Friction of the gripper's fingers.", {"friction": factor(0.6, 1.5)}),
     "support": Variation(
         "Height, tilt and size of what things stand on.",
         {
             "height_m": Range(-0.06, 0, 0.06),
             "tilt_deg": Range(0.0, 0.0, 1.0),
             "azimuth_deg": Range(-180, 0, 180),
-            "size": _factor(0.85, 1.0),
+            "size": factor(0.85, 1.0),
         },
     ),
     "mount": Variation(

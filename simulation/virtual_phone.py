@@ -20,8 +20,9 @@ import numpy as np
 from reconstruction.errors import OutputError, UsageError
 from reconstruction.progress import Progress, silent
 from simulation.phone_formats import WRITERS
-from simulation.recording import VirtualPhone, VirtualRecording, record, save_truth
+from simulation.recording import VirtualPhone, VirtualRecording, record
 from simulation.tag_on_table import with_tag
+from simulation.truth import save_truth
 from simulation.virtual_world import VirtualWorld, bare_wall, random_world, room_world, sample_world
 
 __all__ = [
@@ -147,7 +148,7 @@ def write_virtual_scan(settings: VirtualScanSettings, out: Path, progress: Progr
             dataclasses.replace(recording, on_picture=_counter(settings.frames, progress)), partial
         )
         if settings.truth:
-            save_truth(recording.world, recording, partial_truth)
+            save_truth(recording, partial_truth)
         partial.rename(out)
         if settings.truth:
             _rename_too(partial_truth, truth, out)

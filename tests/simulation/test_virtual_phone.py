@@ -21,8 +21,9 @@ from simulation.household import HouseholdObject, furniture, make
 from simulation.household.solids import rounded_box
 from simulation.lidar import LidarSettings
 from simulation.phone_formats import WRITERS, stray
-from simulation.recording import VirtualPhone, VirtualRecording, record, save_truth
+from simulation.recording import VirtualPhone, VirtualRecording, record
 from simulation.tag_on_table import with_tag
+from simulation.truth import save_truth
 from simulation.virtual_phone import SAMPLE, FormatName, VirtualScanSettings, virtual_scan, write_virtual_scan
 from simulation.virtual_world import VirtualWorld, WorldObject, arrange, bare_wall, random_world, sample_world
 
@@ -239,7 +240,7 @@ def test_capture_is_the_recording(recording: VirtualRecording) -> None:
 
 
 def test_truth_leads_from_the_capture_to_every_object(recording: VirtualRecording, tmp_path: Path) -> None:
-    save_truth(recording.world, recording, tmp_path / "truth")
+    save_truth(recording, tmp_path / "truth")
     truth = json.loads((tmp_path / "truth" / "truth.json").read_text(encoding="utf-8"))
     world_from_capture = np.linalg.inv(truth["capture_from_world"])
     assert [entry["name"] for entry in truth["objects"]] == [item.name for item in recording.world.objects]

@@ -1,0 +1,420 @@
+"""How a bundle does where nothing is quite as in the simulation that it has learnt in (`simulation.reality`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.bundle_stage import open_bundle
+from app.cousin_stage import bank_of, pool_of
+from app.demonstrate_stage import DemonstrateSettings, Order, made_with
+from app.project import Project, StageKey, StageNotes, code_hash, content_hash
+from app.run_stage import DONE, SimRobot, dataset_of
+from app.stages import PACKAGES
+from app.trials import check_sense, in_turn
+from policies.deploy.loop import drive
+from policies.features import IMAGES
+from policies.files import REALITY
+from reconstruction.disk import write_whole
+from reconstruction.errors import UsageError
+from reconstruction.progress import Progress, part, silent
+from reconstruction.scene import Scene
+from simulation.pool import workers
+from simulation.reality import FACTORS, cousins_words, strengths_of_factors
+
+if TYPE_CHECKING:
+    from policies.deploy.bundle import Bundle
+    from policies.evaluate import Trial
+    from simulation.reality import RealStage
+    from simulation.robots import Robot
+    from simulation.truth import Truth
+
+FORMAT = "pocketworld.reality"
+REALITY_SEED = 5_000_003
+"""Added to the demonstrations' seed: how things stand in reality is in no demonstration, training or evaluation."""
+STAGE = "reality"
+PATIENCE = 2.0
+"""It may take so many times the longest demonstration, as in `pocketworld evaluate`."""
+LONGEST_S = 20.0
+"""… or this long, where a bundle does not say how long those were."""
+SOURCES = ("truth", "relatives", "kinship", "layout")
+DOUBTED = 0.5
+"""A run whose trust falls below this would have been stopped."""
+
+
+@dataclass(frozen=True)
+class RealitySettings:
+    """How often reality is tried, and what of it is otherwise than in the simulation."""
+
+    count: int = 50
+    """Tries with everything otherwise at once."""
+    each: int = 0
+    """Tries with one factor at a time, to find which one costs most; as many with none. 0: none of these."""
+    factors: tuple[str, ...] = ()
+    """What is otherwise, of: friction, mass, latency, lag, backlash, camera, calibration, mount, light, shape. Left
+    out: all of them (shape only where the scan's truth is not known)."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often it was done.
+
+    Attributes:
+        count: tries.
+        successes: of them.
+    """
+
+    count: int
+    successes: int
+
+    @property
+    def share(self) -> float:
+        """Of successes."""
+        return self.successes / self.count if self.count else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Between which the true share lies with 95 % certainty."""
+        from policies.evaluate import wilson
+
+        return wilson(self.successes, self.count)
+
+    def as_json(self) -> dict[str, Any]:
+        """As a JSON-able dict."""
+        interval = [round(value, 4) for value in self.interval]
+        return {"count": self.count, "successes": self.successes, "interval": interval}
+
+
+@dataclass(frozen=True)
+class RealityResult:
+    """What a bundle is worth in reality, as the command line reports it.
+
+    Attributes:
+        real: tries with everything otherwise.
+        simulated: of the policy's last evaluation; None: it has none.
+        failures: how often each reason was given.
+        skipped: how things stood where the task makes no sense, by reason.
+        factors: tries with one of them alone; under "" those with none.
+        stopped: tries whose dreams fell so short that a real run would have been stopped: of failures, of successes.
+        known: whether the true world is known; else the scan stands for it, its shapes with errors.
+        seconds: of this run.
+        file: where all of this is kept.
+    """
+
+    real: Share
+    simulated: Share | None
+    failures: Mapping[str, int]
+    skipped: Mapping[str, int]
+    factors: Mapping[str, Share]
+    stopped: tuple[int, int]
+    known: bool
+    seconds: float
+    file: str
+
+    @property
+    def gap(self) -> tuple[float, float, float] | None:
+        """Success in simulation less that in reality, and the interval that holds the true one with 95 % certainty."""
+        return None if self.simulated is None else difference(self.simulated, self.real)
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as a JSON-able dict."""
+        gap = self.gap
+        rows = {}
+        for name, share in self.factors.items():
+            cost = None if name == "" else round(self.factors[""].share - share.share, 4)
+            rows[name or "none"] = {**share.as_json(), "cost": cost}
+        return {
+            **self.real.as_json(),
+            "simulated": None if self.simulated is None else self.simulated.as_json(),
+            "gap": None if gap is None else round(gap[0], 4),
+            "gap_interval": None if gap is None else [round(value, 4) for value in gap[1:]],
+            "failures": dict(self.failures),
+            "skipped": dict(self.skipped),
+            "factors": rows,
+            "would_be_stopped": {"failures": self.stopped[0], "successes": self.stopped[1]},
+            "world": "true" if self.known else "scanned",
+            "seconds": self.seconds,
+            "file": self.file,
+        }
+
+
+def difference(first: Share, second: Share) -> tuple[float, float, float]:
+    """The first share less the second, and its 95 % interval (Newcombe, 1998, method 10: of Wilson's intervals)."""
+    low_1, high_1 = first.interval
+    low_2, high_2 = second.interval
+    apart = first.share - second.share
+    below = math.hypot(first.share - low_1, high_2 - second.share)
+    above = math.hypot(high_1 - first.share, second.share - low_2)
+    return apart, apart - below, apart + above
+
+
+def check_reality(
+    folder: Path,
+    settings: RealitySettings,
+    progress: Progress = silent,
+    *,
+    project: Project,
+    truth: Path | None = None,
+    dataset: Path | None = None,
+    jobs: int = 1,
+) -> RealityResult:
+    """Try a bundle in a stand-in for reality.
+
+    Args:
+        folder: of the bundle.
+        settings: how often, and what is otherwise.
+        progress: is told about it.
+        project: whose scene the policy has learnt in.
+        truth: what is really there (`pocketworld virtual-scan` writes it beside the scan); left out: what lies beside
+            the project's scan, or of the bundled scan; where there is none, the scan stands for it.
+        dataset: the demonstrations that the policy was trained on; left out: those in the project.
+        jobs: processes; never changes the result.
+
+    Raises:
+        UsageError: the words make no sense, or the project lacks what is needed.
+        InputError: the bundle, the truth or the project is damaged.
+    """
+    from simulation.robots import robot_of
+
+    started = time.perf_counter()
+    if settings.count < 1 or settings.each < 0 or jobs < 1:
+        raise UsageError("--count and --jobs are 1 or more, --each 0 or more.", remedy="Give such.", code="bad_value")
+    strengths_of_factors(settings.factors)
+    progress(0.0, "reading the bundle")
+    bundle = open_bundle(folder)
+    demonstrations = dataset_of(bundle, project, dataset)
+    made, _ = made_with(demonstrations)
+    robot = robot_of(made.robot)
+    world = _world(project, truth, robot, part(progress, 0.0, 0.1))
+    known = world != project.stage_folder("scene")
+    names = settings.factors or tuple(name for name in FACTORS if name != "shape" or not known)
+    longest_s = PATIENCE * _longest_s(bundle)
+    with workers(jobs, None) as crew:
+        check = _Check(project, world, made, bundle, folder.absolute(), longest_s, crew.executor)
+        share = settings.count / (settings.count + settings.each * (1 + len(names)))
+        tried = check.tried(names, settings.count, part(progress, 0.1, 0.1 + 0.9 * share))
+        alone = {}
+        for number, factor in enumerate(["", *names] if settings.each else ()):
+            begun = 0.1 + 0.9 * (share + (1 - share) * number / (1 + len(names)))
+            ended = 0.1 + 0.9 * (share + (1 - share) * (number + 1) / (1 + len(names)))
+            on = (factor,) if factor else ()
+            alone[factor] = _share(check.tried(on, settings.each, part(progress, begun, ended)))
+    result = _result(bundle, tried, alone, known)
+    where = project.folder / "policy" / demonstrations.name / REALITY
+    result = dataclasses.replace(result, seconds=round(time.perf_counter() - started, 3), file=str(where))
+    trials = [one.trial.as_json() for one in tried if not one.trial.skipped]
+    about = {"format": FORMAT, "version": 1, "policy": bundle.manifest.document["policy"].get("source")}
+    where.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(where, json.dumps({**about, **result.as_json(), "trials": trials}, indent=1) + "\n")
+    progress(1.0, "done")
+    return result
+
+
+def _result(bundle: Bundle, tried: Sequence[Tried], alone: Mapping[str, Share], known: bool) -> RealityResult:
+    from policies.evaluate import score
+
+    found = score(one.trial for one in tried)
+    evaluation = bundle.manifest.document.get("evaluation")
+    simulated = None
+    if isinstance(evaluation, dict) and all(type(evaluation.get(key)) is int for key in ("count", "successes")):
+        simulated = Share(evaluation["count"], evaluation["successes"])
+    doubted = [bool(one.trial.reason) for one in tried if one.doubted]
+    return RealityResult(
+        Share(found.count, found.successes),
+        simulated,
+        found.failures,
+        found.skipped,
+        alone,
+        (sum(doubted), len(doubted) - sum(doubted)),
+        known,
+        0.0,
+        "",
+    )
+
+
+def _share(tried: Sequence[Tried]) -> Share:
+    counted = [one.trial for one in tried if not one.trial.skipped]
+    return Share(len(counted), sum(not trial.reason for trial in counted))
+
+
+def _longest_s(bundle: Bundle) -> float:
+    training = bundle.manifest.document.get("training")
+    told = training.get("longest_s") if isinstance(training, dict) else None
+    return float(told) if isinstance(told, (int, float)) and 0.0 < told < 600.0 else LONGEST_S
+
+
+# --- the world -------------------------------------------------------------------------------------------------------
+
+
+def _world(project: Project, truth: Path | None, robot: Robot, progress: Progress) -> Path:
+    """The scene's folder that stands for the world: the true one, made once, else the reconstructed one.
+
+    Raises:
+        InputError: what is said to be the truth is none.
+    """
+    from simulation.truth import true_scene
+
+    scene = project.require("scene")
+    known = _truth_of(project, truth)
+    if known is None:
+        return scene
+    digest, read = known
+    code = code_hash(*(PACKAGES / "simulation" / f"{name}.py" for name in SOURCES))
+    inputs = {"scene": content_hash(scene / "scene.json"), "truth": digest}
+    key = StageKey({"robot": robot.name}, inputs, code)
+    with project.locked():
+        project.recover()
+        if not project.is_fresh(STAGE, key):
+
+            def make(folder: Path) -> StageNotes:
+                true_scene(read(), Scene.load(scene), robot, progress).save(folder)
+                return StageNotes()
+
+            project.run_stage(STAGE, key, make)
+    return project.stage_folder(STAGE)
+
+
+def _truth_of(project: Project, truth: Path | None) -> tuple[str, Callable[[], Truth]] | None:
+    """What stands for the truth, and how it is read; None where nobody knows it."""
+    from simulation.truth import read_truth, truth_of
+    from simulation.virtual_phone import SAMPLE, virtual_scan
+
+    scan = project.scan()
+    beside = None if scan is None else scan.with_name(f"{scan.stem}_truth")
+    if truth is None and beside is not None and (beside / "truth.json").is_file():
+        truth = beside
+    if truth is not None:
+        place = truth.absolute()
+        return content_hash(place), partial(read_truth, place)
+    told = project.record("capture").get("inputs")
+    bundled = content_hash(Path(str(files("resources") / "sample_scan.zip")))
+    if isinstance(told, dict) and told.get("scan") == bundled:
+        return f"the bundled scan's {bundled}", lambda: truth_of(virtual_scan(SAMPLE))
+    return None
+
+
+# --- tries -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of one try.
+
+    Attributes:
+        trial: as in an evaluation.
+        doubted: a real run would have been stopped: what it saw had fallen too short of what it had foretold.
+    """
+
+    trial: Trial
+    doubted: bool
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Tries of one bundle in one world."""
+
+    project: Project
+    world: Path
+    made: DemonstrateSettings
+    bundle: Bundle
+    folder: Path
+    longest_s: float
+    executor: Executor | None
+
+    def tried(self, factors: Collection[str], count: int, progress: Progress) -> list[Tried]:
+        """Try until it makes sense `count` times.
+
+        Raises:
+            InputError: it hardly ever does.
+        """
+        order = self._order(factors, part(progress, 0.0, 0.1))
+        strengths = strengths_of_factors(factors)
+        work = partial(try_some, order, strengths, self.folder, self.longest_s)
+        found: list[Tried] = []
+        tried = 0
+        for one in in_turn(work, self.executor):
+            found.append(one)
+            tried += not one.trial.skipped
+            what = next(iter(factors)) if len(factors) == 1 else "everything" if factors else "nothing"
+            progress(0.1 + 0.9 * tried / count, f"{what} otherwise: {tried} of {count} tries")
+            if tried >= count:
+                break
+            check_sense(len(found), tried, one.trial.skipped)
+        return found
+
+    def _order(self, factors: Collection[str], progress: Progress) -> Order:
+        from simulation.cousins import wardrobe_of
+        from simulation.variations import strengths_of
+
+        words = cousins_words(factors)
+        filmed = any(name.startswith(IMAGES) for name in self.bundle.manifest.measures)
+        settings = dataclasses.replace(
+            self.made,
+            seed=self.made.seed + REALITY_SEED,
+            vary=words,
+            swap_from=(),
+            like=None,
+            cameras=self.made.cameras if filmed else "none",
+        )
+        scene = Scene.load(self.world)
+        wardrobe = wardrobe_of(scene, settings.seed, strengths_of(words), pool_of(())).bare()
+        inputs = {"scene": content_hash(self.world / "scene.json")}
+        cache = self.project.folder / ".cache"
+        cache.mkdir(exist_ok=True)
+        bank = cache / f"reality-bank-{'-'.join(words)}-{settings.seed}.json"
+        bank_of(bank, (bank,), wardrobe, inputs, self.executor, progress)
+        return Order(self.world, bank, settings, uuid.uuid4().hex)
+
+
+_kept: dict[str, tuple[RealStage, Bundle]] = {}
+
+
+def try_some(
+    order: Order, strengths: Mapping[str, float], folder: Path, longest_s: float, indices: tuple[int, ...]
+) -> list[Tried]:
+    """Tries in a process that keeps its worlds and the bundle for the next call of the same order."""
+    from simulation.reality import RealStage
+
+    if order.key not in _kept:
+        for stage, _ in _kept.values():
+            stage.close()
+        _kept.clear()
+        _kept[order.key] = RealStage(order.job(), strengths), open_bundle(folder)
+    stage, bundle = _kept[order.key]
+    return [_try(stage, bundle, index, longest_s) for index in indices]
+
+
+def _try(stage: RealStage, bundle: Bundle, index: int, longest_s: float) -> Tried:
+    from policies.evaluate import Trial
+
+    why = stage.enter(index)
+    if why:
+        return Tried(Trial(index, skipped=why), False)
+    robot = SimRobot(stage, bundle.manifest.measures, clock=lambda: stage.cell.seconds, fast=True)
+    report = drive(
+        bundle,
+        robot,
+        longest_s,
+        fast=True,
+        heed=False,
+        watch=lambda reading, command: robot.watch(),
+        clock=lambda: stage.cell.seconds,
+    )
+    if robot.success:
+        reason = ""
+    elif report.stopped == DONE:
+        reason = "joint limit broken" if stage.cell.faults.limit else "speed limit broken"
+    else:
+        reason = report.stopped
+    doubted = report.trust is not None and report.trust < DOUBTED
+    return Tried(Trial(index, reason=reason, seconds=stage.cell.seconds), doubted)

@@ -1,0 +1,243 @@
+"""A stand-in for reality: what a policy meets outside of the simulation that it has learnt in.
+
+Another engine (`simulation.mujoco_world`), the true things where they are known (`simulation.truth`), and what no
+simulation gets right, each drawn by chance for each try: `FACTORS`. Whoever acts knows nothing of it; it is behind the
+same interface as any robot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from reconstruction.errors import UsageError
+from simulation.bank import Wardrobe
+from simulation.cell import SETTLE_S, Cell, Moment
+from simulation.cousins import Cousin, dress, product, turned_about
+from simulation.demonstrations import Job, Stage
+from simulation.filming import Film, Take
+from simulation.layout import usual_mount
+from simulation.mujoco_world import TIME_STEP_S, Matter, MujocoArm, MujocoWorld
+from simulation.renderer import Pictures
+from simulation.robots import Robot
+from simulation.variations import Range, Values, Variation, factor
+
+FloatArray = npt.NDArray[np.float64]
+FACTORS: dict[str, Variation] = {
+    "friction": Variation(
+        "Friction of each thing and of the fingers.", {"thing": factor(0.6, 1.6), "fingers": factor(0.75, 1.35)}
+    ),
+    "mass": Variation("Mass of each thing.", {"mass": factor(0.6, 1.6)}),
+    "latency": Variation(
+        "Time from a picture to its arrival, and from a command to the motors.",
+        {"picture_s": Range(0, 0, 0.08), "command_s": Range(0, 0, 0.05)},
+    ),
+    "lag": Variation("Motors that follow late.", {"arm_s": Range(0, 0, 0.06), "gripper_s": Range(0, 0, 0.15)}),
+    "backlash": Variation("Play in every joint.", {"play_rad": Range(0, 0, 0.008)}),
+    "camera": Variation("Where the camera stands, its exposure, noise and lens.", {"noise": Range(0.0, 0.0, 0.03)}),
+    "calibration": Variation(
+        "Error of what is known of the cameras' places.",
+        {
+            **{f"{name}_{axis}_mm": Range(-4, 0, 4) for name in ("front", "wrist") for axis in "xyz"},
+            **{f"{name}_{axis}_deg": Range(-0.6, 0, 0.6) for name in ("front", "wrist") for axis in "xyz"},
+        },
+    ),
+    "mount": Variation(
+        "Error of where the robot stands.",
+        {
+            "x_mm": Range(-5, 0, 5),
+            "y_mm": Range(-5, 0, 5),
+            "z_mm": Range(-2, 0, 2),
+            "turn_deg": Range(-0.8, 0, 0.8),
+            "lean_x_deg": Range(-0.3, 0, 0.3),
+            "lean_y_deg": Range(-0.3, 0, 0.3),
+        },
+    ),
+    "light": Variation("From where the light comes, its colour and strength.", {}),
+    "shape": Variation("Size and proportions of each thing.", {}),
+}
+"""What may be otherwise than in the simulation. ``camera``, ``light`` and ``shape`` are those of cousins, too."""
+SHAPE = 0.35
+"""How strongly forms vary, of what cousins' do: errors of a scan, not other things."""
+
+
+def strengths_of_factors(names: Iterable[str]) -> dict[str, float]:
+    """1 for the factors that are named, 0 for the others.
+
+    Raises:
+        UsageError: there is no such factor.
+    """
+    named = set(names)
+    if unknown := sorted(named - FACTORS.keys()):
+        raise UsageError(
+            f"There is no factor {unknown[0]!r}.", remedy=f"Use some of: {', '.join(FACTORS)}.", code="bad_value"
+        )
+    return {name: float(name in named) for name in FACTORS}
+
+
+def cousins_words(factors: Collection[str]) -> tuple[str, ...]:
+    """How cousins of the true scene are drawn (`variations.strengths_of`): things stand anywhere, whatever else is so.
+
+    What light and camera do is added in `RealCell.reset`, so that things stand alike with these factors and without.
+    """
+    return ("pose", f"shape={SHAPE}") if "shape" in factors else ("pose",)
+
+
+class RealCell(Cell):
+    """A cell in MuJoCo in which nothing is quite as it was said to be.
+
+    Attributes:
+        seen: how things stood when the pictures that arrive now were taken.
+        told_mount: `scene_from_robot` as everybody believes it to be; `mount` is where the robot stands.
+    """
+
+    def __init__(
+        self, wardrobe: Wardrobe, robot: Robot, rate_hz: float, factors: Mapping[str, float], watched: Collection[str]
+    ) -> None:
+        """Get ready.
+
+        Args:
+            wardrobe: what stands there.
+            robot: who acts.
+            rate_hz: how often it is told what to do.
+            factors: strength of each of `FACTORS`.
+            watched: names of the things that the task is about.
+        """
+        super().__init__(wardrobe, robot, rate_hz)
+        self._factors, self._watched = factors, tuple(watched)
+        self.step_s = TIME_STEP_S
+        self.steps = round(1.0 / (rate_hz * self.step_s))
+        self.seen: Moment
+        self.told_mount: FloatArray
+        self._physics: MujocoWorld
+        self._motors: _Motors
+
+    def drawn(self, factor: str, *name: str) -> Values:
+        """What was drawn of a factor for this try (for one thing, where each has values of its own)."""
+        cousin = self.cousin
+        key = (cousin.seed, cousin.index, cousin.attempt, "reality", factor, *name)
+        return FACTORS[factor].values(self._factors[factor], *key)
+
+    def reset(self, cousin: Cousin) -> None:
+        """Load a cousin with the robot at home.
+
+        Raises:
+            InputError: the recipe belongs to another scene, or to another pool.
+        """
+        also = {name: self._factors[name] for name in ("camera", "light")}
+        super().reset(replace(cousin, strengths={**cousin.strengths, **also}))
+
+    def _furnish(self) -> None:
+        self.scene = dress(self.cousin, self.wardrobe)
+        mount = self.scene.robot_mount
+        self.told_mount = usual_mount(self.scene) if mount is None else mount
+        self.mount = product(self.told_mount, _mount_error(self.drawn("mount")))
+        names = [item.name for item in self.scene.objects]
+        matter = Matter(
+            {name: self.drawn("mass", name)["mass"] for name in names},
+            {name: self.drawn("friction", name)["thing"] for name in names},
+            self.drawn("friction", "fingers")["fingers"],
+        )
+        self._physics = MujocoWorld(self.scene, self.robot, self.mount, matter, self._watched)
+        self.world, self.arm = self._physics, self._physics.arm
+        self._motors = _Motors(self._physics.arm, self.drawn("latency"), self.drawn("lag"), self.drawn("backlash"))
+        self._late = round(self.drawn("latency")["picture_s"] / self.step_s)
+
+    def _settle(self) -> None:
+        # Twice as long as in a simulation: things come from another engine's rest.
+        self._physics.step(round(2.0 * SETTLE_S / self.step_s))
+        self._count = 0
+        self.seen = self.moment()
+
+    def _step(self, goal: FloatArray) -> None:
+        self._motors.drive(goal)
+        self._physics.step()
+        self._count += 1
+        if (self._count + self._late) % self.steps == 0:
+            self.seen = self.moment()
+
+
+@dataclass
+class _Motors:
+    """What becomes of what an arm is told on its way to the joints: late, smoothed, and with play at the end."""
+
+    arm: MujocoArm
+    latency: Values
+    lag: Values
+    backlash: Values
+    _waiting: deque[FloatArray] = field(default_factory=deque, init=False)
+    _smooth: FloatArray | None = field(default=None, init=False)
+    _joint: FloatArray | None = field(default=None, init=False)
+
+    def drive(self, goal: FloatArray) -> None:
+        """Hand on a goal ``(J + 1,)``, one a step."""
+        self._waiting.append(goal)
+        if len(self._waiting) > 1 + round(self.latency["command_s"] / TIME_STEP_S):
+            self._waiting.popleft()
+        goal = self._waiting[0]
+        if self._smooth is None or self._joint is None:
+            self._smooth = self._joint = goal
+        times = np.full(len(goal), self.lag["arm_s"])
+        times[-1] = self.lag["gripper_s"]
+        self._smooth = self._smooth + (goal - self._smooth) * (1.0 - np.exp(-TIME_STEP_S / np.maximum(times, 1e-9)))
+        half = np.full(len(goal), self.backlash["play_rad"] / 2)
+        half[-1] = 0.0
+        # The joint stays where it is until the play is used up on one side.
+        self._joint = np.clip(self._joint, self._smooth - half, self._smooth + half)
+        self.arm.drive(self._joint)
+        self.arm.unseen = (self._smooth - self._joint)[:-1]
+
+
+def _mount_error(drawn: Values) -> FloatArray:
+    """``(4, 4)`` from where the robot is believed to stand to where it stands."""
+    lean = product(
+        turned_about(0, math.radians(drawn["lean_x_deg"])), turned_about(1, math.radians(drawn["lean_y_deg"]))
+    )
+    pose = product(turned_about(2, math.radians(drawn["turn_deg"])), lean)
+    pose[:3, 3] = [1e-3 * drawn[f"{axis}_mm"] for axis in "xyz"]
+    return pose
+
+
+def _camera_error(drawn: Values, camera: str) -> FloatArray:
+    """``(4, 4)`` from where a camera is believed to be to where it is."""
+    pose = np.eye(4)
+    for number, axis in enumerate("xyz"):
+        pose = product(pose, turned_about(number, math.radians(drawn[f"{camera}_{axis}_deg"])))
+    pose[:3, 3] = [1e-3 * drawn[f"{camera}_{axis}_mm"] for axis in "xyz"]
+    return pose
+
+
+class RealStage(Stage):
+    """A stage on which a policy is shown what a real robot would be shown."""
+
+    cell: RealCell
+
+    def __init__(self, job: Job, factors: Mapping[str, float]) -> None:
+        """Open the worlds.
+
+        Args:
+            job: of the true scene.
+            factors: strength of each of `FACTORS`.
+        """
+        self._factors = factors
+        super().__init__(job)
+
+    def _open_cell(self, job: Job) -> Cell:
+        return RealCell(job.wardrobe.bare(), job.robot, job.rate_hz, self._factors, job.task.names)
+
+    def shots(self) -> dict[str, Pictures]:
+        """What each of the job's cameras saw when the pictures that arrive now were taken."""
+        take = self._filming()
+        return {} if take is None else take.shoot([self.cell.seen], self.job.cameras, first_frame=self.cell.ticks)
+
+    def take(self, film: Film) -> Take:
+        """Ready to film this try: the cameras are not quite where they are believed to be, nor is the robot."""
+        cell = self.cell
+        take = super().take(film)
+        drawn, noise = cell.drawn("calibration"), cell.drawn("camera")["noise"]
+        return take.otherwise(cell.told_mount, _camera_error(drawn, "front"), _camera_error(drawn, "wrist"), noise)
