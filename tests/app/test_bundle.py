@@ -113,6 +113,23 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     assert episodes[0].action_names[-1] == "gripper.pos"
     with pytest.raises(UsageError, match="needs a scene"):
         run_bundle(folder, settings)
+
+    words = ("reality-check", folder, "--project", project, "--count", 2, "--each", 1, "--factors", "mass", "shape")
+    real = shell(*words, "--jobs", 1, "--json")
+    assert real.code == 0, real.stderr
+    found = real.result
+    assert (found["count"], found["world"]) == (2, "scanned")
+    assert list(found["factors"]) == ["none", "mass", "shape"]
+    assert [row["count"] for row in found["factors"].values()] == [1, 1, 1]
+    assert found["simulated"] is None  # exported anyway, never evaluated
+    assert found["gap"] is None
+    kept = json.loads(Path(found["file"]).read_text())
+    assert len(kept["trials"]) == 2
+    assert kept["successes"] == found["successes"] == sum(not trial["reason"] for trial in kept["trials"])
+    again = shell(*words, "--jobs", 2, "--json").result
+    assert {**again, "seconds": 0} == {**found, "seconds": 0}
+    refused(shell(*words, "wind"), 2, "no factor 'wind'")
+    refused(shell(*words, "--truth", tmp_path / "letters"), 3, "does not say what is really there")
     assert {path.name for path in folder.parent.iterdir()} == {folder.name}
 
 
