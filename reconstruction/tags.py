@@ -170,11 +170,17 @@ def spread(items: Sequence[int], count: int) -> list[int]:
 
 def _seen_corners(frame: Frame, settings: TagSettings) -> FloatArray | None:
     """The tag's corners ``(4, 2)`` in pixels of the frame's size, or None."""
+    grey = _grey(frame)
+    quad = None if grey is None else seen_corners(grey, settings)
+    if grey is None or quad is None:
+        return None
+    return np.asarray((quad + 0.5) * np.array(frame.size) / grey.shape[::-1] - 0.5)
+
+
+def seen_corners(grey: ByteImage, settings: TagSettings) -> FloatArray | None:
+    """The tag's corners ``(4, 2)`` in a picture ``(H, W)``, pixels, from the upper left one on, clockwise; or None."""
     import cv2
 
-    grey = _grey(frame)
-    if grey is None:
-        return None
     family = _dictionary(settings.family, settings.id)
     # Only the one tag: comparing with all of a large family takes far longer than all the rest.
     alone = cv2.aruco.Dictionary(
@@ -186,8 +192,7 @@ def _seen_corners(frame: Frame, settings: TagSettings) -> FloatArray | None:
     if not quads:
         return None
     # Two in one picture: the larger is seen better; where both are real, those of one place win later.
-    quad = max(quads, key=lambda corners: float(cv2.contourArea(corners.astype(np.float32))))
-    return np.asarray((quad + 0.5) * np.array(frame.size) / grey.shape[::-1] - 0.5)
+    return max(quads, key=lambda corners: float(cv2.contourArea(corners.astype(np.float32))))
 
 
 def _other_tags(frames: Sequence[Frame], settings: TagSettings) -> tuple[int, ...]:

@@ -86,7 +86,9 @@ def test_fingers_hold_what_they_close_on_and_slip_off_what_is_too_heavy() -> Non
 def test_friction_decides_whether_a_thing_slides() -> None:
     """A push of 0.3 of its weight moves what has a coefficient of 0.2, not what has one of 0.5."""
     for share, slides in ((0.4, True), (1.0, False)):
-        world = world_of(scene_of(thing("block_1", box(0.06, 0.06, 0.04), friction=0.5)), Matter({}, {"block_1": share}))
+        world = world_of(
+            scene_of(thing("block_1", box(0.06, 0.06, 0.04), friction=0.5)), Matter({}, {"block_1": share})
+        )
         world.step(100)
         at = world.pose("block_1")[0, 3]
         world.data.xfrc_applied[world.body("block_1"), 0] = 0.3 * 9.81 * 0.2
