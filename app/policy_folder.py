@@ -7,7 +7,7 @@ from pathlib import Path
 from app.project import Project
 from policies.files import BEST
 
-FILMS = "films"
+FILMS, REALITY_FILMS = "films", "reality_films"
 
 
 def policy_file(project: Project, dataset: Path) -> Path:
@@ -25,10 +25,15 @@ def evaluation_file(policy: Path) -> Path:
     return policy.with_name("evaluation.json")
 
 
-def films_of(policy: Path) -> dict[str, Path]:
-    """The films of a policy's last evaluation, by what one sees in them."""
+def reality_file(policy: Path) -> Path:
+    """Where it is kept how its bundle did in a stand-in for reality (`app.reality_stage`), beside it."""
+    return policy.with_name("reality.json")
+
+
+def films_of(policy: Path, folder: str = FILMS) -> dict[str, Path]:
+    """The films of a policy's last evaluation (or of `REALITY_FILMS`), by what one sees in them."""
     found = {}
-    for path in sorted((policy.parent / FILMS).glob("*.mp4")):
+    for path in sorted((policy.parent / folder).glob("*.mp4")):
         outcome, _, index = path.stem.rpartition("_")
-        found[f"{outcome} in cousin {index.lstrip('0') or '0'}"] = path
+        found[f"{outcome} in {'cousin' if folder == FILMS else 'try'} {index.lstrip('0') or '0'}"] = path
     return found

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 from app.bundle_stage import open_bundle
 from app.cousin_stage import bank_of, pool_of
 from app.demonstrate_stage import DemonstrateSettings, Order, made_with
+from app.evaluate_stage import FILM_PX
+from app.policy_folder import REALITY_FILMS, policy_file, reality_file
 from app.project import Project, StageKey, StageNotes, code_hash, content_hash
+from app.report import REPORT, write_report
 from app.run_stage import DONE, SimRobot, dataset_of
 from app.stages import PACKAGES
 from app.trials import check_sense, in_turn
 from policies.deploy.loop import drive
 from policies.features import IMAGES
-from policies.files import REALITY
-from reconstruction.disk import write_whole
+from reconstruction.disk import write_whole, writing_to
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import Scene
@@ -33,8 +35,13 @@ from simulation.pool import workers
 from simulation.reality import FACTORS, cousins_words, strengths_of_factors
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from policies.deploy.bundle import Bundle
+    from policies.deploy.robot import Reading
     from policies.evaluate import Trial
+    from simulation.cell import Moment
     from simulation.reality import RealStage
     from simulation.robots import Robot
     from simulation.truth import Truth
@@ -60,6 +67,8 @@ class RealitySettings:
     """Tries with everything otherwise at once."""
     each: int = 0
     """Tries with one factor at a time, to find which one costs most; as many with none. 0: none of these."""
+    films: int = 2
+    """How many tries that failed are filmed, beside one that succeeded."""
     factors: tuple[str, ...] = ()
     """What is otherwise, of: friction, mass, latency, lag, backlash, camera, calibration, mount, light, shape. Left
     out: all of them (shape only where the scan's truth is not known)."""
@@ -109,6 +118,7 @@ class RealityResult:
         known: whether the true world is known; else the scan stands for it, its shapes with errors.
         seconds: of this run.
         file: where all of this is kept.
+        films: the folder with those of some tries, "" without any.
     """
 
     real: Share
@@ -120,6 +130,7 @@ class RealityResult:
     known: bool
     seconds: float
     file: str
+    films: str
 
     @property
     def gap(self) -> tuple[float, float, float] | None:
@@ -145,6 +156,7 @@ class RealityResult:
             "world": "true" if self.known else "scanned",
             "seconds": self.seconds,
             "file": self.file,
+            "films": self.films,
         }
 
 
@@ -187,8 +199,10 @@ def check_reality(
     from simulation.robots import robot_of
 
     started = time.perf_counter()
-    if settings.count < 1 or settings.each < 0 or jobs < 1:
-        raise UsageError("--count and --jobs are 1 or more, --each 0 or more.", remedy="Give such.", code="bad_value")
+    if settings.count < 1 or min(settings.each, settings.films) < 0 or jobs < 1:
+        raise UsageError(
+            "--count and --jobs are 1 or more, --each and --films 0 or more.", remedy="Give such.", code="bad_value"
+        )
     strengths_of_factors(settings.factors)
     progress(0.0, "reading the bundle")
     bundle = open_bundle(folder)
@@ -209,13 +223,18 @@ def check_reality(
             ended = 0.1 + 0.9 * (share + (1 - share) * (number + 1) / (1 + len(names)))
             on = (factor,) if factor else ()
             alone[factor] = _share(check.tried(on, settings.each, part(progress, begun, ended)))
-    result = _result(bundle, tried, alone, known)
-    where = project.folder / "policy" / demonstrations.name / REALITY
-    result = dataclasses.replace(result, seconds=round(time.perf_counter() - started, 3), file=str(where))
+        where = reality_file(policy_file(project, demonstrations))
+        films = check.filmed(names, tried, settings.films, where.with_name(REALITY_FILMS))
+    seconds = round(time.perf_counter() - started, 3)
+    result = dataclasses.replace(
+        _result(bundle, tried, alone, known), seconds=seconds, file=str(where), films=str(films or "")
+    )
     trials = [one.trial.as_json() for one in tried if not one.trial.skipped]
     about = {"format": FORMAT, "version": 1, "policy": bundle.manifest.document["policy"].get("source")}
     where.parent.mkdir(parents=True, exist_ok=True)
     write_whole(where, json.dumps({**about, **result.as_json(), "trials": trials}, indent=1) + "\n")
+    if (project.folder / REPORT).is_file():
+        write_report(project)
     progress(1.0, "done")
     return result
 
@@ -238,6 +257,7 @@ def _result(bundle: Bundle, tried: Sequence[Tried], alone: Mapping[str, Share], 
         (sum(doubted), len(doubted) - sum(doubted)),
         known,
         0.0,
+        "",
         "",
     )
 
@@ -352,6 +372,26 @@ class _Check:
             check_sense(len(found), tried, one.trial.skipped)
         return found
 
+    def filmed(self, factors: Collection[str], tried: Sequence[Tried], count: int, folder: Path) -> Path | None:
+        """Films of the first tries that failed, and of one that did not, in place of those that are in a folder."""
+        trials = [one.trial for one in tried if not one.trial.skipped]
+        failed = [trial.index for trial in trials if trial.reason][:count]
+        shown = [*failed, *([trial.index for trial in trials if not trial.reason][:1] if count else [])]
+        if not shown:
+            return None
+        order = self._order(factors, silent)
+        if order.settings.cameras == "none":  # things need their looks all the same
+            order = dataclasses.replace(order, settings=dataclasses.replace(order.settings, cameras="both"))
+        work = partial(film_one, order, strengths_of_factors(factors), self.folder, self.longest_s)
+        each = map if self.executor is None else self.executor.map
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.glob("*.mp4"):
+                path.unlink()
+            for index, film in zip(shown, each(work, shown), strict=True):
+                write_whole(folder / f"{'failed' if index in failed else 'succeeded'}_{index:06d}.mp4", film)
+        return folder
+
     def _order(self, factors: Collection[str], progress: Progress) -> Order:
         from simulation.cousins import wardrobe_of
         from simulation.variations import strengths_of
@@ -383,6 +423,21 @@ def try_some(
     order: Order, strengths: Mapping[str, float], folder: Path, longest_s: float, indices: tuple[int, ...]
 ) -> list[Tried]:
     """Tries in a process that keeps its worlds and the bundle for the next call of the same order."""
+    stage, bundle = _ready(order, strengths, folder)
+    return [_try(stage, bundle, index, longest_s) for index in indices]
+
+
+def film_one(order: Order, strengths: Mapping[str, float], folder: Path, longest_s: float, index: int) -> bytes:
+    """A film (MP4) of one try, likewise."""
+    from policies.evaluate import film_of
+
+    stage, bundle = _ready(order, strengths, folder)
+    moments: list[Moment] = []
+    _try(stage, bundle, index, longest_s, lambda: moments.append(stage.cell.moment()))
+    return film_of(stage, moments, FILM_PX)
+
+
+def _ready(order: Order, strengths: Mapping[str, float], folder: Path) -> tuple[RealStage, Bundle]:
     from simulation.reality import RealStage
 
     if order.key not in _kept:
@@ -390,24 +445,30 @@ def try_some(
             stage.close()
         _kept.clear()
         _kept[order.key] = RealStage(order.job(), strengths), open_bundle(folder)
-    stage, bundle = _kept[order.key]
-    return [_try(stage, bundle, index, longest_s) for index in indices]
+    return _kept[order.key]
 
 
-def _try(stage: RealStage, bundle: Bundle, index: int, longest_s: float) -> Tried:
+def _try(
+    stage: RealStage, bundle: Bundle, index: int, longest_s: float, watch: Callable[[], object] = lambda: None
+) -> Tried:
     from policies.evaluate import Trial
 
     why = stage.enter(index)
     if why:
         return Tried(Trial(index, skipped=why), False)
     robot = SimRobot(stage, bundle.manifest.measures, clock=lambda: stage.cell.seconds, fast=True)
+
+    def watched(reading: Reading, command: npt.NDArray[np.float64]) -> str:
+        watch()
+        return robot.watch()
+
     report = drive(
         bundle,
         robot,
         longest_s,
         fast=True,
         heed=False,
-        watch=lambda reading, command: robot.watch(),
+        watch=watched,
         clock=lambda: stage.cell.seconds,
     )
     if robot.success:

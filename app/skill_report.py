@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from app.policy_folder import evaluation_file, films_of, policies_of
+from app.policy_folder import FILMS, REALITY_FILMS, evaluation_file, films_of, policies_of, reality_file
 from app.project import Project, read_json
 from policies.files import EYES, METRICS, PRETRAINED, ROUND
 
@@ -33,7 +33,7 @@ def _skill(policy: Path) -> str:
         return (
             f"<h2>{escape(str(about.get('task', policy.parent.name)))}</h2>"
             f'<ul class="facts">{_facts(found, about)}</ul>{_bar(found)}{_films(policy)}'
-            f"{_breaks(found.get('by_variation', {}))}{_curves(policy.parent)}"
+            f"{_breaks(found.get('by_variation', {}))}{_reality(policy, found)}{_curves(policy.parent)}"
         )
     except (KeyError, TypeError, ValueError, AttributeError):  # another program's, or damaged: the rest is still good
         return ""
@@ -49,12 +49,30 @@ def _facts(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     return "".join(f"<li>{escape(name)} <b>{escape(str(value))}</b></li>" for name, value in facts if value is not None)
 
 
-def _bar(found: Mapping[str, Any]) -> str:
+def _reality(policy: Path, evaluated: Mapping[str, Any]) -> str:
+    """How its bundle did in a stand-in for reality, where that was tried with this very policy."""
+    found = read_json(reality_file(policy))
+    if found is None or found.get("policy") != evaluated.get("policy"):
+        return ""
+    world = "with the true things" if found["world"] == "true" else "with errors of shape"
+    rows = "".join(_factor(name, row) for name, row in found["factors"].items())
+    head = "<tr><th>otherwise than in the simulation</th><th>done</th><th></th></tr>"
+    table = f'<div class="scroll breaks"><table>{head}{rows}</table></div>' if rows else ""
+    return f"<h3>In a stand-in for reality, {world}</h3>{_bar(found, 'tries')}{table}{_films(policy, REALITY_FILMS)}"
+
+
+def _factor(name: str, row: Mapping[str, Any]) -> str:
+    cost = "" if row["cost"] is None else f"{-100 * float(row['cost']):+.0f} points"
+    done = f"{int(row['successes'])} of {int(row['count'])}"
+    return f'<tr><td>{escape(name)}</td><td>{done}</td><td class="soft">{cost}</td></tr>'
+
+
+def _bar(found: Mapping[str, Any], of: str = "unseen cousins") -> str:
     count, done = int(found["count"]), int(found["successes"])
     low, high = (100 * float(value) for value in found["interval"])
     failures = ", ".join(f"{reason} ({int(number)})" for reason, number in found["failures"].items())
     return (
-        f'<div class="score"><b>{done} of {count}</b> unseen cousins'
+        f'<div class="score"><b>{done} of {count}</b> {of}'
         f'<div class="meter wide"><i style="width:{100 * done / max(count, 1):.1f}%"></i>'
         f'<u style="left:{low:.1f}%;width:{high - low:.1f}%"></u></div>'
         f'<span class="soft">with 95 % certainty {low:.0f} … {high:.0f} %'
@@ -62,9 +80,9 @@ def _bar(found: Mapping[str, Any]) -> str:
     )
 
 
-def _films(policy: Path) -> str:
+def _films(policy: Path, folder: str = FILMS) -> str:
     figures = []
-    for words, path in films_of(policy).items():
+    for words, path in films_of(policy, folder).items():
         data = path.read_bytes()
         if len(data) <= FILM_BYTES:
             source = f"data:video/mp4;base64,{base64.b64encode(data).decode('ascii')}"

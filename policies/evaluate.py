@@ -251,6 +251,17 @@ def film_policy(stage: Stage, actor: Actor, index: int, longest_s: float, size: 
     moments = list[Moment]()
     # Dreaming as well: the same numbers rounded otherwise may lead elsewhere than the try that is to be shown.
     roll(stage, actor, longest_s, lambda cell: moments.append(cell.moment()), actor.trust())
+    return film_of(stage, moments, size)
+
+
+def film_of(stage: Stage, moments: Sequence[Moment], size: int) -> bytes:
+    """A film (MP4) of what happened in the cousin that is loaded, of `FRAMES` pictures at most.
+
+    Args:
+        stage: with what is needed to film.
+        moments: how things stood, tick by tick.
+        size: height of the film, and width of what either camera sees, pixels; even.
+    """
     every = max(2, math.ceil(len(moments) / FRAMES))
     shots = stage.take(Film(stage.job.wardrobe, stage.job.robot, size)).shoot(moments[::every])
     pictures = np.concatenate([shot.rgb for shot in shots.values()], axis=2)

@@ -73,6 +73,8 @@ def _text(made: RealityResult) -> str:
         ]
     if made.skipped:
         lines.append("  not tried: " + ", ".join(f"{reason} ({count})" for reason, count in made.skipped.items()))
+    if made.films:
+        lines.append(f"  films: {made.films}")
     return "\n".join(lines)
 
 

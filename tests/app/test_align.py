@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from simulation.robots import robot_of
 from simulation.tag_on_table import with_tag
 from simulation.virtual_world import VirtualWorld, random_world
 from tests import bundles
+from tests.conftest import Run
 
 SIZE = (640, 480)
 FOCAL = 620.0
@@ -87,7 +89,9 @@ def off(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     )
 
 
-def test_the_front_camera_is_found_to_a_few_millimetres(world: VirtualWorld, scene: RayScene, tmp_path: Path) -> None:
+def test_the_front_camera_is_found_to_a_few_millimetres(
+    world: VirtualWorld, scene: RayScene, shell: Callable[..., Run], tmp_path: Path
+) -> None:
     poses = around(world, 6)
     pictures = saved(tmp_path, [shot(scene, pose) for pose in poses[:1]])
     true = np.linalg.inv(world_from_base(world)) @ poses[0]
@@ -101,6 +105,9 @@ def test_the_front_camera_is_found_to_a_few_millimetres(world: VirtualWorld, sce
     assert turned_deg < 0.4
     assert found.moved_m == pytest.approx(np.linalg.norm([0.02, 0.01, 0.01]), abs=0.005)
     assert found.warnings == ()
+    said = shell("align", bundle, pictures[0], "--focal-px", FOCAL, "--tag.offset", *OFFSET, "--out", out, "--json")
+    assert said.code == 0, said.stderr
+    assert np.allclose(said.result["pose"], found.pose, atol=1e-5)
     kept = json.loads(out.read_text())["cameras"]["front"]
     assert kept["size"] == [SIDE, SIDE]
     assert kept["focal_px"] == pytest.approx(FOCAL * SIDE / SIZE[1])

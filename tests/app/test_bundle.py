@@ -114,7 +114,8 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="needs a scene"):
         run_bundle(folder, settings)
 
-    words = ("reality-check", folder, "--project", project, "--count", 2, "--each", 1, "--factors", "mass", "shape")
+    words = ("reality-check", folder, "--project", project, "--count", 2, "--each", 1, "--films", 1)
+    words = (*words, "--factors", "mass", "shape")
     real = shell(*words, "--jobs", 1, "--json")
     assert real.code == 0, real.stderr
     found = real.result
@@ -126,6 +127,9 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     kept = json.loads(Path(found["file"]).read_text())
     assert len(kept["trials"]) == 2
     assert kept["successes"] == found["successes"] == sum(not trial["reason"] for trial in kept["trials"])
+    films = list(Path(found["films"]).glob("*.mp4"))
+    assert 1 <= len(films) <= 2
+    assert all(film.stat().st_size > 5000 for film in films)
     again = shell(*words, "--jobs", 2, "--json").result
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
     refused(shell(*words, "wind"), 2, "no factor 'wind'")
