@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from policies.deploy import wire
-from policies.deploy.bundle import MEMORY, Decision, Manifest, looked_at, read_bundle
+from policies.deploy.bundle import JOINTS, MEMORY, Decision, Manifest, looked_at, read_bundle
 from policies.deploy.guard import Guard
 from policies.deploy.messages import (
     MOST_PLACES,
@@ -41,9 +41,7 @@ CONNECTING_S = 5.0
 LEAST_ANSWER_S = 1.0
 """An answer that takes longer than its whole chunk is of no use; it has at least so long."""
 PROBES = 8
-"""Answers whose time is measured before the run, the first of them not."""
-WORK_SHARE = 0.2
-"""Share of a tick that the robot's computer needs to make joint positions of an answer."""
+"""Decisions whose time is measured before the run, the first of them not."""
 
 
 @dataclass(frozen=True)
@@ -235,20 +233,24 @@ class RemoteBundle:
         self._answer = answer_layout(self.manifest, places)
 
     def _measure(self) -> None:
-        """Ask as in a run, and take chunks over as late as answers come, as far as a chunk allows."""
+        """Ask as in a run, and take chunks over as late as they are ready, as far as a chunk allows."""
+        took, guard = [], self.guard(self.manifest.home)
         for number in range(PROBES):
             seen = {name: values[number % len(values)] for name, values in self.sample.items()}
-            self._decide(seen, 0, None, CONNECTING_S)
-        took = max(self._took[1:])
+            begun = time.monotonic()
+            decided = self._decide(seen, 0, None, CONNECTING_S)
+            guard.joint_actions(seen[JOINTS][-1].astype(np.float64), decided.poses)
+            took.append(time.monotonic() - begun)
         self._took.clear()
-        m = self.manifest
-        needed = math.ceil(took * m.rate_hz + WORK_SHARE)
+        m, longest = self.manifest, max(took[1:])
+        needed = math.ceil(longest * m.rate_hz)
         lead = max(m.lead, min(needed, longest_lead(m)))
         self.manifest = dataclasses.replace(m, lead=lead)
+        late = f"answers take up to {1000 * longest:.0f} ms"
         if lead > m.lead:
-            self.note = f"answers take {1000 * took:.0f} ms: chunks are taken over after {lead} ticks, not {m.lead}"
+            self.note = f"{late}: chunks are taken over after {lead} ticks, not {m.lead}"
         if needed > lead:
-            self.note = f"answers take {1000 * took:.0f} ms, more than chunks allow: the arm will wait between them"
+            self.note = f"{late}, more than chunks allow: the arm will wait between them"
 
     def _hang_up(self, why: str) -> None:
         self._lost = self._lost or why

@@ -82,6 +82,19 @@ class Message(NamedTuple):
     arrays: Mapping[str, npt.NDArray[Any]]
 
 
+def _bytes(part: Part) -> int:
+    return math.prod(part.shape) * int(np.dtype(part.dtype).itemsize)
+
+
+def _label(name: str, part: Part) -> bytes:
+    """What stands before an array: its name, type and shape."""
+    said = name.encode("utf-8")
+    if part.dtype not in TYPES or len(said) > 255 or len(part.shape) > 255:
+        raise ValueError(f"{name[:40]} cannot be sent")
+    sides = struct.pack(f"!{len(part.shape)}I", *part.shape)
+    return bytes([len(said)]) + said + bytes([TYPES[part.dtype][0], len(part.shape)]) + sides
+
+
 class Layout:
     """What is in messages of a kind.
 
@@ -328,16 +341,3 @@ def _signature(key: bytes, head: bytes | bytearray, body: bytes | memoryview) ->
     made = hmac.new(key, head, hashlib.sha256)
     made.update(body)
     return made.digest()
-
-
-def _bytes(part: Part) -> int:
-    return math.prod(part.shape) * int(np.dtype(part.dtype).itemsize)
-
-
-def _label(name: str, part: Part) -> bytes:
-    """What stands before an array: its name, type and shape."""
-    said = name.encode("utf-8")
-    if part.dtype not in TYPES or len(said) > 255 or len(part.shape) > 255:
-        raise ValueError(f"{name[:40]} cannot be sent")
-    sides = struct.pack(f"!{len(part.shape)}I", *part.shape)
-    return bytes([len(said)]) + said + bytes([TYPES[part.dtype][0], len(part.shape)]) + sides
