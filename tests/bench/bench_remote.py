@@ -1,4 +1,4 @@
-"""What it costs to let a policy decide elsewhere: CPU seconds of both sides, without the network's own, a second of running.
+"""What it costs to let a policy decide elsewhere: CPU time of both sides, a second of running, without the network's.
 
     python tests/bench/bench_remote.py
 
@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from policies.deploy import remote  # noqa: E402 - the project is on the path from here on
-from policies.deploy.bundle import JOINTS, Bundle, Decision, Input, Manifest, read_bundle  # noqa: E402
+from policies.deploy.bundle import JOINTS, Decision, Input, Manifest, read_bundle  # noqa: E402
 from policies.deploy.server import Server  # noqa: E402
 
 TOKEN = b"b" * 32
