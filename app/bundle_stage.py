@@ -441,9 +441,13 @@ def open_bundle(folder: Path) -> Bundle:
     try:
         return Bundle(folder)
     except BundleError as error:
-        raise InputError(
-            f"{error}.", remedy="Copy the bundle again, or make it again with `pocketworld export`.", code="bad_bundle"
-        ) from None
+        raise bad_bundle(error) from None
+
+
+def bad_bundle(error: BundleError) -> InputError:
+    """What to say where a bundle is no good."""
+    remedy = "Copy the bundle again, or make it again with `pocketworld export`."
+    return InputError(f"{error}.", remedy=remedy, code="bad_bundle")
 
 
 def _archive(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

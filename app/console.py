@@ -61,6 +61,9 @@ class Console(Protocol):
     def error(self, error: PocketworldError, **details: object) -> None:
         """Say what went wrong and what to do."""
 
+    def say(self, event: str, text: str, **details: object) -> None:
+        """Say something while the command goes on: `text` to people, `details` of an event to programs."""
+
     def result(self, outcome: Outcome) -> None:
         """Say what came out: the last word."""
 
@@ -123,6 +126,10 @@ class JsonConsole:
         said = {"code": error.code, "message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
         self._emit("error", **{**said, **details})
 
+    def say(self, event: str, text: str, **details: object) -> None:
+        """Emit an event of its own kind."""
+        self._emit(event, **details)
+
     def result(self, outcome: Outcome) -> None:
         """Emit the result event."""
         self._emit("result", **outcome.result)
@@ -172,6 +179,11 @@ class TextConsole:
     def error(self, error: PocketworldError, **details: object) -> None:
         """Print what went wrong and what to do as one block on stderr."""
         self._say("error", str(details.get("scan", "")), error.message, error.remedy)
+
+    def say(self, event: str, text: str, **details: object) -> None:
+        """Print the text on stdout."""
+        self.close()
+        self._write(text.encode("utf-8", "replace") + b"\n")
 
     def result(self, outcome: Outcome) -> None:
         """Print the result's text on stdout."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from app.bundle_stage import open_bundle
 from app.demonstrate_stage import forget_if_empty
 from app.project import Project
+from app.remote_stage import acting_bundle
 from app.train_stage import TrainSettings as Wanted
 from app.train_stage import demonstrations_of
 from app.trials import HELD_OUT_SEED, order_of
@@ -26,6 +26,7 @@ from policies.deploy.bundle import JOINTS
 from policies.deploy.keys import any_key
 from policies.deploy.loop import Report, drive
 from policies.deploy.main import dry_robot
+from policies.deploy.remote import Latency, RemoteBundle
 from policies.deploy.robot import Reading, Robot
 from policies.features import IMAGES
 from reconstruction.errors import UsageError
@@ -33,7 +34,8 @@ from reconstruction.progress import Progress, silent
 from simulation.episode import Episode
 
 if TYPE_CHECKING:
-    from policies.deploy.bundle import Bundle, Manifest
+    from policies.deploy.bundle import Manifest
+    from policies.deploy.loop import Acting
     from simulation.demonstrations import Stage
 
 FloatArray = npt.NDArray[np.float64]
@@ -54,6 +56,13 @@ class RunSettings:
     """Stop after so long, at the latest."""
     fast: bool = False
     """Do not wait for the clock: then the same run is the same every time."""
+    policy: str = ""
+    """HOST:PORT at which `pocketworld serve` lets the bundle's policy decide. Left out: it decides here."""
+    token_file: Path | None = None
+    """With --policy: a file with its token. Left out: the environment variable POCKETWORLD_TOKEN has it."""
+    ca: Path | None = None
+    """With --policy: the certificate by which its computer is known, or of who has signed that. Wanted where that is
+    not this one."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class RunResult:
         cousin: number of the cousin in which it happened; None without one.
         dataset: the folder to which the run was added.
         report: of the loop.
+        remote: how long answers of a policy at another computer took; None of one here.
     """
 
     robot: str
@@ -75,11 +85,13 @@ class RunResult:
     cousin: int | None
     dataset: str
     report: Report
+    remote: Latency | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The result as a JSON-able dict."""
         told = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "report"}
         report = dataclasses.asdict(self.report)
+        told["remote"] = None if self.remote is None else dataclasses.asdict(self.remote)
         return {**told, **report, "missed_share": round(self.report.missed / max(1, self.report.ticks), 4)}
 
 
@@ -243,6 +255,7 @@ def run_bundle(
     Raises:
         UsageError: the words make no sense, or the project lacks what is needed.
         InputError: the bundle is damaged.
+        ClusterError: the policy's computer cannot be reached, or does not want us.
         OutputError: the dataset cannot be written.
     """
     if not (math.isfinite(settings.seconds) and settings.seconds > 0) or settings.cousin < 0:
@@ -250,11 +263,15 @@ def run_bundle(
             "--seconds is more than 0 and --cousin 0 or more.", remedy="Give such a number.", code="bad_value"
         )
     progress(0.0, "reading the bundle")
-    bundle = open_bundle(folder)
     beside = folder.absolute().with_name(folder.absolute().name + "_runs") / settings.robot
     runs = (out or beside).absolute()
     try:
         with ExitStack() as opened:
+            bundle = opened.enter_context(
+                acting_bundle(
+                    folder, settings.policy, settings.token_file, settings.ca, progress, compensate=not settings.fast
+                )
+            )
             stage, cousin = None, None
             if settings.robot == "sim":
                 stage, cousin = opened.enter_context(_stage(bundle, settings, project, dataset))
@@ -288,10 +305,11 @@ def run_bundle(
         forget_if_empty(runs)
     progress(1.0, "done")
     success = recorder.success if isinstance(recorder, SimRobot) else None
-    return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(runs), report)
+    remote = bundle.latency() if isinstance(bundle, RemoteBundle) else None
+    return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(runs), report, remote)
 
 
-def dataset_of(bundle: Bundle, project: Project, dataset: Path | None = None) -> Path:
+def dataset_of(bundle: Acting, project: Project, dataset: Path | None = None) -> Path:
     """The demonstrations that a bundle's policy was trained on; left out: those in the project.
 
     Raises:
@@ -308,7 +326,7 @@ def dataset_of(bundle: Bundle, project: Project, dataset: Path | None = None) ->
 
 @contextmanager
 def _stage(
-    bundle: Bundle, settings: RunSettings, project: Project | None, dataset: Path | None
+    bundle: Acting, settings: RunSettings, project: Project | None, dataset: Path | None
 ) -> Iterator[tuple[Stage, int]]:
     """The stage of a bundle's task with a cousin in which it makes sense, and that one's number."""
     from simulation.demonstrations import Stage

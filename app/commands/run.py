@@ -47,9 +47,13 @@ def _text(made: RunResult) -> str:
     trust = (
         "" if report.trust is None else f"  lowest trust: {report.trust:.2f} (1: all as foretold, ½: too far from it)\n"
     )
+    remote, far = "", made.remote
+    if far is not None:
+        took = f"answers took {far.median_ms:.1f} ms, at worst {far.worst_ms:.1f}"
+        remote = f"  {took}; chunks were taken over after {far.lead} ticks (usually {far.usual_lead})\n"
     return (
         f"{made.task}: {end} after {report.ticks} ticks: {report.stopped}\n"
         f"  deadlines missed: {report.missed} of {report.ticks}; a decision took {report.deciding_ms:.1f} ms\n"
-        f"{trust}"
+        f"{trust}{remote}"
         f"  recorded: {made.dataset}"
     )

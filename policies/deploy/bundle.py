@@ -170,15 +170,8 @@ class Bundle:
         Raises:
             BundleError: it is no bundle, of another version, damaged, or not what it says.
         """
-        document = read_manifest(folder)
-        contents = _contents(folder, document)
-        try:
-            self.manifest = manifest = _parsed(document)
-            self.sample = _sample(contents[SAMPLE], manifest)
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error).split("\n")[0]
-            raise BundleError(f"{folder} is damaged: {what}") from None
-        self.network = _network(folder, contents[POLICY], manifest, threads)
+        self.manifest, self.sample, data = read_bundle(folder)
+        self.network = _network(folder, data, self.manifest, threads)
 
     def decide(
         self, seen: Mapping[str, npt.NDArray[Any]], tick: int = 0, memory: npt.NDArray[np.float32] | None = None
@@ -197,11 +190,7 @@ class Bundle:
         feed: dict[str, npt.NDArray[Any]] = {NOISE: noise(tick, m.sure_ticks, (m.length, POSE))[None]}
         if m.memory:
             feed[MEMORY] = (np.zeros(m.memory, dtype=np.float32) if memory is None else memory)[None]
-        for name, wanted in self.manifest.inputs.items():
-            if name not in seen or np.shape(seen[name]) != wanted.shape[1:]:
-                there = np.shape(seen[name]) if name in seen else "missing"
-                raise BundleError(f"{name} is {there}, the policy looks at {wanted.shape[1:]}")
-            feed[name] = np.asarray(seen[name], dtype=wanted.dtype)[None]
+        feed.update({name: values[None] for name, values in looked_at(m, seen).items()})
         names = [POSES, *([] if m.trust is None else [PLACES, DREAM]), *([REMEMBERED] if m.memory else [])]
         found = dict(zip(names, self.network.run(names, feed), strict=True))
         places, dream = (found[name][0].astype(np.float64) if name in found else None for name in (PLACES, DREAM))
@@ -212,6 +201,40 @@ class Bundle:
         """A guard for an arm that is at joint positions and opening ``(J + 1,)``."""
         m = self.manifest
         return Guard(m.chain, m.limits, m.rate_hz, start)
+
+    def check(self) -> None:
+        """See that decisions can be made, every tick; of one that makes them itself there is nothing to be lost."""
+
+
+def looked_at(manifest: Manifest, seen: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Every input of a policy as it looks at it, without its first side.
+
+    Raises:
+        BundleError: one is missing, or of another shape.
+    """
+    found = {}
+    for name, wanted in manifest.inputs.items():
+        if name not in seen or np.shape(seen[name]) != wanted.shape[1:]:
+            there = np.shape(seen[name]) if name in seen else "missing"
+            raise BundleError(f"{name} is {there}, the policy looks at {wanted.shape[1:]}")
+        found[name] = np.asarray(seen[name], dtype=wanted.dtype)
+    return found
+
+
+def read_bundle(folder: Path) -> tuple[Manifest, dict[str, npt.NDArray[Any]], bytes]:
+    """What a bundle's manifest says, its sample ``(T, …)`` by name, and its network, not looked into.
+
+    Raises:
+        BundleError: it is no bundle, of another version, damaged, or not what it says.
+    """
+    document = read_manifest(folder)
+    contents = _contents(folder, document)
+    try:
+        manifest = _parsed(document)
+        return manifest, _sample(contents[SAMPLE], manifest), contents[POLICY]
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error).split("\n")[0]
+        raise BundleError(f"{folder} is damaged: {what}") from None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

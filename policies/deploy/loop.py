@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from policies.deploy.bundle import JOINTS, Bundle, Manifest
+from policies.deploy.bundle import JOINTS, Decision, Manifest
 from policies.deploy.decisions import Decisions, Seen
 from policies.deploy.guard import Guard
 from policies.deploy.robot import Reading, Robot
@@ -53,8 +53,31 @@ class Report:
     trust: float | None
 
 
+class Acting(Protocol):
+    """A bundle whose policy decides, here (`policies.deploy.bundle`) or elsewhere (`policies.deploy.remote`).
+
+    Attributes:
+        manifest: what it says of itself.
+        sample: ``(T, …)`` what was seen in one demonstration, by the name of the input.
+    """
+
+    manifest: Manifest
+    sample: dict[str, npt.NDArray[Any]]
+
+    def decide(
+        self, seen: Mapping[str, npt.NDArray[Any]], tick: int = 0, memory: npt.NDArray[np.float32] | None = None
+    ) -> Decision:
+        """What is to be done, and what is dreamed of it."""
+
+    def guard(self, start: FloatArray) -> Guard:
+        """A guard for an arm that is at joint positions and opening ``(J + 1,)``."""
+
+    def check(self) -> None:
+        """Raise `ConnectionError` where the connection to whoever decides is lost; never waits."""
+
+
 def drive(
-    bundle: Bundle,
+    bundle: Acting,
     robot: Robot,
     seconds: float,
     *,
@@ -120,6 +143,7 @@ def drive(
                     stopped, fault = DOUBTED, False
                 if stopped:
                     break
+                bundle.check()
                 action = decisions.action(ticks, partial(_seen, manifest, reading, before))
                 command = guard.step(action)
                 ends = watch(reading, command)
