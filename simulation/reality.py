@@ -149,8 +149,7 @@ class RealCell(Cell):
         self._late = round(self.drawn("latency")["picture_s"] / self.step_s)
 
     def _settle(self) -> None:
-        # Twice as long as in a simulation: things come from another engine's rest.
-        self._physics.step(round(2.0 * SETTLE_S / self.step_s))
+        self._physics.step(round(SETTLE_S / self.step_s))
         self._count = 0
         self.seen = self.moment()
 
