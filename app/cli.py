@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "Try a policy in cousins that it has never seen, with things that are in no demonstration.",
     "dream": "Show what a policy foretells in an episode, beside what came.",
     "export": "Make a policy a bundle: a folder that drives a robot without Pocketworld.",
-    "run": "Let a bundle's policy drive a robot: one in simulation, or none at all.",
+    "run": "Let a bundle's policy drive a robot: one in simulation, a real one, or none at all.",
     "reality-check": "Try a bundle in a stand-in for reality: another engine, true things, and all that may be off.",
     "train-and-export": "Demonstrate a task, train a policy, evaluate it, and make it a bundle if it is good enough.",
     "convert": "Make others' demonstrations a LeRobot dataset, or join them with one.",
