@@ -1,4 +1,4 @@
-"""An arm through LeRobot's own `Robot` class, versions 0.4.4 to 0.6: whatever LeRobot drives, with LeRobot's calibration.
+"""An arm through LeRobot's own `Robot` class (0.4.4 … 0.6): whatever LeRobot drives, with LeRobot's calibration.
 
 LeRobot is no part of Pocketworld and imported only when such an arm is opened. All talk with the arm happens in one
 thread: nobody waits for it, and a bus is never written to while it is read.
@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.float64]
 ALIASES = {"so_follower": "so101_follower"}
 """The class is called so, datasets too; LeRobot's command line has other words."""
 SO_GRIPPER = GripperMotor("gripper", closed=0.24, open=50.8)
-"""LeRobot's 0 … 100 are all that an SO-101's jaw can turn, −0.175 … 1.745 rad; bundles open it from −0.17 to 0.8 rad."""
+"""LeRobot's 0 … 100 are all that an SO-101's jaw turns, −0.175 … 1.745 rad; bundles open it from −0.17 to 0.8 rad."""
 ROUND_S = 1 / 60
 """The arm is read so often, as far as it answers so fast."""
 TRIES = 3
@@ -186,8 +186,8 @@ class LeRobotArm:
             left, top, side = view.crop or middle(width, height)
             size = self._manifest.inputs[PICTURES + name].shape[1:3]
             lines.append(
-                f"camera {name}: {view.camera!r}, of its {width} × {height} pixels {side} × {side} from ({left}, {top}), "
-                f"as {size[1]} × {size[0]}"
+                f"camera {name}: {view.camera!r}, of its {width} × {height} pixels {side} × {side} "
+                f"from ({left}, {top}), as {size[1]} × {size[0]}"
             )
         if self._known is not None and not self._measured:
             lines.append("cameras: taken to be where the bundle means them to be (--align tells where they are)")
