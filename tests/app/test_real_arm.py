@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -76,8 +77,7 @@ def test_shown_confirmed_driven_recorded_let_go(folder: Path, device: FakeArm, t
     result = run(bundle, tmp_path, person, seconds=0.5)
     assert told_before == [0]
     assert "panda_joint4" in person.seen
-    assert (result.ticks if hasattr(result, "ticks") else result.report.ticks) == 5
-    assert (result.report.stopped, result.success) == ("the time is over", None)
+    assert (result.report.ticks, result.report.stopped, result.success) == (5, "the time is over", None)
     assert device.told
     assert device.happened == ["connect", "disconnect"]
     place = tmp_path / "runs"
@@ -86,8 +86,6 @@ def test_shown_confirmed_driven_recorded_let_go(folder: Path, device: FakeArm, t
 
 
 def calm(folder: Path, tmp_path: Path) -> Path:
-    import shutil
-
     shutil.copytree(folder, tmp_path / "calm")
     bundles.change(tmp_path / "calm", "guard", "stale_s", to=10.0)
     return tmp_path / "calm"
@@ -154,10 +152,9 @@ def test_asked_before_each_chunk(folder: Path, device: FakeArm, tmp_path: Path) 
     assert device.happened[-1] == "disconnect"
 
 
-def test_slowly_in_no_robot_at_all(tmp_path: Path) -> None:
-    bundle = bundles.make_bundle(tmp_path / "b")
+def test_slowly_in_no_robot_at_all(folder: Path, tmp_path: Path) -> None:
     wanted = RunSettings(robot="dry-run", seconds=1.0, fast=True, speed=0.25)
-    result = run_bundle(bundle, wanted, out=tmp_path / "runs")
+    result = run_bundle(folder, wanted, out=tmp_path / "runs")
     assert (result.report.ticks, result.report.missed) == (10, 0)
     runs = open_dataset(tmp_path / "runs_failures")
     assert 40 <= len(runs.read(0)) <= 60  # four goals in a tick, and coming to rest

@@ -22,7 +22,7 @@ from policies.deploy.drivers.wiring import GripperMotor, Wiring, known_cameras, 
 from policies.deploy.loop import TIME_OVER, Report, drive
 from simulation.calibration import CALIBRATION
 from tests import bundles
-from tests.fake_lerobot import MOTORS, FakeArm, install
+from tests.fake_lerobot import MOTORS, FakeArm, FakeCamera, install
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +151,8 @@ def test_where_cameras_are_is_meant_or_measured(bundle: Bundle, tmp_path: Path) 
     moved["front"]["base_from_camera"][0][0] += 0.5
     with pytest.raises(ArmError, match="distorts"):
         known_cameras(bundle.manifest, written(tmp_path, moved))
+    moved = {"front": {"base_from_camera": np.eye(4).tolist(), "size": [4, 4]}}
     with pytest.raises(ArmError, match="'focal_px' is missing"):
-        del moved["front"]["focal_px"]
-        moved["front"]["base_from_camera"] = np.eye(4).tolist()
         known_cameras(bundle.manifest, written(tmp_path, moved))
     with pytest.raises(ArmError, match="'top'"):
         known_cameras(bundle.manifest, written(tmp_path, {"top": {}}))
@@ -178,14 +177,21 @@ class Bench:
         self.arm._thread = threading.Thread()  # none: the test takes its part
         self.arm._thread.start()
         self.stopped = 0
+        self.ages: list[float] = []
 
     def connect(self) -> None:
         self.go(0.05)
 
     def read(self) -> Any:
-        return self.arm.read()
+        reading = self.arm.read()
+        for name, camera in self.device.cameras.items():
+            taken = getattr(camera, "latest_timestamp", None)
+            assert taken is None or reading.measured_s[f"observation.images.{name}"] <= taken + 1e-9
+        return reading
 
     def act(self, command: np.ndarray) -> None:
+        cameras = [camera for camera in self.device.cameras.values() if isinstance(camera, FakeCamera)]
+        self.ages.append(max((self.now - (camera.latest_timestamp or 0.0) for camera in cameras), default=0.0))
         self.arm.act(command)
         self.go(1 / self.bundle.manifest.rate_hz)
 
@@ -224,19 +230,21 @@ def test_it_goes_where_the_guard_says(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("latency", [0.0, 0.1, 0.2, 0.3])
 def test_latency_jitter_and_lost_frames(bundle: Bundle, latency: float) -> None:
-    bench = Bench(bundle)
+    bench, stale_s = Bench(bundle), bundle.manifest.limits.stale_s
     for camera in bench.device.cameras.values():
         camera.latency, camera.jitter, camera.lost = latency, 0.03, 0.05
     report = bench.run(6.0)
-    stale = latency + 0.03 > bundle.manifest.limits.stale_s
-    assert ("stale data: observation.images" in report.stopped) == stale, report.stopped
-    assert (report.ticks == 60) == (not stale)
+    if report.fault:
+        assert "stale data: observation.images" in report.stopped
+    # As long as the policy was in charge, what it saw was young enough, and nothing was said to be younger than it was.
+    assert max(bench.ages[: report.ticks], default=0.0) <= stale_s
+    assert report.ticks == 60 if latency <= 0.1 else latency < 0.3 or report.ticks == 0
     assert bench.stopped == 1
 
 
 @pytest.mark.parametrize("stamped", [True, False])
 def test_a_frozen_camera_stops_the_arm(bundle: Bundle, stamped: bool) -> None:
-    """Whether or not the camera's driver goes on calling the same picture new."""
+    """Whether or not the camera says when its picture was taken: where it does not, the same picture is no new one."""
     bench, frozen = Bench(bundle), 101.0
     camera = bench.device.cameras["wrist"]
     camera.frozen_at = frozen

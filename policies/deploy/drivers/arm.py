@@ -122,9 +122,8 @@ def shown(manifest: Manifest, arm: RealArm, positions: FloatArray) -> str:
             f"{name:<{wide}}  {motor.name:<{long}}  {motor.reads:8.2f}  {np.rad2deg(now):7.1f}  {now:7.3f}"
             f"  {low:6.3f}  {high:6.3f}"
         )
-    lines.append(
-        f"{'gripper':<{wide}}  {gripper.name:<{long}}  {gripper.reads:8.2f}   open to {positions[-1]:.2f} (0 closed, 1 open)"
-    )
+    opening = f"open to {positions[-1]:.2f} (0 closed, 1 open)"
+    lines.append(f"{'gripper':<{wide}}  {gripper.name:<{long}}  {gripper.reads:8.2f}   {opening}")
     tool = manifest.chain.tool(positions[:-1])[:3, 3]
     box = limits.workspace
     lines.append(
