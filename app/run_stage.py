@@ -1,4 +1,4 @@
-"""A bundle drives a robot: one in a cousin of a project's scene, or none at all; what happened becomes a dataset."""
+"""A bundle drives a robot: in a cousin of a project's scene, a real one, or none; what happened becomes a dataset."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from app.demonstrate_stage import forget_if_empty
 from app.project import Project
+from app.real_arm import ArmSettings, Person, check_robot, is_real, ready
 from app.remote_stage import acting_bundle
 from app.train_stage import TrainSettings as Wanted
 from app.train_stage import demonstrations_of
 from app.trials import HELD_OUT_SEED, order_of
 from policies.dataset import DatasetWriter
 from policies.deploy.bundle import JOINTS
+from policies.deploy.cautious import Cautious
 from policies.deploy.keys import any_key
 from policies.deploy.loop import Report, drive
 from policies.deploy.main import dry_robot
@@ -48,8 +50,9 @@ COUSINS = 50
 class RunSettings:
     """What is driven, and for how long."""
 
-    robot: Literal["sim", "dry-run"] = "sim"
-    """sim: one in a cousin of the scene (give --project); dry-run: none, as if it saw what a demonstration shows."""
+    robot: str = "sim"
+    """sim: one in a cousin of the scene (give --project); dry-run: none, as if it saw what a demonstration shows;
+    lerobot:TYPE: a real arm through LeRobot, such as lerobot:so101_follower (docs/robots.md)."""
     cousin: int = 0
     """Number of the cousin, of those that `pocketworld evaluate` tries; where the task makes no sense, the next one."""
     seconds: float = 20.0
@@ -63,6 +66,10 @@ class RunSettings:
     ca: Path | None = None
     """With --policy: the certificate by which its computer is known, or of who has signed that. Wanted where that is
     not this one."""
+    speed: float = 1.0
+    """Share of full speed, above 0 to 1: the same ticks take that much longer, on the clock than in --seconds."""
+    ask: bool = False
+    """Ask before each chunk of actions: Enter goes on, any other key stops the arm."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,19 @@ class RunResult:
         report = dataclasses.asdict(self.report)
         told["remote"] = None if self.remote is None else dataclasses.asdict(self.remote)
         return {**told, **report, "missed_share": round(self.report.missed / max(1, self.report.ticks), 4)}
+
+
+class Recorder(Robot, Protocol):
+    """A robot that keeps what happens."""
+
+    def __len__(self) -> int:
+        """How often it was told something."""
+
+    def watch(self) -> str:
+        """Why a run is to end, "" where it is not; asked at every tick."""
+
+    def episode(self, manifest: Manifest, stopped: str) -> Episode:
+        """What happened."""
 
 
 class Glance(Mapping[str, npt.NDArray[Any]]):
@@ -241,6 +261,8 @@ def run_bundle(
     project: Project | None = None,
     dataset: Path | None = None,
     out: Path | None = None,
+    arm: ArmSettings = ArmSettings(),  # noqa: B008 - frozen
+    person: Person | None = None,
 ) -> RunResult:
     """Let a bundle's policy drive a robot, and add what happened to a dataset.
 
@@ -251,19 +273,18 @@ def run_bundle(
         project: with the scene, for a robot in simulation.
         dataset: the demonstrations that the policy was trained on; left out: those in the project.
         out: the dataset's folder; left out: beside the bundle, ``<bundle>_runs/<robot>``.
+        arm: which real arm it is, where one is driven.
+        person: who is shown what a real arm is about to do, and asked; None: there is nobody to ask.
 
     Raises:
-        UsageError: the words make no sense, or the project lacks what is needed.
+        UsageError: the words make no sense, the project lacks what is needed, or the arm cannot be driven.
         InputError: the bundle is damaged.
         ClusterError: the policy's computer cannot be reached, or does not want us.
         OutputError: the dataset cannot be written.
     """
-    if not (math.isfinite(settings.seconds) and settings.seconds > 0) or settings.cousin < 0:
-        raise UsageError(
-            "--seconds is more than 0 and --cousin 0 or more.", remedy="Give such a number.", code="bad_value"
-        )
+    _check(settings, person)
     progress(0.0, "reading the bundle")
-    beside = folder.absolute().with_name(folder.absolute().name + "_runs") / settings.robot
+    beside = folder.absolute().with_name(folder.absolute().name + "_runs") / settings.robot.replace(":", "_")
     runs = (out or beside).absolute()
     try:
         with ExitStack() as opened:
@@ -273,30 +294,17 @@ def run_bundle(
                 )
             )
             stage, cousin = None, None
+            recorder: Recorder
             if settings.robot == "sim":
                 stage, cousin = opened.enter_context(_stage(bundle, settings, project, dataset))
+                recorder = SimRobot(stage, bundle.manifest.measures, fast=settings.fast)
+            elif is_real(settings.robot):
+                recorder = Noted(opened.enter_context(ready(bundle.manifest, settings.robot, arm, person)))
+            else:
+                recorder = Noted(dry_robot(bundle))
             writer = opened.enter_context(DatasetWriter(runs, robot=Path(bundle.manifest.robot).stem))
             pressed = opened.enter_context(any_key())
-            recorder = (
-                Noted(dry_robot(bundle))
-                if stage is None
-                else SimRobot(stage, bundle.manifest.measures, fast=settings.fast)
-            )
-
-            def watch(reading: Reading, command: FloatArray) -> str:
-                done = len(recorder) / bundle.manifest.rate_hz
-                progress(min(1.0, done / settings.seconds), f"{done:.1f} s")
-                return recorder.watch()
-
-            report = drive(
-                bundle,
-                recorder,
-                settings.seconds,
-                fast=settings.fast,
-                heed=stage is not None,  # a dry run does nothing of what was dreamed
-                pressed=pressed,
-                watch=watch,
-            )
+            report = _driven(bundle, recorder, settings, progress, pressed, person)
             if len(recorder):
                 episode = recorder.episode(bundle.manifest, report.stopped)
                 writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))
@@ -307,6 +315,62 @@ def run_bundle(
     success = recorder.success if isinstance(recorder, SimRobot) else None
     remote = bundle.latency() if isinstance(bundle, RemoteBundle) else None
     return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(runs), report, remote)
+
+
+def _check(settings: RunSettings, person: Person | None) -> None:
+    """See that the words make sense.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if not (math.isfinite(settings.seconds) and settings.seconds > 0) or settings.cousin < 0:
+        raise UsageError(
+            "--seconds is more than 0 and --cousin 0 or more.", remedy="Give such a number.", code="bad_value"
+        )
+    if not 0.0 < settings.speed <= 1.0:
+        raise UsageError(f"--speed is {settings.speed:g}.", remedy="Give a share, above 0 to 1.", code="bad_value")
+    if settings.ask and person is None:
+        raise UsageError("With --json there is nobody to --ask.", remedy="Leave one of them out.", code="bad_value")
+    check_robot(settings.robot, ("sim", "dry-run"))
+    if settings.fast and is_real(settings.robot):
+        raise UsageError("A real arm cannot go by no clock.", remedy="Leave --fast out.", code="bad_value")
+
+
+def _driven(
+    bundle: Acting,
+    recorder: Recorder,
+    settings: RunSettings,
+    progress: Progress,
+    pressed: Callable[[], bool],
+    person: Person | None,
+) -> Report:
+    """Let a bundle drive a robot, as slowly as asked for."""
+    rate, ticks = bundle.manifest.rate_hz, 0
+    cautious = Cautious(
+        recorder,
+        bundle.manifest,
+        settings.speed,
+        ask=person.go_on if settings.ask and person is not None else None,
+        pressed=pressed,
+        sleep=(lambda seconds: None) if settings.fast else time.sleep,
+    )
+
+    def watch(reading: Reading, command: FloatArray) -> str:
+        nonlocal ticks
+        progress(min(1.0, ticks / rate / settings.seconds), f"{ticks / rate:.1f} s")
+        ticks += 1
+        return recorder.watch()
+
+    return drive(
+        bundle,
+        cautious,
+        settings.seconds,
+        fast=settings.fast,
+        heed=settings.robot != "dry-run",  # a dry run does nothing of what was dreamed
+        pressed=cautious.pressed,
+        watch=watch,
+        clock=cautious.clock,
+    )
 
 
 def dataset_of(bundle: Acting, project: Project, dataset: Path | None = None) -> Path:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from app.console import Console, Outcome
+from app.console import Console, Outcome, TextConsole
 from app.project import Project
+from app.real_arm import ArmSettings
 from app.run_stage import RunResult, RunSettings, run_bundle
+from policies.deploy.keys import enter
 
 
 def run(
@@ -17,19 +21,21 @@ def run(
     bundle: tyro.conf.Positional[Path],
     /,
     settings: Annotated[RunSettings, tyro.conf.arg(name="")],
+    arm: Annotated[ArmSettings, tyro.conf.arg(name="")],
     project: Path | None = None,
     out: Path | None = None,
     json: tyro.conf.FlagCreatePairsOff[bool] = False,
     dataset: Path | None = None,
 ) -> Outcome:
-    """Let a bundle's policy drive a robot: one in simulation, or none at all.
+    """Let a bundle's policy drive a robot: one in simulation, a real one, or none at all.
 
-    Any key stops it.
+    Any key stops it. A real arm is shown before it moves, joint by joint, and moves when that is confirmed.
 
     Args:
         console: Where to report to.
         bundle: A folder made by `pocketworld export`.
         settings: What is driven, and for how long.
+        arm: Which real arm it is, and how it is reached.
         project: The project with the scene, for --robot sim.
         out: The dataset to which the run is added. Left out: one beside the bundle, in a
             folder with `_runs` after its name.
@@ -37,8 +43,38 @@ def run(
         dataset: The demonstrations of the policy. Left out: those in the project's folder `episodes`.
     """
     opened = None if project is None else Project.open(project)
-    made = run_bundle(bundle, settings, console.progress, project=opened, dataset=dataset, out=out)
+    person = None if json else _Person(console)
+    made = run_bundle(
+        bundle, settings, console.progress, project=opened, dataset=dataset, out=out, arm=arm, person=person
+    )
     return Outcome(made.as_json(), _text(made), int(made.report.fault))
+
+
+class _Person:
+    """Who sits at the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, text: str) -> None:
+        """Show some lines where the bar is else."""
+        if isinstance(self._console, TextConsole):
+            self._console.close()
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def agree(self) -> bool:
+        """Whether the answer is yes; silence is none."""
+        self.show("May the arm move so? Keep the switch of its power at hand. [y/N] ")
+        return sys.stdin is not None and sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def go_on(self) -> bool:
+        """Whether Enter is pressed."""
+        self.show("The next actions? Enter: yes, any other key: stop. ")
+        yes = enter()
+        self.show("\n")
+        return yes
 
 
 def _text(made: RunResult) -> str:
