@@ -40,4 +40,5 @@ def _text(made: ExportResult) -> str:
     return (
         f"{made.bundle}\n  success: {known}; differs from the trained policy by {made.parity:.0e} at most\n"
         f"  try it:  {program()} run {quoted(made.bundle)} --robot dry-run"
+        + ("" if made.ros2 is None else f"\n  for ROS 2: copy {made.ros2} into a workspace's src; its README.md says how")
     )

@@ -70,7 +70,6 @@ class RosArm:
         self._refused: dict[str, str] = {}
         self._since = 0.0
         self._way: tuple[FloatArray, FloatArray] | None = None
-        self._held: FloatArray | None = None
         self.stopped = False
         self._controllers = self._subscribe()
         self._tick_s = 1.0 / (manifest.rate_hz * settings.speed)
@@ -105,7 +104,7 @@ class RosArm:
                 raise ConnectionError(missing)
             self._wait(GLANCE_S)
         with self._lock:
-            self._way = self._held = None
+            self._way = None
 
     def read(self) -> Reading:
         """What came last, in the manifest's order; NaN where nothing did."""
@@ -117,7 +116,8 @@ class RosArm:
             came[CALIBRATION] = min(came.get(PICTURES + name, -np.inf) for name in self._settings.cameras)
         seen = self._seen(latest)
         now, loop = self._timer(), self.clock()
-        return Reading(positions, {name: loop - (now - when) for name, when in came.items() if name in {"joints", *seen}}, seen)  # fmt: skip  # noqa: E501
+        measured = {name: loop - (now - came[name]) for name in ("joints", *seen)}
+        return Reading(positions, measured, seen)
 
     def act(self, command: FloatArray) -> None:
         """Be there one tick from now; nothing after an emergency stop."""
@@ -128,8 +128,11 @@ class RosArm:
                 if not controller.listened_to():
                     raise ConnectionError(f"nobody listens to {controller.topic}")
             here = self._setpoint()
-            self._way, self._since = (command if here is None else here, np.array(command)), self._timer()
+            if here is None:
+                here = self._positions(self._joints)[0]  # from where the guard begins too
+            self._way, self._since = (here, np.array(command)), self._timer()
             self._tell(stepwise=False)
+            self._tell(stepwise=True)
 
     def stop(self) -> None:
         """Stay where it was told to be by now."""
@@ -144,10 +147,9 @@ class RosArm:
         with self._lock:
             positions, since = self._positions(self._joints)
             fresh = np.isfinite(positions).all() and self._timer() - since <= self._manifest.limits.stale_s
-            # Measured, not told: whatever the arm pushes against is not pushed on. The gripper keeps what it holds.
             here = self._setpoint()
-            if here is not None:
-                self._hold(np.append(positions[:-1], here[-1]) if fresh else here)
+            if here is not None:  # measured, not told: whatever the arm pushes against is not pushed on
+                self._hold(positions if fresh else here)
             self._way, self.stopped = None, True
 
     def reset(self) -> None:
@@ -155,6 +157,9 @@ class RosArm:
         self.stopped = False
 
     def _hold(self, here: FloatArray) -> None:
+        """Tell the arm to be at joint positions and opening ``(J + 1,)``; the gripper, to do what it was told."""
+        if self._way is not None:
+            here = np.append(here[:-1], self._way[1][-1])
         for controller, pick in self._controllers:
             if controller.listened_to():
                 controller.tell(pick(here), STOP_S)
@@ -240,9 +245,10 @@ class RosArm:
         """What of `latest` the policy looks at, as it does."""
         found: dict[str, npt.NDArray[Any]] = {}
         for name, camera in self._settings.cameras.items():
-            for kind, work in ((PICTURES, images.picture), (DEPTH, images.depth)):
-                if kind + name in latest:
-                    found[kind + name] = _looked(camera, kind, lambda m, w=work, s=camera.side: w(m, s), latest[kind + name][1])  # type: ignore[misc]  # fmt: skip  # noqa: E501
+            if PICTURES + name in latest:
+                found[PICTURES + name] = _looked(images.picture, latest[PICTURES + name][1], camera.side, camera.picture)
+            if DEPTH + name in latest:
+                found[DEPTH + name] = _looked(images.depth, latest[DEPTH + name][1], camera.side, camera.depth)
         for name in self._settings.others:
             if name in latest:
                 wanted = self._manifest.inputs[name]
@@ -317,16 +323,17 @@ class RosArm:
             self._latest[name] = self._timer(), message
 
 
-def _looked(camera: CameraSettings, kind: str, work: Callable[[Any], npt.NDArray[Any]], message: Any) -> npt.NDArray[Any]:
+def _looked(
+    work: Callable[[Any, int], npt.NDArray[Any]], message: Any, side: int, topic: str
+) -> npt.NDArray[Any]:
     """A picture as the policy looks at it.
 
     Raises:
         ConnectionError: it is none that anybody can look at.
     """
     try:
-        return work(message)
+        return work(message, side)
     except (ValueError, TypeError) as error:
-        topic = camera.picture if kind == PICTURES else camera.depth
         raise ConnectionError(f"the picture on {topic} cannot be used: {error}") from None
 
 
