@@ -118,7 +118,7 @@ def config_yaml(manifest: Manifest) -> str:
         tree.setdefault(entry.name.rpartition(".")[0], []).append(entry)
     lines = [
         f'# How the robot is reached on which a policy is to do this: "{_line(manifest.task)}".',
-        "# Look at every line before the first run: names, signs and zeros of joints are this robot's, not the policy's.",
+        "# Look at every line before the first run: names, signs and zeros of joints are to be this robot's.",
         "/**:",
         "  ros__parameters:",
     ]

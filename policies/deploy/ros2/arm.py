@@ -246,7 +246,9 @@ class RosArm:
         found: dict[str, npt.NDArray[Any]] = {}
         for name, camera in self._settings.cameras.items():
             if PICTURES + name in latest:
-                found[PICTURES + name] = _looked(images.picture, latest[PICTURES + name][1], camera.side, camera.picture)
+                found[PICTURES + name] = _looked(
+                    images.picture, latest[PICTURES + name][1], camera.side, camera.picture
+                )
             if DEPTH + name in latest:
                 found[DEPTH + name] = _looked(images.depth, latest[DEPTH + name][1], camera.side, camera.depth)
         for name in self._settings.others:
@@ -310,7 +312,7 @@ class RosArm:
     def _take_joints(self, message: Any) -> None:
         names, positions = list(message.name), list(message.position)
         if len(names) != len(positions) or len(set(names)) != len(names):
-            raise ValueError(f"it has {len(names)} names ({len(set(names))} of them different), {len(positions)} positions")
+            raise ValueError(f"it has {len(positions)} positions of {len(set(names))} joints, {len(names)} named")
         now = self._timer()
         with self._lock:
             # Arm and gripper may come in messages of their own; others' joints on the same topic are none of ours.
@@ -323,9 +325,7 @@ class RosArm:
             self._latest[name] = self._timer(), message
 
 
-def _looked(
-    work: Callable[[Any, int], npt.NDArray[Any]], message: Any, side: int, topic: str
-) -> npt.NDArray[Any]:
+def _looked(work: Callable[[Any, int], npt.NDArray[Any]], message: Any, side: int, topic: str) -> npt.NDArray[Any]:
     """A picture as the policy looks at it.
 
     Raises:

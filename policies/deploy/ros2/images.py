@@ -72,7 +72,8 @@ def depth(image: Image, side: int) -> npt.NDArray[np.float32]:
     square = _square(_rows(image, np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<"), 1))[..., 0]
     middles = ((np.arange(side) + 0.5) * len(square) / side).astype(np.int64)
     found = square[np.ix_(middles, middles)].astype(np.float32) * np.float32(unit_m)
-    return np.where(np.isfinite(found) & (found > 0.0), found, np.float32(0.0))
+    found[~(np.isfinite(found) & (found > 0.0))] = 0.0
+    return found
 
 
 def _rows(image: Image, dtype: np.dtype[Any], channels: int) -> npt.NDArray[Any]:

@@ -170,8 +170,8 @@ def parameters_of(manifest: Manifest) -> list[Parameter]:
         if CALIBRATION in manifest.measures:
             found += [
                 Parameter(of + "info", "", "Topic of sensor_msgs/CameraInfo. Empty: it sees as the one in simulation."),
-                Parameter(of + "pose", pose_numbers(pose), f"Where its optical frame (x right, y down, z forward) is in "
-                          f"the frame of the {frame}: x, y, z (m), roll, pitch, yaw (rad), as tf2_echo tells them."),
+                Parameter(of + "pose", pose_numbers(pose), "Where its optical frame (x right, y down, z forward) is "
+                          f"in the frame of the {frame}: x, y, z (m), roll, pitch, yaw (rad), as tf2_echo tells them."),
                 Parameter(of + "focal", focal, "Focal length over half of the picture's height; not looked at where "
                           "`info` names a topic."),
                 Parameter(of + "lens", 0.0, "Radial distortion; 0.0 of rectified pictures."),
