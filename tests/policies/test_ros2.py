@@ -10,42 +10,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app.ros2_package import write_package
-from policies.deploy.bundle import JOINTS, PICTURES, Bundle, Decision, Input, Manifest
-from policies.deploy.loop import TIME_OVER, Report, drive
-from policies.deploy.ros2 import images
+from policies.deploy.bundle import JOINTS, PICTURES, Bundle, Decision, Input
+from policies.deploy.loop import TIME_OVER, drive
 from policies.deploy.ros2.arm import RosArm
 from policies.deploy.ros2.node import PolicyNode, declared
-from policies.deploy.ros2.settings import parameters_of, pose_from, pose_numbers, settings_of
+from policies.deploy.ros2.settings import parameters_of, pose_from, settings_of
 from simulation.calibration import CALIBRATION
 from simulation.privileged import COLUMN
 from tests import bundles, fake_ros
 from tests.conftest import ROOT
-
-NAMES = [f"lab_{number}" for number in (3, 1, 4, 7, 5, 2, 6)]
-"""What the robot calls the policy's joints, in the policy's order."""
-SIGNS = [1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0]
-OFFSETS = [0.0, 0.5, 0.0, -0.25, 0.0, 0.0, 1.0]
-OTHERS = "/environment_state"
-ARM = "/joint_trajectory_controller/joint_trajectory"
-GRIPPER = "/gripper_controller/gripper_cmd"
-TOLD = {
-    "arm.joints": NAMES,
-    "arm.order": sorted(NAMES),
-    "arm.signs": SIGNS,
-    "arm.offsets": OFFSETS,
-    "gripper.joint": "finger",
-    "speed": 1.0,
-    "wait_s": 1.0,
-}
+from tests.ros2_lab import ARM, GRIPPER, NAMES, OFFSETS, OTHERS, SIGNS, AtOnce, World
 
 
 @pytest.fixture(scope="module")
@@ -64,74 +45,6 @@ def graph(monkeypatch: pytest.MonkeyPatch) -> fake_ros.Graph:
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr("policies.deploy.decisions.ThreadPoolExecutor", AtOnce)
     return fake_ros.GRAPH
-
-
-class AtOnce:
-    """Decides in no time, where time passes only when somebody waits."""
-
-    def __init__(self, threads: int) -> None:
-        pass
-
-    def submit(self, work: Callable[..., Any], *given: Any) -> Future[Any]:
-        done = Future[Any]()
-        try:
-            done.set_result(work(*given))
-        except Exception as error:  # noqa: BLE001 - as in a thread
-            done.set_exception(error)
-        return done
-
-    def shutdown(self, **how: bool) -> None:
-        pass
-
-
-class World:
-    """A lab whose time passes only when somebody waits; every 20 ms all that is measured comes."""
-
-    def __init__(self, graph: fake_ros.Graph, manifest: Manifest, **told: Any) -> None:
-        self.now, self.graph, self.manifest = 1000.0, graph, manifest
-        graph.clock = lambda: self.now + 1e9
-        start = np.array(SIGNS) * manifest.home[:-1] + np.array(OFFSETS)
-        self.arm = fake_ros.SimulatedArm(
-            {**dict(zip(NAMES, start, strict=True)), "finger": 0.04}, sorted(NAMES), lambda: self.now
-        )
-        self.events: list[tuple[float, Callable[[], object]]] = []
-        self.numbers = [0.1] * 24
-        self.silent: set[str] = set()
-        self.picture: Any = None
-        self.node = fake_ros.Node()
-        values = {entry.name: entry.usual for entry in parameters_of(manifest)} | TOLD | told
-        self.settings = settings_of(manifest, values.__getitem__)
-        position = self.settings.arm.controller == "position"
-        graph.subscribe(self.settings.arm.topic, self.arm.positions if position else self.arm.trajectory)
-        graph.actions[GRIPPER] = self.arm.grip
-        self.robot = RosArm(self.node, manifest, self.settings, timer=lambda: self.now, wait=self.wait)
-
-    def wait(self, seconds: float) -> None:
-        until = self.now + max(seconds, 1e-6)  # what is less is no time at all to a float
-        while self.now < until:
-            self.now = min(until, self.now + 0.02)
-            for event in [event for event in self.events if event[0] <= self.now]:
-                self.events.remove(event)
-                event[1]()
-            self.arm.publish()
-            if OTHERS not in self.silent:
-                self.graph.publish(OTHERS, fake_ros.Float64MultiArray(data=self.numbers))
-            if self.picture is not None and "/front/image_rect" not in self.silent:
-                self.graph.publish("/front/image_rect", self.picture(self.graph.header()))
-
-    def after(self, seconds: float, event: Callable[[], object]) -> None:
-        self.events.append((self.now + seconds, event))
-
-    def drive(self, bundle: Any, seconds: float = 3.0) -> Report:
-        return drive(bundle, self.robot, seconds, clock=self.robot.clock, sleep=self.robot.sleep)
-
-    def way(self) -> np.ndarray:
-        """``(T, J)`` where the arm was told to be, in the manifest's order and terms."""
-        rows = []
-        for _, sent in self.arm.told:
-            point = dict(zip(sent.joint_names, sent.points[0].positions, strict=True))
-            rows.append([(point[name] - o) / s for name, o, s in zip(NAMES, OFFSETS, SIGNS, strict=True)])
-        return np.array(rows)
 
 
 def at_rest(world: World) -> None:
@@ -337,67 +250,6 @@ def test_parameters_are_looked_at(graph: fake_ros.Graph, bundle: Bundle) -> None
     graph.parameters = {"arm.sings": SIGNS}
     with pytest.raises(ValueError, match=r"there is no parameter arm\.sings"):
         declared(fake_ros.Node(), manifest)
-
-
-def test_poses_are_told_as_tf_tells_them() -> None:
-    assert pose_from([1, 2, 3, 0, 0, np.pi / 2])[:3, 0] == pytest.approx([0, 1, 0])
-    rng = np.random.default_rng(0)
-    for pitch in (0.3, np.pi / 2, -np.pi / 2):
-        pose = pose_from([*rng.normal(size=3), 0.4, pitch, -1.1])
-        assert pose_from(pose_numbers(pose)) == pytest.approx(pose, abs=1e-5)
-
-
-def sent(array: np.ndarray, encoding: str, padding: int = 0, header: Any = None) -> Any:
-    height, width = array.shape[:2]
-    rows = array.reshape(height, -1).view(np.uint8)
-    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
-    big = int(array.dtype.str[0] == ">")
-    return SimpleNamespace(height=height, width=width, encoding=encoding, is_bigendian=big, step=padded.shape[1], data=padded.tobytes(), header=header)  # fmt: skip  # noqa: E501
-
-
-def test_pictures_of_every_encoding_are_the_same() -> None:
-    rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    square = rgb[:, 8:56].reshape(16, 3, 16, 3, 3).mean(axis=(1, 3))
-    alpha = np.full((48, 64, 1), 9, dtype=np.uint8)
-    ways = {
-        "rgb8": rgb,
-        "bgr8": rgb[..., ::-1],
-        "rgba8": np.concatenate([rgb, alpha], axis=2),
-        "bgra8": np.concatenate([rgb[..., ::-1], alpha], axis=2),
-    }
-    for encoding, array in ways.items():
-        for padding in (0, 5):
-            found = images.picture(sent(np.ascontiguousarray(array), encoding, padding), 16)
-            assert (found.dtype, found.shape) == (np.uint8, (16, 16, 3))
-            assert np.abs(found - square).max() <= 0.51
-    grey = images.picture(sent(np.ascontiguousarray(rgb[..., :1]), "mono8"), 48)
-    assert (grey == rgb[:, 8:56, :1]).all()
-    uneven = images.picture(sent(np.full((50, 37, 3), 77, dtype=np.uint8), "rgb8"), 16)
-    assert (uneven == 77).all()
-
-
-def test_pictures_that_are_none_are_refused() -> None:
-    good = np.zeros((4, 6, 3), dtype=np.uint8)
-    for change in ({"encoding": "yuv422_yuy2"}, {"step": 17}, {"data": b"tea"}, {"height": 0}, {"width": 1 << 20}):
-        message = sent(good, "rgb8")
-        message.__dict__.update(change)
-        with pytest.raises(ValueError, match="it"):
-            images.picture(message, 2)
-    with pytest.raises(ValueError, match="rgb8"):
-        images.depth(sent(good, "rgb8"), 2)
-
-
-def test_depth_is_metres_and_never_between_near_and_far() -> None:
-    metres = np.where(np.arange(8) < 4, 0.5, 2.0)[None].repeat(8, axis=0)
-    metres[0, 0] = 0.0
-    for kind in ("<u2", ">u2"):
-        found = images.depth(sent((metres * 1000).astype(kind), "16UC1", 4), 8)
-        assert found == pytest.approx(metres, abs=1e-6)
-    bad = metres.astype("<f4")
-    bad[1, 1], bad[2, 2], bad[3, 3] = np.nan, np.inf, -1.0
-    found = images.depth(sent(bad, "32FC1"), 8)
-    assert (found[1, 1], found[2, 2], found[3, 3], found[4, 4]) == (0.0, 0.0, 0.0, 2.0)
-    assert set(np.unique(images.depth(sent(metres.astype("<f4"), "32FC1"), 3)).tolist()) <= {0.0, 0.5, 2.0}
 
 
 class Seeing:

@@ -71,7 +71,7 @@ def depth(image: Image, side: int) -> npt.NDArray[np.float32]:
     kind, unit_m = DEPTHS[image.encoding]
     square = _square(_rows(image, np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<"), 1))[..., 0]
     middles = ((np.arange(side) + 0.5) * len(square) / side).astype(np.int64)
-    found = square[np.ix_(middles, middles)].astype(np.float32) * np.float32(unit_m)
+    found: npt.NDArray[np.float32] = square[np.ix_(middles, middles)].astype(np.float32) * np.float32(unit_m)
     found[~(np.isfinite(found) & (found > 0.0))] = 0.0
     return found
 

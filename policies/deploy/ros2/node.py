@@ -140,6 +140,9 @@ def main(folder: Path) -> int:
     except BundleError as error:
         sys.stderr.write(f"error: {error}.\n   what to do: copy the package again, or export it again.\n")
         return 3
+    except ImportError as error:
+        sys.stderr.write(f'error: {error}.\n   what to do: pip install onnxruntime "numpy<2", see README.md.\n')
+        return 6
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node(NAME, automatically_declare_parameters_from_overrides=True)
     try:
@@ -167,7 +170,10 @@ def _serve(node: Any, serving: PolicyNode) -> None:
     def spin() -> None:
         try:
             executor.spin()
-        finally:  # without it nothing comes in any more, not even the emergency stop
+        except Exception as error:  # noqa: BLE001 - without it nothing comes in any more, not even the emergency stop
+            if not serving.ending.is_set():  # else it is torn down, which some versions of rclpy say so
+                node.get_logger().fatal(f"the node ends: {error}")
+        finally:
             serving.ending.set()
 
     thread = threading.Thread(target=spin, daemon=True)
