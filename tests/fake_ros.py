@@ -125,7 +125,10 @@ class Node:
 
     def get_parameters_by_prefix(self, prefix: str) -> dict[str, Any]:
         assert prefix == ""
-        return {name: types.SimpleNamespace(value=value) for name, value in self.declared.items()}
+        return dict(self.declared)
+
+    def get_parameter(self, name: str) -> Any:
+        return types.SimpleNamespace(value=self.declared[name])
 
     def declare_parameter(self, name: str, value: Any) -> None:
         assert name not in self.declared

@@ -127,7 +127,7 @@ def declared(node: Any, manifest: Manifest) -> Mapping[str, Any]:
     for name, value in usual.items():
         if name not in given:
             node.declare_parameter(name, value)
-    return {name: given[name].value if name in given else value for name, value in usual.items()}
+    return {name: node.get_parameter(name).value for name in usual}
 
 
 def main(folder: Path) -> int:
