@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from app.evaluate_stage import evaluation_of
 from app.project import Project, content_hash, replace_folder, version
+from app.ros2_package import ROS2, write_package
 from app.train_stage import TrainSettings, act_settings, demonstrations_of, require_policy
 from policies.dataset import open_dataset
 from policies.deploy.bundle import (
@@ -57,6 +58,7 @@ RUNNER = "runner"
 RUNNER_FILES = (
     "policies/__init__.py",
     "policies/deploy",
+    "policies/deploy/ros2",
     "simulation/__init__.py",
     "simulation/calibration.py",
     "simulation/chain.py",
@@ -103,6 +105,8 @@ class ExportSettings:
     """The share of cousins, 0 … 1, in which it must have succeeded when it was last evaluated."""
     anyway: bool = False
     """Export it even if it did not, or was never evaluated."""
+    ros2: bool = False
+    """Write a package for ROS 2 (Humble, Jazzy) too, into the bundle's folder `ros2`: docs/ros2.md."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,14 @@ class ExportResult:
         parity: the largest difference between the exported network and torch's.
         success: share of the cousins of its last evaluation in which the policy succeeded; None: it has none.
         seconds: of this run.
+        ros2: folder of the package for ROS 2; None: it was not asked for.
     """
 
     bundle: str
     parity: float
     success: float | None
     seconds: float
+    ros2: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The result as a JSON-able dict."""
@@ -187,8 +193,10 @@ def export_bundle(
     document["training"] = {**notes, "dataset": folder.name, "robot": robot.name, "seed": settings.seed}  # no paths
     document["evaluation"] = None if evaluation is None else {**evaluation, "trials": None}
     document["trust"] = trust_of(model, data, robot, act, evaluation)
-    parity = write_bundle(target, model, document, seen, data.length(0), part(progress, 0.4, 1.0))
-    return ExportResult(str(target), parity, success, round(time.perf_counter() - started, 3))
+    rest = part(progress, 0.4, 1.0)
+    parity = write_bundle(target, model, document, seen, data.length(0), rest, ros2=settings.ros2)
+    package = next(map(str, (target / ROS2).iterdir())) if settings.ros2 else None
+    return ExportResult(str(target), parity, success, round(time.perf_counter() - started, 3), package)
 
 
 def write_bundle(
@@ -198,6 +206,8 @@ def write_bundle(
     seen: Mapping[str, npt.NDArray[Any]],
     sample: int,
     progress: Progress = silent,
+    *,
+    ros2: bool = False,
 ) -> float:
     """Write a policy and what `manifest_of` tells of it as a bundle, whole or not at all.
 
@@ -208,6 +218,7 @@ def write_bundle(
         seen: observations ``(N, …)`` by name, on which the exported network is compared with the policy.
         sample: so many of them, the first, go along, for dry runs.
         progress: is told about it.
+        ros2: write a package for ROS 2 too, with a copy of the bundle in it.
 
     Returns:
         The largest difference between the exported network and the policy.
@@ -241,6 +252,8 @@ def write_bundle(
             document["policy"]["parity"] = parity
             (partial / "README.md").write_text(_readme(bundle.manifest), encoding="utf-8")
             _write_manifest(partial, document)
+            if ros2:
+                write_package(partial, partial / ROS2)
             partial.chmod(0o755)  # what mkdtemp makes is nobody else's to read
             sync_tree(partial)
             replace_folder(partial, target, target.with_name(f".{target.name}.old"))
@@ -367,6 +380,7 @@ def manifest_of(
             "order": list(names),
             "gripper": "opening, 0 closed … 1 open",
             "opening_m": robot.opening_m,
+            "gripper_joints": {name: [robot.closed[name], robot.opened[name]] for name in robot.opened},
             "home": [*robot.home, 1.0],
             "low": chain.low.tolist(),
             "high": chain.high.tolist(),

@@ -36,8 +36,10 @@ def run(
 
 
 def _text(made: ExportResult) -> str:
+    package = "" if made.ros2 is None else f"\n  for ROS 2: put {quoted(made.ros2)} into a workspace's src"
     known = "never evaluated" if made.success is None else f"{made.success:.0%} of unseen cousins"
     return (
         f"{made.bundle}\n  success: {known}; differs from the trained policy by {made.parity:.0e} at most\n"
         f"  try it:  {program()} run {quoted(made.bundle)} --robot dry-run"
+        f"{package}"
     )

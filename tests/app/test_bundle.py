@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import json
+import keyword
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from app.bundle_stage import ExportResult, ExportSettings, export_bundle
 from app.project import Project, content_hash
+from app.ros2_package import NEEDS, config_yaml, package_name, package_xml, write_package
 from app.run_stage import RunSettings, run_bundle
 from policies.dataset import open_dataset
-from policies.deploy.bundle import Bundle
+from policies.deploy.bundle import Bundle, read_manifest
+from policies.deploy.ros2.settings import parameters_of
 from reconstruction.errors import OutputError, UsageError
 from tests import bundles
 from tests.app.scans import tree
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 from tests.robot_bench import VARY, project_at
 
 Shell = Callable[..., Run]
+ROS2_FILES = (*(ROOT / "policies" / "deploy" / "ros2").glob("*.py"), ROOT / "resources" / "ros2" / "node.py")
 TASK = ("--task", "place block_1 in bowl_1", "--seed", "3")
 
 
@@ -88,7 +97,12 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="Nobody knows how good"):
         export(project)
     before = content_hash(folder)
-    assert export(project, anyway=True).success is None
+    again = export(project, anyway=True, ros2=True)
+    assert again.success is None
+    assert again.ros2 == str(folder / "ros2" / "pocketworld_place_block_1_in_bowl_1_panda")
+    assert read_manifest(Path(again.ros2) / "bundle") == read_manifest(folder)
+    whole = tree(Path(again.ros2) / "bundle")
+    assert whole == {name for name in tree(folder) if name.partition("/")[0] != "ros2"}
     assert content_hash(folder) != before  # it says that it was never evaluated
     assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
 
@@ -181,3 +195,64 @@ def test_what_makes_no_sense_is_refused(bundle: Path, project: Path, shell: Shel
     (broken / "policy.onnx").write_bytes(b"tea")
     refused(shell("run", broken, "--robot", "dry-run"), 3, "policy.onnx is not the file that was exported")
     assert tree(tmp_path) - {"broken"} == {f"broken/{name}" for name in tree(broken)}  # nothing beside it
+
+
+def test_a_package_of_ros_is_whole(bundle: Path, tmp_path: Path) -> None:
+    manifest = Bundle(bundle).manifest
+    package = write_package(bundle, tmp_path / "ros2")
+    name = package.name
+    assert name == package_name(manifest) == "pocketworld_place_block_1_in_bowl_1_panda"
+    assert (package / "resource" / name).read_bytes() == b""
+    for file in ("setup.py", f"{name}/__init__.py", f"{name}/node.py", f"launch/{name}.launch.py"):
+        ast.parse((package / file).read_text(encoding="utf-8"), feature_version=(3, 10))
+    for file in package.rglob("*.py"):
+        compile(file.read_bytes(), file, "exec")
+    assert f"$base/lib/{name}" in (package / "setup.cfg").read_text(encoding="utf-8")
+    assert Bundle(package / "bundle").manifest.document == manifest.document
+    root = ElementTree.parse(package / "package.xml").getroot()
+    assert (root.tag, root.get("format"), root.findtext("export/build_type")) == ("package", "3", "ament_python")
+    for tag in ("name", "version", "description", "maintainer", "license"):
+        assert root.findtext(tag), tag
+    assert root.find("maintainer").get("email")  # type: ignore[union-attr]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", root.findtext("version") or "")
+    assert [entry.text for entry in root.findall("exec_depend")] == list(NEEDS)
+    imported = set(re.findall(r"^ *(?:from|import) (\w+)", "".join(f.read_text() for f in ROS2_FILES), re.MULTILINE))
+    own = {"policies", "simulation", "numpy", "__future__"} | set(sys.stdlib_module_names)
+    assert imported - own <= set(NEEDS)
+
+
+def test_names_of_packages_are_taken_by_ros(bundle: Path) -> None:
+    manifest = Bundle(bundle).manifest
+    words = [
+        "lege Schüssel_1 auf Tablett 2",
+        "3 Äpfel",
+        "  --  ",
+        "a__b",
+        "класть куб",
+        "класть шар",
+        "x" * 300,
+        "DEF",
+        "ß",
+    ]
+    named = {task: package_name(dataclasses.replace(manifest, task=task)) for task in words}
+    for name in named.values():
+        assert re.fullmatch("[a-z](_?[a-z0-9]+)+", name), name
+        assert len(name) <= 60
+        assert not keyword.iskeyword(name)
+    assert len(set(named.values())) == len(words)
+    assert named["lege Schüssel_1 auf Tablett 2"] == "pocketworld_lege_schussel_1_auf_tablett_2_panda"
+    assert named["ß"] == "pocketworld_ss_panda"
+
+
+def test_whatever_the_words_are_files_stay_readable(bundle: Path) -> None:
+    manifest = Bundle(bundle).manifest
+    hostile = 'a"\n  b: <&\u0000\x1b{%\U0001f600 # ]]>'
+    told = dataclasses.replace(manifest, task=hostile, sentence=hostile, robot=hostile)
+    told = dataclasses.replace(told, joints=(hostile, *manifest.joints[1:]))
+    assert "<&" in (ElementTree.fromstring(package_xml("some_name", told)).findtext("description") or "")
+    lines = config_yaml(told).splitlines()
+    assert lines[2:4] == ["/**:", "  ros__parameters:"]
+    entries = parameters_of(told)
+    values = [line.split(": ", 1)[1] for line in lines if ": " in line and not line.lstrip().startswith("#")]
+    assert [json.loads(value) for value in values] == [entry.usual for entry in entries]
+    assert all(line.isprintable() for line in lines)
