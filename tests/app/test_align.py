@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +25,12 @@ from simulation.virtual_world import VirtualWorld, random_world
 from tests import bundles
 from tests.conftest import Run
 
-SIZE = (640, 480)
-FOCAL = 620.0
+SIZE = (480, 360)
+FOCAL = 465.0
 OFFSET = (-0.2, 0.05, 0.01, 30.0)
 TAG = TagSettings(offset=OFFSET)
 SIDE = 48
+View = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,17 @@ def world() -> VirtualWorld:
 @pytest.fixture(scope="module")
 def scene(world: VirtualWorld) -> RayScene:
     return RayScene(world.meshes)
+
+
+@pytest.fixture(scope="module")
+def views(world: VirtualWorld, scene: RayScene) -> list[View]:
+    """Places `world_from_camera` round the tag, and what is seen from there."""
+    return [(pose, shot(scene, pose)) for pose in around(world, 7)]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles.make_bundle(tmp_path_factory.mktemp("plain") / "bundle")
 
 
 def world_from_base(world: VirtualWorld) -> np.ndarray:
@@ -66,9 +79,9 @@ def saved(folder: Path, pictures: list[np.ndarray]) -> list[Path]:
     return paths
 
 
-def bundle_that_sees(folder: Path, cameras: dict[str, np.ndarray], picture: np.ndarray | None = None) -> Path:
+def bundle_that_sees(plain: Path, folder: Path, cameras: dict[str, np.ndarray]) -> Path:
     """A bundle whose manifest tells of cameras at `base_from_camera` (`tool_from_camera` of the one on the hand)."""
-    made = bundles.make_bundle(folder)
+    made = Path(shutil.copytree(plain, folder))
     told = {
         name: {
             "size": [SIDE, SIDE],
@@ -90,14 +103,13 @@ def off(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
 
 
 def test_the_front_camera_is_found_to_a_few_millimetres(
-    world: VirtualWorld, scene: RayScene, shell: Callable[..., Run], tmp_path: Path
+    world: VirtualWorld, views: list[View], plain: Path, shell: Callable[..., Run], tmp_path: Path
 ) -> None:
-    poses = around(world, 6)
-    pictures = saved(tmp_path, [shot(scene, pose) for pose in poses[:1]])
-    true = np.linalg.inv(world_from_base(world)) @ poses[0]
+    pictures = saved(tmp_path, [views[0][1]])
+    true = np.linalg.inv(world_from_base(world)) @ views[0][0]
     believed = true.copy()
     believed[:3, 3] += [0.02, -0.01, 0.01]
-    bundle = bundle_that_sees(tmp_path / "ein Bündel", {"front": believed})
+    bundle = bundle_that_sees(plain, tmp_path / "ein Bündel", {"front": believed})
     out = tmp_path / "alignment.json"
     found = align(bundle, pictures, AlignSettings(focal_px=FOCAL), TAG, out)
     far_mm, turned_deg = off(found.pose, true)
@@ -115,11 +127,11 @@ def test_the_front_camera_is_found_to_a_few_millimetres(
 
 
 def test_the_lens_is_found_from_many_pictures_and_else_doubted(
-    world: VirtualWorld, scene: RayScene, tmp_path: Path
+    world: VirtualWorld, views: list[View], plain: Path, tmp_path: Path
 ) -> None:
-    poses = around(world, 7)
-    pictures = saved(tmp_path, [shot(scene, pose) for pose in poses])
-    bundle = bundle_that_sees(tmp_path / "bundle", {"front": np.linalg.inv(world_from_base(world)) @ poses[0]})
+    pictures = saved(tmp_path, [picture for _, picture in views])
+    believed = np.linalg.inv(world_from_base(world)) @ views[0][0]
+    bundle = bundle_that_sees(plain, tmp_path / "bundle", {"front": believed})
     bundles.change(bundle, "cameras", "front", "focal_px", to=1.2 * FOCAL * SIDE / SIZE[1])
     found = align(bundle, pictures, AlignSettings(), TAG, tmp_path / "a.json")
     assert found.focal_px == pytest.approx(FOCAL * SIDE / SIZE[1], rel=0.03)
@@ -130,14 +142,14 @@ def test_the_lens_is_found_from_many_pictures_and_else_doubted(
 
 
 def test_the_camera_on_the_hand_is_found_where_the_arm_is_known(
-    world: VirtualWorld, scene: RayScene, tmp_path: Path
+    world: VirtualWorld, views: list[View], plain: Path, tmp_path: Path
 ) -> None:
-    pose = around(world, 1)[0]
+    pose, picture = views[0]
     robot = robot_of("panda")
     joints = np.array(robot.home) + 0.1
     true = np.linalg.inv(robot.chain.tool(joints)) @ np.linalg.inv(world_from_base(world)) @ pose
-    bundle = bundle_that_sees(tmp_path / "bundle", {"front": np.eye(4), "wrist": true})
-    pictures, out = saved(tmp_path, [shot(scene, pose)]), tmp_path / "alignment.json"
+    bundle = bundle_that_sees(plain, tmp_path / "bundle", {"front": np.eye(4), "wrist": true})
+    pictures, out = saved(tmp_path, [picture]), tmp_path / "alignment.json"
     settings = AlignSettings(camera="wrist", focal_px=FOCAL)
     with pytest.raises(UsageError, match="7 joint positions"):
         align(bundle, pictures, settings, TAG, out)
@@ -149,12 +161,12 @@ def test_the_camera_on_the_hand_is_found_where_the_arm_is_known(
     assert json.loads(out.read_text())["cameras"]["front"]["base_from_camera"] == np.eye(4).tolist()  # as believed
 
 
-def test_what_cannot_be_is_refused(world: VirtualWorld, scene: RayScene, tmp_path: Path) -> None:
-    bundle = bundle_that_sees(tmp_path / "bundle", {"front": np.eye(4)})
-    pictures, out = saved(tmp_path, [shot(scene, around(world, 1)[0])]), tmp_path / "alignment.json"
+def test_what_cannot_be_is_refused(views: list[View], plain: Path, tmp_path: Path) -> None:
+    bundle = bundle_that_sees(plain, tmp_path / "bundle", {"front": np.eye(4)})
+    pictures, out = saved(tmp_path, [views[0][1]]), tmp_path / "alignment.json"
     (tmp_path / "torn.jpg").write_bytes(pictures[0].read_bytes()[:300])
     (tmp_path / "empty.png").write_bytes(b"")
-    blank = saved(tmp_path / "bundle", [np.full((480, 640, 3), 90, dtype=np.uint8)])[0]
+    blank = saved(tmp_path / "bundle", [np.full((360, 480, 3), 90, dtype=np.uint8)])[0]
     for path, says in (
         (tmp_path / "torn.jpg", "damaged"),
         (tmp_path / "empty.png", "no picture"),
@@ -174,10 +186,10 @@ def test_what_cannot_be_is_refused(world: VirtualWorld, scene: RayScene, tmp_pat
     assert not out.exists()
 
 
-def test_pictures_unlike_those_of_training_are_noticed(scene: RayScene, world: VirtualWorld, tmp_path: Path) -> None:
-    good = shot(scene, around(world, 1)[0])
-    side = cv2.resize(good[:, 80:560], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    bundle = Bundle(bundles.make_bundle(tmp_path / "bundle"))
+def test_pictures_unlike_those_of_training_are_noticed(views: list[View], plain: Path) -> None:
+    good = views[0][1]
+    side = cv2.resize(good[:, 60:420], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    bundle = Bundle(plain)
     bundle.sample["observation.images.front"] = np.repeat(side[None], 20, axis=0)
     assert picture_doubts(good, bundle, "front") == []
     faults = {

@@ -17,9 +17,9 @@ import pytest
 from policies.deploy.bundle import Bundle
 from policies.deploy.drivers.arm import ArmError, ArmSettings, misplaced, shown
 from policies.deploy.drivers.lerobot import SO_GRIPPER, TRIES, LeRobotArm, open_lerobot
-from policies.deploy.drivers.pictures import fitted
 from policies.deploy.drivers.wiring import GripperMotor, Wiring, known_cameras, read_wiring
 from policies.deploy.loop import TIME_OVER, Report, drive
+from policies.deploy.pictures import fitted
 from simulation.calibration import CALIBRATION
 from tests import bundles
 from tests.fake_lerobot import MOTORS, FakeArm, FakeCamera, install
@@ -148,6 +148,8 @@ def test_where_cameras_are_is_meant_or_measured(bundle: Bundle, tmp_path: Path) 
     real = known_cameras(bundle.manifest, written(tmp_path, moved))
     assert real is not None
     assert np.allclose(real - meant, [0.1, *[0] * 8, 3.0 - meant[9], *[0] * 12], atol=1e-5)
+    aligned = {"format": "pocketworld.alignment", "version": 1, "robot": "panda", "cameras": moved}
+    assert np.array_equal(known_cameras(bundle.manifest, written(tmp_path, aligned)), real)
     moved["front"]["base_from_camera"][0][0] += 0.5
     with pytest.raises(ArmError, match="distorts"):
         known_cameras(bundle.manifest, written(tmp_path, moved))

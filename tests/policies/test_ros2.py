@@ -265,7 +265,7 @@ class Seeing:
         fact = {"size": [16, 16], "focal_px": 12.0, "base_from_camera": pose_from([0.9, 0, 0.5, -2, 0, 1.6]).tolist()}
         document = {**bundle.manifest.document, "cameras": {"front": fact}}
         self.manifest = dataclasses.replace(bundle.manifest, inputs=inputs, document=document)
-        self.guard, self.seen = bundle.guard, list[Any]()
+        self.guard, self.check, self.seen = bundle.guard, bundle.check, list[Any]()
 
     def decide(self, seen: Any, tick: int, memory: Any) -> Decision:
         self.seen.append(seen)

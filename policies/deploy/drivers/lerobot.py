@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from policies.deploy.bundle import PICTURES, Manifest
 from policies.deploy.drivers.arm import ArmError, ArmSettings, Motor, require_seeing
-from policies.deploy.drivers.pictures import fitted, middle
 from policies.deploy.drivers.wiring import GripperMotor, Wiring, known_cameras, read_json, read_wiring
+from policies.deploy.pictures import fitted, middle
 from policies.deploy.robot import Reading
 from simulation.calibration import CALIBRATION
 

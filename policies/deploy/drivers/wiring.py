@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from policies.deploy.bundle import PICTURES, Manifest
 from policies.deploy.drivers.arm import ArmError
-from policies.deploy.drivers.pictures import Crop
+from policies.deploy.pictures import Crop
 from simulation.calibration import CALIBRATION, NUMBERS, ON_THE_HAND, calibration
 from simulation.optics import Optics
 

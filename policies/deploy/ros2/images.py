@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from policies.deploy.pictures import fitted, middle
 
 CHANNELS = {
     "rgb8": (0, 1, 2),
@@ -45,13 +46,9 @@ def picture(image: Image, side: int) -> npt.NDArray[np.uint8]:
     if image.encoding not in CHANNELS:
         raise ValueError(f"its encoding is {image.encoding!r}, none of {', '.join(CHANNELS)}")
     order = CHANNELS[image.encoding]
-    square = _square(_rows(image, np.dtype(np.uint8), len(order)))
-    weights = _weights(len(square), side)
-    shades = square[..., [0]] if len(order) == 1 else square[..., list(order[:3])]
-    across = np.tensordot(weights, shades.astype(np.float32), axes=(1, 0))
-    mean = np.tensordot(weights, across, axes=(1, 1)).transpose(1, 0, 2)
-    found = np.rint(mean).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(found, (side, side, 3)))
+    rows = _rows(image, np.dtype(np.uint8), len(order))
+    shades = np.repeat(rows, 3, axis=2) if len(order) == 1 else rows[..., list(order[:3])]
+    return fitted(shades, None, (side, side))
 
 
 def depth(image: Image, side: int) -> npt.NDArray[np.float32]:
@@ -69,7 +66,9 @@ def depth(image: Image, side: int) -> npt.NDArray[np.float32]:
     if image.encoding not in DEPTHS:
         raise ValueError(f"its encoding is {image.encoding!r}, none of {', '.join(DEPTHS)}")
     kind, unit_m = DEPTHS[image.encoding]
-    square = _square(_rows(image, np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<"), 1))[..., 0]
+    rows = _rows(image, np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<"), 1)[..., 0]
+    left, top, wide = middle(rows.shape[1], rows.shape[0])
+    square = rows[top : top + wide, left : left + wide]
     middles = ((np.arange(side) + 0.5) * len(square) / side).astype(np.int64)
     found: npt.NDArray[np.float32] = square[np.ix_(middles, middles)].astype(np.float32) * np.float32(unit_m)
     found[~(np.isfinite(found) & (found > 0.0))] = 0.0
@@ -89,20 +88,3 @@ def _rows(image: Image, dtype: np.dtype[Any], channels: int) -> npt.NDArray[Any]
     rows = np.zeros(height * step, dtype=np.uint8)
     rows[: len(there)] = there[: len(rows)]
     return np.ascontiguousarray(rows.reshape(height, step)[:, :size]).view(dtype).reshape(height, width, channels)
-
-
-def _square(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The largest square about the middle."""
-    height, width = rows.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return rows[top : top + side, left : left + side]
-
-
-@cache
-def _weights(there: int, wanted: int) -> npt.NDArray[np.float32]:
-    """``(wanted, there)`` how much of each pixel of a row lies in each of another, sums being 1."""
-    edges = np.linspace(0.0, there, wanted + 1)
-    pixels = np.arange(there)
-    inside = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.clip(inside, 0.0, None) * wanted / there).astype(np.float32)
