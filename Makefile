@@ -9,6 +9,9 @@ OUT ?= demo
 # How much the demo's policy learns from, and how long; it is tried in so many cousins.
 PRACTICE ?= --demonstrations 85 --blunders 60 --glances 300 --eye-steps 2200 --steps 1300 --cousins 100
 
+# So often its bundle is tried where nothing is quite as in the simulation.
+REALITY ?= --count 24 --films 1
+
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -48,6 +51,7 @@ demo: install
 	$(BIN)/pocketworld train-and-export "$(OUT)/sample_scan" --task "put stick_2 in container_2" --observe rgb \
 	  --vary pose appearance light camera physics $(PRACTICE) --anyway --out "$(OUT)/bundle"
 	$(BIN)/pocketworld run "$(OUT)/bundle" --robot sim --project "$(OUT)/sample_scan" --fast --seconds 10
+	$(BIN)/pocketworld reality-check "$(OUT)/bundle" --project "$(OUT)/sample_scan" $(REALITY)
 	@echo
 	@echo "Look at the report:   $(OUT)/sample_scan/report.html (open it in a browser)"
 	@echo "Play with the scene:  $(BIN)/pocketworld simulate '$(OUT)/sample_scan'"

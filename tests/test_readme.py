@@ -117,13 +117,14 @@ def test_make_demo(tmp_path: Path) -> None:
     if not (ROOT / ".venv" / "bin" / "pocketworld").exists():
         pytest.skip("the demo runs from .venv")
     little = "PRACTICE=--demonstrations 1 --blunders 1 --glances 1 --eye-steps 2 --steps 2 --cousins 1"
-    said = make("demo", f"OUT={tmp_path}", little, timeout=550)
+    said = make("demo", f"OUT={tmp_path}", little, "REALITY=--count 1 --films 0", timeout=550)
     assert "at rest" in said
     assert "of 1 unseen cousins" in said
     assert f"{tmp_path}/sample_scan/report.html" in said
     report = (tmp_path / "sample_scan" / "report.html").read_text(encoding="utf-8")
     assert len(report) < 5_000_000
     assert "of 1</b> unseen cousins" in report
+    assert "In a stand-in for reality, with the true things" in report
     assert (tmp_path / "bundle_runs" / "sim").exists() or (tmp_path / "bundle_runs" / "sim_failures").exists()
 
 
