@@ -30,7 +30,11 @@ FORMAT, VERSION = "pocketworld.alignment", 1
 LARGEST_BYTES = 60_000_000
 FAR_M, FAR_DEG = 0.06, 5.0
 """Beyond this from where the camera stood in training, a policy has never looked from there."""
-OFF_PX = 1.5
+SAME_M, SAME_DEG = 0.02, 1.5
+"""Two pictures that are nearer to each other than this are of one place."""
+SHARP = 0.28
+"""A border that takes more than four pixels or so is blurred."""
+OFF_PX = 0.8
 DARK, BRIGHT = 0.5, 1.8
 """A picture's mean brightness over that of training's, outside of which it is said."""
 CLIPPED = 0.2
@@ -95,7 +99,8 @@ def align(
 
     Args:
         bundle_folder: of the bundle that is to be run.
-        pictures: of that camera, with the tag in them, all of one size.
+        pictures: of that camera, all of one size, with the tag in them; it is where the first one shows it. Others make
+            that surer where nothing has moved meanwhile, or tell how long the lens is where the tag has been turned.
         settings: which camera, and how it sees.
         tag: that is in the pictures.
         out: the file; what it says of another camera stays.
@@ -116,6 +121,8 @@ def align(
         )
     checked(tag)
     nominal = known[settings.camera]
+    if not pictures:
+        raise UsageError("There is no picture.", remedy="Name what the camera sees, PNG or JPEG.", code="bad_value")
     shown = [read_picture(path) for path in pictures]
     size, corners = _tags_in(shown, pictures, tag)
     lens, warnings = _lens(settings, size, nominal, corners, 1e-3 * tag.size_mm)
@@ -129,12 +136,20 @@ def align(
         pose, off = camera_from_tag(quad, lens, 1e-3 * tag.size_mm, expected)
         poses.append(np.linalg.inv(holder) @ base_from_tag @ np.linalg.inv(pose))
         offs.append(off)
-    pose = _middle(poses)
+    alike = [pose for pose in poses if _same(poses[0], pose)]
+    pose = _middle(alike)
     side = min(size)
     focal_px = lens.focal_px * nominal["size"][1] / side
     moved_m, turned_deg = _between(believed, pose)
     off_px = float(np.median(offs))
+    if len(alike) < len(poses) and (settings.focal_px is not None or settings.field_deg is not None):
+        warnings.append(
+            f"In {len(poses) - len(alike)} of {len(poses)} pictures the camera, or the tag, is elsewhere than in the "
+            "first: only those like that count."
+        )
     warnings += _doubts(moved_m, turned_deg, off_px, focal_px / nominal["focal_px"])
+    if _softness(_grey(shown[0]), corners[0]) < SHARP:
+        warnings.append("The tag is blurred: focus the camera, and hold it still. Its place may be off by centimetres.")
     warnings += picture_doubts(shown[0], bundle, settings.camera)
     document = _written(out, bundle)
     document["cameras"][settings.camera] = {"size": nominal["size"], "focal_px": round(focal_px, 4), key: pose.tolist()}
@@ -151,14 +166,23 @@ def _tags_in(
     sizes = {(picture.shape[1], picture.shape[0]) for picture in shown}
     if len(sizes) != 1:
         raise UsageError("The pictures are of different sizes.", remedy="Give those of one camera.", code="bad_value")
-    corners = [found for picture in shown if (found := seen_corners(_grey(picture), tag)) is not None]
-    if not corners:
+    found = [seen_corners(_grey(picture), tag) for picture in shown]
+    if found[0] is None:
         raise InputError(
-            f"The tag {tag.id} of {tag.family} is in none of the {len(shown)} pictures, {names[0]} among them.",
+            f"The tag {tag.id} of {tag.family} is not to be seen in {names[0]}.",
             remedy="Check --tag.id and --tag.family; let the whole tag with its white margin be seen, in good light.",
             code="no_tag",
         )
-    return sizes.pop(), corners
+    return sizes.pop(), [corners for corners in found if corners is not None]
+
+
+def _softness(grey: ByteImage, corners: FloatArray) -> float:
+    """How much of the step from black to white a tag's sharpest borders take in one pixel; 1 is as sharp as it gets."""
+    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+    part = grey[max(low[1] - 2, 0) : high[1] + 3, max(low[0] - 2, 0) : high[0] + 3].astype(np.float64)
+    contrast = float(np.percentile(part, 95) - np.percentile(part, 5))
+    steps = np.hypot(np.diff(part, axis=1)[:-1], np.diff(part, axis=0)[:, :-1])
+    return float(np.percentile(steps, 97)) / max(contrast, 1.0)
 
 
 def _written(out: Path, bundle: Bundle) -> dict[str, Any]:
@@ -222,13 +246,25 @@ def _base_from_holder(manifest: Manifest, settings: AlignSettings) -> FloatArray
             remedy=f"Give --joints with rad of {', '.join(manifest.joints)}, in this order.",
             code="bad_value",
         )
-    return np.asarray(manifest.chain.tool(np.array(settings.joints)))
+    joints, chain = np.array(settings.joints), manifest.chain
+    if (joints < chain.low - 0.1).any() or (joints > chain.high + 0.1).any():
+        raise UsageError(
+            "The arm cannot stand as --joints says: that is beyond its limits.",
+            remedy="Give radians, not degrees, in the manifest's order.",
+            code="bad_value",
+        )
+    return np.asarray(chain.tool(joints))
 
 
 def _middle(poses: Sequence[FloatArray]) -> FloatArray:
     """The pose that is nearest to all others: one picture that is off does not count."""
     far = [sum(metres + math.radians(degrees) for metres, degrees in (_between(a, b) for b in poses)) for a in poses]
     return poses[int(np.argmin(far))]
+
+
+def _same(first: FloatArray, second: FloatArray) -> bool:
+    metres, degrees = _between(first, second)
+    return metres < SAME_M and degrees < SAME_DEG
 
 
 def _between(first: FloatArray, second: FloatArray) -> tuple[float, float]:
@@ -242,8 +278,8 @@ def _doubts(moved_m: float, turned_deg: float, off_px: float, zoom: float) -> li
     found = []
     if off_px > OFF_PX:
         found.append(
-            f"The tag's corners are off by {off_px:.1f} pixels: is it flat, is its size right (--tag.size-mm), and the "
-            "focal length?"
+            f"The tag's corners are off by {off_px:.1f} pixels: is it flat, is its size right (--tag.size-mm), and "
+            "what is said of the lens (--field-deg, --focal-px)?"
         )
     if moved_m > FAR_M or turned_deg > FAR_DEG:
         found.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +21,7 @@ from app.cousin_stage import bank_of, pool_of
 from app.demonstrate_stage import DemonstrateSettings, Order, made_with
 from app.evaluate_stage import FILM_PX
 from app.policy_folder import REALITY_FILMS, policy_file, reality_file
-from app.project import Project, StageKey, StageNotes, code_hash, content_hash
+from app.project import Project, StageKey, StageNotes, code_hash, content_hash, replace_folder
 from app.report import REPORT, write_report
 from app.run_stage import DONE, SimRobot, dataset_of
 from app.stages import PACKAGES
@@ -115,6 +116,7 @@ class RealityResult:
         skipped: how things stood where the task makes no sense, by reason.
         factors: tries with one of them alone; under "" those with none.
         stopped: tries whose dreams fell so short that a real run would have been stopped: of failures, of successes.
+        otherwise: names of `FACTORS` that were, all at once.
         known: whether the true world is known; else the scan stands for it, its shapes with errors.
         seconds: of this run.
         file: where all of this is kept.
@@ -127,6 +129,7 @@ class RealityResult:
     skipped: Mapping[str, int]
     factors: Mapping[str, Share]
     stopped: tuple[int, int]
+    otherwise: tuple[str, ...]
     known: bool
     seconds: float
     file: str
@@ -153,6 +156,7 @@ class RealityResult:
             "skipped": dict(self.skipped),
             "factors": rows,
             "would_be_stopped": {"failures": self.stopped[0], "successes": self.stopped[1]},
+            "otherwise": list(self.otherwise),
             "world": "true" if self.known else "scanned",
             "seconds": self.seconds,
             "file": self.file,
@@ -227,19 +231,26 @@ def check_reality(
         films = check.filmed(names, tried, settings.films, where.with_name(REALITY_FILMS))
     seconds = round(time.perf_counter() - started, 3)
     result = dataclasses.replace(
-        _result(bundle, tried, alone, known), seconds=seconds, file=str(where), films=str(films or "")
+        _result(bundle, tried, alone, names, known), seconds=seconds, file=str(where), films=str(films or "")
     )
-    trials = [one.trial.as_json() for one in tried if not one.trial.skipped]
+    trials = [
+        {"index": one.trial.index, "reason": one.trial.reason, "seconds": one.trial.seconds, "doubted": one.doubted}
+        for one in tried
+        if not one.trial.skipped
+    ]
+    kept = {key: value for key, value in result.as_json().items() if key not in ("file", "films", "seconds")}
     about = {"format": FORMAT, "version": 1, "policy": bundle.manifest.document["policy"].get("source")}
     where.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(where, json.dumps({**about, **result.as_json(), "trials": trials}, indent=1) + "\n")
+    write_whole(where, json.dumps({**about, **kept, "trials": trials}, indent=1) + "\n")
     if (project.folder / REPORT).is_file():
         write_report(project)
     progress(1.0, "done")
     return result
 
 
-def _result(bundle: Bundle, tried: Sequence[Tried], alone: Mapping[str, Share], known: bool) -> RealityResult:
+def _result(
+    bundle: Bundle, tried: Sequence[Tried], alone: Mapping[str, Share], names: tuple[str, ...], known: bool
+) -> RealityResult:
     from policies.evaluate import score
 
     found = score(one.trial for one in tried)
@@ -255,6 +266,7 @@ def _result(bundle: Bundle, tried: Sequence[Tried], alone: Mapping[str, Share], 
         found.skipped,
         alone,
         (sum(doubted), len(doubted) - sum(doubted)),
+        names,
         known,
         0.0,
         "",
@@ -378,6 +390,7 @@ class _Check:
         failed = [trial.index for trial in trials if trial.reason][:count]
         shown = [*failed, *([trial.index for trial in trials if not trial.reason][:1] if count else [])]
         if not shown:
+            shutil.rmtree(folder, ignore_errors=True)  # those of an earlier check show something else
             return None
         order = self._order(factors, silent)
         if order.settings.cameras == "none":  # things need their looks all the same
@@ -385,11 +398,18 @@ class _Check:
         work = partial(film_one, order, strengths_of_factors(factors), self.folder, self.longest_s)
         each = map if self.executor is None else self.executor.map
         with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in folder.glob("*.mp4"):
-                path.unlink()
-            for index, film in zip(shown, each(work, shown), strict=True):
-                write_whole(folder / f"{'failed' if index in failed else 'succeeded'}_{index:06d}.mp4", film)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial_folder = folder.with_name(f"{folder.name}.partial")
+            shutil.rmtree(partial_folder, ignore_errors=True)
+            partial_folder.mkdir()
+            try:
+                for index, film in zip(shown, each(work, shown), strict=True):
+                    name = f"{'failed' if index in failed else 'succeeded'}_{index:06d}.mp4"
+                    write_whole(partial_folder / name, film)
+                replace_folder(partial_folder, folder, folder.with_name(f"{folder.name}.old"))
+            finally:
+                shutil.rmtree(partial_folder, ignore_errors=True)
+            shutil.rmtree(folder.with_name(f"{folder.name}.old"), ignore_errors=True)
         return folder
 
     def _order(self, factors: Collection[str], progress: Progress) -> Order:

@@ -282,10 +282,10 @@ def run_bundle(
         ClusterError: the policy's computer cannot be reached, or does not want us.
         OutputError: the dataset cannot be written.
     """
-    _check(settings, person)
+    _check(settings, arm, person)
     progress(0.0, "reading the bundle")
     beside = folder.absolute().with_name(folder.absolute().name + "_runs") / settings.robot.replace(":", "_")
-    runs = (out or beside).absolute()
+    kept = runs = (out or beside).absolute()
     try:
         with ExitStack() as opened:
             bundle = opened.enter_context(
@@ -308,16 +308,17 @@ def run_bundle(
             if len(recorder):
                 episode = recorder.episode(bundle.manifest, report.stopped)
                 writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))
-                writer.finish()
+                summary = writer.finish()
+                kept = summary.folder if episode.success else summary.failures_folder
     finally:
         forget_if_empty(runs)
     progress(1.0, "done")
     success = recorder.success if isinstance(recorder, SimRobot) else None
     remote = bundle.latency() if isinstance(bundle, RemoteBundle) else None
-    return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(runs), report, remote)
+    return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(kept), report, remote)
 
 
-def _check(settings: RunSettings, person: Person | None) -> None:
+def _check(settings: RunSettings, arm: ArmSettings, person: Person | None) -> None:
     """See that the words make sense.
 
     Raises:
@@ -332,6 +333,13 @@ def _check(settings: RunSettings, person: Person | None) -> None:
     if settings.ask and person is None:
         raise UsageError("With --json there is nobody to --ask.", remedy="Leave one of them out.", code="bad_value")
     check_robot(settings.robot, ("sim", "dry-run"))
+    if arm != ArmSettings() and not is_real(settings.robot):
+        raise UsageError(
+            f"--robot {settings.robot} is no real arm.",
+            remedy="Leave out --port, --id, --mapping, --align, --config and --yes, or name one, such as "
+            "--robot lerobot:so101_follower.",
+            code="bad_value",
+        )
     if settings.fast and is_real(settings.robot):
         raise UsageError("A real arm cannot go by no clock.", remedy="Leave --fast out.", code="bad_value")
 

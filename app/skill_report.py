@@ -55,10 +55,14 @@ def _reality(policy: Path, evaluated: Mapping[str, Any]) -> str:
     if found is None or found.get("policy") != evaluated.get("policy"):
         return ""
     world = "with the true things" if found["world"] == "true" else "with errors of shape"
+    otherwise = ", ".join(map(escape, found["otherwise"]))
     rows = "".join(_factor(name, row) for name, row in found["factors"].items())
-    head = "<tr><th>otherwise than in the simulation</th><th>done</th><th></th></tr>"
+    head = "<tr><th>one alone otherwise</th><th>done</th><th></th></tr>"
     table = f'<div class="scroll breaks"><table>{head}{rows}</table></div>' if rows else ""
-    return f"<h3>In a stand-in for reality, {world}</h3>{_bar(found, 'tries')}{table}{_films(policy, REALITY_FILMS)}"
+    said = (
+        f'<h3>In a stand-in for reality, {world}</h3><p class="soft">Otherwise than in the simulation: {otherwise}.</p>'
+    )
+    return f"{said}{_bar(found, 'tries')}{table}{_films(policy, REALITY_FILMS)}"
 
 
 def _factor(name: str, row: Mapping[str, Any]) -> str:

@@ -29,7 +29,8 @@ def run(
     Args:
         console: Where to report to.
         bundle: The bundle that is to be run.
-        pictures: What the camera sees, PNG or JPEG, with the tag of `pocketworld tag` in it; one, or better several.
+        pictures: What the camera sees, PNG or JPEG, with the tag of `pocketworld tag` in it. The first says where the
+            camera is; others make that surer, or tell how long its lens is where the tag lies otherwise in them.
         settings: Which camera, and how it sees.
         out: The file for `pocketworld run --align`; what it says of the other camera stays.
         json: Print one JSON object a line on stdout and nothing else.

@@ -14,6 +14,7 @@ from app.project import Project
 from app.real_arm import ArmSettings
 from app.run_stage import RunResult, RunSettings, run_bundle
 from policies.deploy.keys import enter
+from reconstruction.errors import UsageError
 
 
 def run(
@@ -42,6 +43,10 @@ def run(
         json: Print one JSON object a line on stdout and nothing else.
         dataset: The demonstrations of the policy. Left out: those in the project's folder `episodes`.
     """
+    if settings.ask and not json and (sys.stdin is None or not sys.stdin.isatty()):
+        raise UsageError(
+            "--ask needs a terminal to ask at.", remedy="Leave it out, or run it at one.", code="bad_value"
+        )
     opened = None if project is None else Project.open(project)
     person = None if json else _Person(console)
     made = run_bundle(

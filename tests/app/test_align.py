@@ -141,6 +141,30 @@ def test_the_lens_is_found_from_many_pictures_and_else_doubted(
     assert alone.moved_m > 0.05  # a longer lens would stand farther away
 
 
+def test_the_first_picture_counts_and_others_must_be_like_it(
+    world: VirtualWorld, views: list[View], plain: Path, tmp_path: Path
+) -> None:
+    first, other = views[3], views[0]
+    true = np.linalg.inv(world_from_base(world)) @ first[0]
+    bundle = bundle_that_sees(plain, tmp_path / "bundle", {"front": true})
+    pictures = saved(tmp_path, [first[1], other[1], other[1], first[1]])
+    found = align(bundle, pictures, AlignSettings(focal_px=FOCAL), TAG, tmp_path / "a.json")
+    assert off(found.pose, true)[0] < 10.0  # the others' place is a metre from here
+    assert any("In 2 of 4 pictures" in sentence for sentence in found.warnings)
+    every = saved(tmp_path, [first[1], *(picture for _, picture in views)])
+    unsaid = align(bundle, every, AlignSettings(), TAG, tmp_path / "b.json")  # the others tell the lens
+    assert off(unsaid.pose, true)[0] < 25.0  # the lens is known to 3 %
+    assert not any("pictures the camera" in sentence for sentence in unsaid.warnings)
+
+
+def test_a_blurred_tag_is_told(world: VirtualWorld, views: list[View], plain: Path, tmp_path: Path) -> None:
+    bundle = bundle_that_sees(plain, tmp_path / "bundle", {"front": np.eye(4)})
+    for sigma, blurred in ((0.0, False), (0.6, False), (1.8, True)):
+        picture = views[0][1] if not sigma else cv2.GaussianBlur(views[0][1], (0, 0), sigma)
+        found = align(bundle, saved(tmp_path, [picture]), AlignSettings(focal_px=FOCAL), TAG, tmp_path / "a.json")
+        assert any("blurred" in sentence for sentence in found.warnings) is blurred
+
+
 def test_the_camera_on_the_hand_is_found_where_the_arm_is_known(
     world: VirtualWorld, views: list[View], plain: Path, tmp_path: Path
 ) -> None:
@@ -154,6 +178,8 @@ def test_the_camera_on_the_hand_is_found_where_the_arm_is_known(
     with pytest.raises(UsageError, match="7 joint positions"):
         align(bundle, pictures, settings, TAG, out)
     assert not out.exists()
+    with pytest.raises(UsageError, match="beyond its limits"):
+        align(bundle, pictures, replace(settings, joints=tuple(np.rad2deg(joints))), TAG, out)
     found = align(bundle, pictures, replace(settings, joints=tuple(joints)), TAG, out)
     far_mm, turned_deg = off(found.pose, true)
     assert far_mm < 4.0
@@ -171,10 +197,12 @@ def test_what_cannot_be_is_refused(views: list[View], plain: Path, tmp_path: Pat
         (tmp_path / "torn.jpg", "damaged"),
         (tmp_path / "empty.png", "no picture"),
         (tmp_path / "none.png", "none.png cannot be read"),
-        (blank, "in none of the 1 pictures"),
+        (blank, "not to be seen in"),
     ):
         with pytest.raises(InputError, match=says):
             align(bundle, [path], AlignSettings(focal_px=FOCAL), TAG, out)
+    with pytest.raises(UsageError, match="no picture"):
+        align(bundle, [], AlignSettings(focal_px=FOCAL), TAG, out)
     with pytest.raises(UsageError, match="no camera 'wrist'"):
         align(bundle, pictures, AlignSettings(camera="wrist"), TAG, out)
     with pytest.raises(UsageError, match="--focal-px is -3"):

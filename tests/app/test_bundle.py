@@ -135,7 +135,7 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     real = shell(*words, "--jobs", 1, "--json")
     assert real.code == 0, real.stderr
     found = real.result
-    assert (found["count"], found["world"]) == (2, "scanned")
+    assert (found["count"], found["world"], found["otherwise"]) == (2, "scanned", ["mass"])
     assert list(found["factors"]) == ["none", "mass"]
     assert [row["count"] for row in found["factors"].values()] == [1, 1]
     assert found["simulated"] is None  # exported anyway, never evaluated
@@ -148,6 +148,9 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     assert all(film.stat().st_size > 5000 for film in films)
     again = shell(*words, "--jobs", 2, "--json").result
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
+    unseen = shell(*words[:-4], "--films", 0, *words[-2:], "--jobs", 1, "--json").result
+    assert unseen["films"] == ""
+    assert not Path(found["films"]).exists()  # films of another check show something else
     refused(shell(*words, "wind"), 2, "no factor 'wind'")
     refused(shell(*words, "--truth", tmp_path / "letters"), 3, "does not say what is really there")
     assert {path.name for path in folder.parent.iterdir()} == {folder.name}
@@ -178,7 +181,7 @@ def test_dry_runs_are_recorded_one_after_another(bundle: Path, shell: Shell) -> 
         assert result["success"] is None
         assert (result["ticks"], result["stopped"], result["missed_share"]) == (20, "the time is over", 0.0)
         runs = recorded(Path(result["dataset"]))
-        assert Path(result["dataset"]) == bundle.with_name("ein Bündel_runs") / "dry-run"
+        assert Path(result["dataset"]) == bundle.with_name("ein Bündel_runs") / "dry-run_failures"
         assert len(runs) == number + 1
     episode = runs.read(1)
     assert 20 <= len(episode) < 25  # and how it came to rest

@@ -23,8 +23,8 @@ from tests.episodes import made_episode
 PYTHON = os.environ.get("POCKETWORLD_LEROBOT_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="POCKETWORLD_LEROBOT_PYTHON names no Python with LeRobot")
 BACKEND = os.environ.get("POCKETWORLD_LEROBOT_VIDEO", "pyav")
-"""``torchcodec`` is LeRobot's first choice, and needs FFmpeg's libraries in the system (``apt-get install ffmpeg``). With
-today's torchvision there is no other: ``pyav`` calls a class that is gone."""
+"""``torchcodec`` is LeRobot's first choice; it needs FFmpeg's libraries in the system (``apt-get install ffmpeg``).
+With today's torchvision there is no other: ``pyav`` calls a class that is gone."""
 READ = """
 import sys
 import numpy as np
