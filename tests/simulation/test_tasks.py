@@ -10,7 +10,7 @@ import pytest
 from reconstruction.errors import UsageError
 from simulation.bank import Bank, Wardrobe
 from simulation.demonstrations import Stage
-from simulation.tasks import TASKS, Task, _no_room, hollow_of, task_of, unsuitable, zone_of
+from simulation.tasks import TASKS, Task, _no_room, _sides, hollow_of, task_of, unsuitable, zone_of
 from tests.robot_bench import bench, few_forms, job
 from tests.small_scenes import bowl, box, thing
 
@@ -131,11 +131,20 @@ def test_cousins_that_are_none_for_a_task_say_why(stage: Stage) -> None:
     place = Task("place-in", ("block_1",), "bowl_1")
     assert unsuitable(cell, Task("place-in", ("gone",), "bowl_1")) == "gone is not there"
     assert unsuitable(cell, Task("place-in", ("box_1",), "bowl_1")) == "box_1 is too wide for the gripper"
-    assert _no_room(cell, "place-in", "box_1", "bowl_1") == "box_1 does not fit into bowl_1"
+    assert _no_room(cell, "place-in", "box_1", "bowl_1") == ""  # on its end it would, however it is turned now
+    assert _no_room(cell, "place-in", "bowl_1", "bowl_1") == "bowl_1 does not fit into bowl_1"
     assert unsuitable(cell, Task("place-in", ("block_1",), "can_1")) == "can_1 is not open above"
     x, y, z = cell.world.pose("bowl_1")[:3, 3]
     _put(stage, "block_1", (x, y, z + 0.06))
     assert unsuitable(cell, place) == "done already"
+
+
+@pytest.mark.parametrize("turned_deg", [0.0, 17.0, 45.0, 90.0])
+def test_how_wide_a_thing_is_does_not_depend_on_how_it_is_turned(turned_deg: float) -> None:
+    turn = np.deg2rad(turned_deg)
+    corners = np.array([[0.0, 0.0], [0.2, 0.0], [0.2, 0.03], [0.0, 0.03], [0.1, 0.01]])
+    points = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    assert _sides(points) == pytest.approx((0.03, 0.2))
 
 
 def test_on_the_table_a_thing_has_the_friction_that_was_estimated(stage: Stage) -> None:
