@@ -101,7 +101,7 @@ class MujocoWorld:
             name: int(self.model.jnt_qposadr[self.model.body_jntadr[self._body[name]]]) for name in self.names
         }
         self._spin = {name: int(self.model.body_dofadr[self._body[name]]) for name in self.names}
-        self.arm = MujocoArm(self, robot, mount)
+        self.arm = MujocoArm(self, robot)
         mujoco.mj_forward(self.model, self.data)
 
     def _id(self, kind: str, name: str) -> int:
@@ -180,9 +180,9 @@ class MujocoArm:
         unseen: ``(J,)`` by how much the joints' encoders, on the motors' side of the gears, are ahead of the joints.
     """
 
-    def __init__(self, world: MujocoWorld, robot: Robot, scene_from_robot: FloatArray) -> None:
+    def __init__(self, world: MujocoWorld, robot: Robot) -> None:
         """Made by `MujocoWorld`."""
-        self.world, self.robot, self.scene_from_robot = world, robot, scene_from_robot
+        self.world, self.robot = world, robot
         model = world.model
         names = [*robot.arm, *robot.opened]
         numbers = [world._id("mjOBJ_JOINT", _joint(name)) for name in names]
@@ -343,7 +343,6 @@ def _robot(parts: Mapping[str, ET.Element], robot: Robot, mount: FloatArray, gri
     joints = robot.joints
     for name, joint in joints.items():
         below.setdefault(joint.parent, []).append(name)
-    closing = [name for name in robot.opened]
 
     def add(parent: ET.Element, link: str, pose: FloatArray, joint: str | None) -> None:
         body = ET.SubElement(parent, "body", {"name": _link(link), "gravcomp": "1", **_placed(pose)})
@@ -386,8 +385,8 @@ def _robot(parts: Mapping[str, ET.Element], robot: Robot, mount: FloatArray, gri
         )
 
     add(parts["worldbody"], _base(robot), mount, None)
-    first = closing[0]
-    for name in closing[1:]:  # gears keep the fingers together
+    first, *others = robot.opened
+    for name in others:  # gears keep the fingers together
         share = (robot.opened[name] - robot.closed[name]) / (robot.opened[first] - robot.closed[first])
         start = robot.closed[name] - share * robot.closed[first]
         line = _text([start, share, 0.0, 0.0, 0.0])
