@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +90,7 @@ def _drawn(stage: Stage, elsewhere: bool, rng: np.random.Generator) -> FloatArra
     chain, q = cell.robot.chain, cell.goal[:-1]
     base_from_scene, tool = np.linalg.inv(cell.mount), chain.tool(q)
     if elsewhere:
-        points = in_scene(replace(cell.item(task.where), scene_from_object=cell.world.pose(task.where)))
+        points = in_scene(cell.item(task.where), cell.world.pose(task.where))
         middle = (points.min(axis=0) + points.max(axis=0)) / 2
         over = np.array([*middle[:2], points[:, 2].max() + OVER_M * rng.random(), 1.0])
         tool[:3, 3] = (base_from_scene @ over)[:3]

@@ -7,7 +7,8 @@ held included, and looks again after every step; what slipped is tried again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from simulation.chain import Loose
 from simulation.forms import in_scene
 from simulation.grasps import Grasps, tool_poses
 from simulation.moves import GENTLE, NEAR_M, Actions, CannotError, Moves
+from simulation.packing import Spot
 from simulation.places import beside, into, onto
 from simulation.planner import Held, Planner
 from simulation.tasks import TASKS, ZONE_M, Task, moved, to_clear, zone_of
@@ -174,7 +176,7 @@ class Expert(Moves):
         if not len(grasps):
             raise CannotError("too wide for the gripper")
         pose = self._base_from_scene @ cell.world.pose(name)
-        low_m = float(in_scene(replace(item, scene_from_object=pose))[:, 2].min())
+        low_m = float(in_scene(item, pose)[:, 2].min())
         tools, scores, widths = self._ranked(grasps, pose, low_m)
         if not len(tools):
             raise CannotError("no grasp from above")
@@ -354,7 +356,7 @@ class Expert(Moves):
 
     def _stroke(self, name: str, center: FloatArray, ahead: FloatArray, far: float) -> Actions:
         cell, planner, robot = self.cell, self.planner, self.robot
-        points = in_scene(replace(self.cell.item(name), scene_from_object=cell.world.pose(name)))
+        points = in_scene(self.cell.item(name), cell.world.pose(name))
         side = np.array([-ahead[1], ahead[0]])
         behind = float(((points[:, :2] - center[:2]) @ ahead).min()) - HULL_MARGIN_M
         wide = float(np.ptp(points[:, :2] @ side))
@@ -397,12 +399,13 @@ class Expert(Moves):
     # Clearing ------------------------------------------------------------------------------------------------------
 
     def _clear(self, task: Task) -> Actions:
-        """One thing after the other, those nearest to the vessel first."""
+        """One thing after the other, each to where it leaves room for the others, else to where it goes."""
         cell = self.cell
-        goal = cell.start[task.where][:2, 3]
-        near = sorted(to_clear(cell, task), key=lambda name: float(np.linalg.norm(cell.start[name][:2, 3] - goal)))
-        for name in near:
+        for name, spot in to_clear(cell, task).items():
             single = Task("place-in", (name,), task.where)
             if not TASKS["place-in"].done(cell, single):
-                yield from self._bring(name, lambda item, pose: into(cell, item, pose, task.where))
+                yield from self._bring(name, partial(self._spot_or_else, task.where, spot))
                 yield from self._wait(0.3)
+
+    def _spot_or_else(self, where: str, spot: Spot, item: SceneObject, pose: FloatArray) -> list[FloatArray]:
+        return [*into(self.cell, item, pose, where, spot), *into(self.cell, item, pose, where)]

@@ -130,10 +130,10 @@ def reweighed(item: SceneObject, values: Values) -> SceneObject:
     )
 
 
-def in_scene(item: SceneObject) -> FloatArray:
-    """``(N, 3)`` corners of the convex parts in the scene frame."""
+def in_scene(item: SceneObject, pose: FloatArray | None = None) -> FloatArray:
+    """``(N, 3)`` corners of the convex parts in the scene frame, the object being at `pose`; left out, its own."""
     points = np.vstack([part.vertices for part in item.convex_parts])
-    pose = item.scene_from_object
+    pose = item.scene_from_object if pose is None else pose
     columns = [(points * pose[row, :3]).sum(axis=1) + pose[row, 3] for row in range(3)]
     return np.stack(columns, axis=1)
 

@@ -8,8 +8,6 @@ fingers.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
@@ -112,12 +110,12 @@ def _laid(
     cell: Cell, name: str, pose: FloatArray, where: str, there: FloatArray, rng: np.random.Generator
 ) -> FloatArray:
     """A thing's pose where it lies about on another one, or in it: turned at will, its lowest point at some height."""
-    points = in_scene(replace(cell.item(where), scene_from_object=there))
+    points = in_scene(cell.item(where), there)
     low, high = points.min(axis=0), points.max(axis=0)
     turn = Rotation.from_euler("zyx", [rng.uniform(-np.pi, np.pi), *(LAID_RAD * rng.standard_normal(2))])
     laid = pose.copy()
     laid[:3, :3] = turn.as_matrix() @ pose[:3, :3]
-    own = in_scene(replace(cell.item(name), scene_from_object=laid))
+    own = in_scene(cell.item(name), laid)
     laid[:2, 3] += (low + high)[:2] / 2 + LAID_M * rng.standard_normal(2) - (own.min(axis=0) + own.max(axis=0))[:2] / 2
     laid[2, 3] += rng.uniform(low[2], high[2]) - float(own[:, 2].min())
     return laid

@@ -433,7 +433,7 @@ def _heading(pose: FloatArray, zone: FloatArray) -> FloatArray:
 
 def plan_frame(item: SceneObject, pose: FloatArray) -> tuple[FloatArray, bool]:
     """``(4, 4)`` frame of a thing by its outline from above: at its middle, x along it, z up; whether it is long."""
-    points = in_scene(replace(item, scene_from_object=pose))
+    points = in_scene(item, pose)
     corners = outline(points[:, :2])
     _, _, ways = np.linalg.svd(corners - corners.mean(axis=0), full_matrices=False)
     along = corners @ ways.T
@@ -447,12 +447,12 @@ def plan_frame(item: SceneObject, pose: FloatArray) -> tuple[FloatArray, bool]:
 
 
 def _lowest(item: SceneObject, pose: FloatArray) -> float:
-    return float(in_scene(replace(item, scene_from_object=pose))[:, 2].min())
+    return float(in_scene(item, pose)[:, 2].min())
 
 
 def _level(item: SceneObject, pose: FloatArray, kind: str) -> float:
     """Height of what counts of a target: its top where something is put onto it, else its lowest point."""
-    heights = in_scene(replace(item, scene_from_object=pose))[:, 2]
+    heights = in_scene(item, pose)[:, 2]
     return float(heights.max() if kind in ("stack", "place-on") else heights.min())
 
 

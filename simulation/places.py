@@ -11,8 +11,10 @@ from scipy.spatial.transform import Rotation
 from reconstruction.scene import HULL_MARGIN_M, SceneObject
 from simulation.cell import Cell
 from simulation.forms import in_scene, outline
+from simulation.hollows import Hollow, top_middle
 from simulation.moves import CannotError
-from simulation.tasks import MOVED_M, Hollow, top_middle
+from simulation.packing import Spot
+from simulation.tasks import MOVED_M
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,8 +29,8 @@ def _turns(cell: Cell, pose: FloatArray, place: FloatArray) -> tuple[float, ...]
     return (float(ways[1] - ways[0]) / (np.pi / 2), *usual)
 
 
-def into(cell: Cell, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
-    """Poses of a thing in a vessel: in the middle or, where something is, beside that; as low as it goes.
+def into(cell: Cell, item: SceneObject, pose: FloatArray, where: str, spot: Spot | None = None) -> list[FloatArray]:
+    """Poses of a thing in a vessel: at `spot`, or in the middle or, where something is, beside that; as low as it goes.
 
     What is longer than the vessel is wide leans in it: one end on its floor, the other over its rim.
     """
@@ -49,11 +51,16 @@ def into(cell: Cell, item: SceneObject, pose: FloatArray, where: str) -> list[Fl
             for more in (0.15, 0.3, 0.5)
             for turn in turns
         ]
+    if spot is not None:
+        here = (moved @ np.array([*spot.middle, hollow.rim_m, 1.0]))[:2]
+        since = pose[:3, :3] @ cell.start[item.name][:3, :3].T
+        turn = spot.turn - float(np.arctan2(since[1, 0] - since[0, 1], since[0, 0] + since[1, 1]))
+        turns = tuple(turn / (np.pi / 2) + 2.0 * half for half in range(2))
     levels = np.unique(np.round(np.clip(np.array([0.012, 0.03, 0.05, 0.08]) + floor_m, None, rim_m + 0.02), 4))
     radius = wide / 4
-    spots = [middle]
+    spots = [middle if spot is None else here]
     taken = [cell.world.pose(name)[:2, 3] for name in cell.world.names if name not in (item.name, where)]
-    if any(np.linalg.norm(place - middle) < 3 * radius for place in taken):
+    if spot is None and any(np.linalg.norm(place - middle) < 3 * radius for place in taken):
         way = np.arange(8) * np.pi / 4
         spots += list(middle + radius * np.stack([np.cos(way), np.sin(way)], axis=1))
     return [
@@ -74,7 +81,7 @@ def onto(cell: Cell, item: SceneObject, pose: FloatArray, where: str) -> list[Fl
 
 def beside(cell: Cell, item: SceneObject, pose: FloatArray, where: str) -> list[FloatArray]:
     """Poses of a thing round another, 4 cm from it, those nearest to where it is first."""
-    other = in_scene(replace(cell.item(where), scene_from_object=cell.world.pose(where)))
+    other = in_scene(cell.item(where), cell.world.pose(where))
     middle = (other[:, :2].min(axis=0) + other[:, :2].max(axis=0)) / 2
     floor_m = float(other[:, 2].min()) - HULL_MARGIN_M + 0.004
     found = []
@@ -82,7 +89,7 @@ def beside(cell: Cell, item: SceneObject, pose: FloatArray, where: str) -> list[
         for way in np.arange(16) * np.pi / 8:
             ahead = np.array([np.cos(way), np.sin(way)])
             posed = _standing(item, pose, turn, middle, floor_m)
-            own = in_scene(replace(item, scene_from_object=posed))[:, :2] - middle
+            own = in_scene(item, posed)[:, :2] - middle
             far = float(((other[:, :2] - middle) @ ahead).max() - (own @ ahead).min()) + 0.04
             posed[:2, 3] += far * ahead
             if np.linalg.norm(posed[:2, 3] - cell.start[item.name][:2, 3]) > 1.5 * MOVED_M:
@@ -97,7 +104,7 @@ def _standing(item: SceneObject, pose: FloatArray, turn: float, middle: FloatArr
     moved = np.eye(4)
     moved[:2, :2] = [[c, -s], [s, c]]
     moved = moved @ pose
-    points = in_scene(replace(item, scene_from_object=moved))
+    points = in_scene(item, moved)
     moved[:2, 3] += middle - (points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2
     moved[2, 3] += bottom_m - float(points[:, 2].min())
     return moved
@@ -105,7 +112,7 @@ def _standing(item: SceneObject, pose: FloatArray, turn: float, middle: FloatArr
 
 def _length(item: SceneObject, pose: FloatArray) -> float:
     """How long a thing at a pose is, seen from above."""
-    corners = outline(in_scene(replace(item, scene_from_object=pose))[:, :2])
+    corners = outline(in_scene(item, pose)[:, :2])
     return float(np.linalg.norm(corners[:, None] - corners[None], axis=2).max())
 
 
@@ -113,7 +120,7 @@ def _leaning(
     item: SceneObject, pose: FloatArray, turn: float, lean: float, middle: FloatArray, off_m: float, bottom_m: float
 ) -> FloatArray:
     """`scene_from_object` of a long thing with one end down by `lean`, that end `off_m` from the middle, turned."""
-    plan = in_scene(replace(item, scene_from_object=pose))[:, :2]
+    plan = in_scene(item, pose)[:, :2]
     _, _, ways = np.linalg.svd(plan - plan.mean(axis=0), full_matrices=False)
     c, s = np.cos(turn), np.sin(turn)
     turned = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
@@ -122,7 +129,7 @@ def _leaning(
     # About the level axis across it: its front end goes down.
     moved[:3, :3] = Rotation.from_rotvec(lean * np.cross([0.0, 0.0, 1.0], ahead)).as_matrix() @ turned
     moved = moved @ pose
-    points = in_scene(replace(item, scene_from_object=moved))
+    points = in_scene(item, moved)
     front = points[:, :2] @ ahead[:2]
     across = points[:, :2] - front[:, None] * ahead[:2]
     moved[:2, 3] += middle - (across.min(axis=0) + across.max(axis=0)) / 2 + (off_m - front.max()) * ahead[:2]

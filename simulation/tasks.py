@@ -6,17 +6,19 @@ A task is named by words like ``place block_1 in container_1``; lengths are metr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from reconstruction.errors import UsageError
-from reconstruction.scene import Scene, SceneObject, Support
+from reconstruction.scene import Scene, Support
 from simulation.cell import Cell
 from simulation.forms import in_scene, outline
+from simulation.hollows import Hollow, level_m, sides, within
 from simulation.layout import NORMALS, Ground
+from simulation.packing import Spot, packed
 from simulation.variations import unit
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,12 +30,8 @@ ZONE_M = 0.06
 PUSH_M = (0.1, 0.22)
 SHORT_PUSH_M = (0.08, 0.14)
 """… for an arm that reaches no farther than `layout.SHORT_M`."""
-LEVEL_M = 0.0015
-"""What is lower than the highest point of a top by less than this is level with it."""
-BEARS_M = 0.008
 ASIDE_M = 0.08
 """Nothing is nearer than this to the middle of a push's way."""
-BELOW_RIM_M = 0.005
 ROOM_M = 0.008
 """A thing goes into a vessel whose inside is wider by this."""
 
@@ -132,7 +130,7 @@ def pushed(cell: Cell, task: Task) -> bool:
 
 
 def cleared(cell: Cell, task: Task) -> bool:
-    """All things that the gripper can hold and that fit lie in Y, or on others that do."""
+    """All things that the gripper can hold and that fit into Y together lie in it, or on others that do."""
     names = to_clear(cell, task)
     settled = {name for name in names if placed_in(cell, Task("place-in", (name,), task.where))}
     for _ in names:
@@ -141,20 +139,22 @@ def cleared(cell: Cell, task: Task) -> bool:
     return bool(names) and settled == set(names)
 
 
-def to_clear(cell: Cell, task: Task) -> list[str]:
-    """The things that can be brought into Y, found out once a cousin."""
+def to_clear(cell: Cell, task: Task) -> dict[str, Spot]:
+    """The things that can be brought into Y and fit there together, as they are best brought, and where to; found out
+    once a cousin.
+    """
     key = ("clear", task.where)
     if key not in cell.notes:
         single = [Task("place-in", (name,), task.where) for name in task.what if name in cell.start]
-        cell.notes[key] = [each.what[0] for each in single if not unsuitable(cell, each)]
+        cell.notes[key] = packed(cell, [each.what[0] for each in single if not unsuitable(cell, each)], task.where)
     found = cell.notes[key]
-    assert isinstance(found, list)
+    assert isinstance(found, dict)
     return found
 
 
 def moved(cell: Cell, task: Task) -> str:
     """The thing that a task moves; of several, the first that can be brought."""
-    return to_clear(cell, task)[0] if task.kind == "clear" else task.what[0]
+    return next(iter(to_clear(cell, task))) if task.kind == "clear" else task.what[0]
 
 
 TASKS: dict[str, Kind] = {
@@ -221,134 +221,6 @@ def _name_of(word: str, scene: Scene) -> str:
     raise UsageError(f"The scene {what}.", remedy=f"Name one of: {', '.join(names)}.", code="bad_task")
 
 
-@dataclass(frozen=True)
-class Hollow:
-    """The inside of a vessel as it stood at the start.
-
-    Attributes:
-        rim: ``(K, 2)`` convex outline of the opening, scene frame; no corners where nothing is hollow.
-        rim_m: height of the rim.
-        floor_m: lowest height inside.
-        pose: `scene_from_object` of the vessel then.
-    """
-
-    rim: FloatArray
-    rim_m: float
-    floor_m: float
-    pose: FloatArray
-
-    @staticmethod
-    def of(cell: Cell, name: str) -> Hollow:
-        """The hollow of a thing in the cell; looked at once a cousin."""
-        key = ("hollow", name)
-        if key not in cell.notes:
-            cell.notes[key] = Hollow(*hollow_of(cell.item(name), cell.start[name]), cell.start[name])
-        found = cell.notes[key]
-        assert isinstance(found, Hollow)
-        return found
-
-    def contains(self, center: FloatArray, low_m: float, pose: FloatArray) -> bool:
-        """Whether a thing is in it, the vessel being at `pose` now.
-
-        Args:
-            center: ``(3,)`` of the thing's mass, scene frame.
-            low_m: height of its lowest point.
-            pose: `scene_from_object` of the vessel; tipped over, it holds nothing.
-        """
-        if len(self.rim) < 3 or pose[2, :3] @ self.pose[2, :3] < np.cos(np.deg2rad(25.0)):
-            return False
-        then = (self.pose @ np.linalg.inv(pose) @ np.append(center, 1.0))[:3]
-        low_then = low_m - float(pose[2, 3] - self.pose[2, 3])
-        return bool(low_then < self.rim_m - BELOW_RIM_M and _within(self.rim, then[None, :2])[0] > 0.0)
-
-    def room(self, contents: Sequence[FloatArray]) -> float:
-        """Diameter (m) of the largest circle inside that is free of `contents`, points ``(N, 3)`` of each."""
-        from scipy.ndimage import distance_transform_edt
-
-        if len(self.rim) < 3:
-            return 0.0
-        low, high = self.rim.min(axis=0), self.rim.max(axis=0)
-        step = 0.002
-        grid = np.stack(
-            np.meshgrid(
-                *(np.arange(a - step, b + 2 * step, step) for a, b in zip(low, high, strict=True)), indexing="ij"
-            ),
-            axis=-1,
-        )
-        free = _within(self.rim, grid.reshape(-1, 2)) > 0
-        for points in contents:
-            corners = outline(points[:, :2])
-            if len(corners) > 2 and points[:, 2].max() > self.floor_m + 0.01:
-                free &= _within(corners, grid.reshape(-1, 2)) < 0
-        return float(2 * step * distance_transform_edt(free.reshape(grid.shape[:2])).max())
-
-
-def hollow_of(item: SceneObject, pose: FloatArray, cells: int = 40) -> tuple[FloatArray, float, float]:
-    """Rim ``(K, 2)``, its height, and the lowest height inside of an object at a pose; no rim where nothing is hollow.
-
-    Looked at from above on a grid: inside is what lies lower than the rim and is walled in all round.
-    """
-    from scipy.ndimage import binary_fill_holes, label
-
-    heights, low, step = height_map(item, pose, cells)
-    solid = np.isfinite(heights)
-    if not solid.any():
-        return np.zeros((0, 2)), 0.0, 0.0
-    top = float(heights[solid].max())
-    best: tuple[FloatArray, float, float] = (np.zeros((0, 2)), top, top)
-    bottom = float(in_scene(_at(item, pose))[:, 2].min())
-    # The rim is the highest level at which something is walled in.
-    for level in np.linspace(top, bottom, 25)[1:]:
-        wall = solid & (heights >= level)
-        inside = binary_fill_holes(wall) & ~wall
-        regions, count = label(inside)
-        if not count:
-            continue
-        sizes = np.bincount(regions.ravel())[1:]
-        largest = regions == 1 + int(np.argmax(sizes))
-        if sizes.max() < max(9, 0.08 * solid.sum()):
-            continue
-        depth = heights[largest]
-        floor_m = float(np.percentile(depth[np.isfinite(depth)], 20)) if np.isfinite(depth).any() else bottom
-        if level - floor_m < 0.008:
-            continue
-        cells_in = np.argwhere(largest)
-        corners = np.vstack([low + (cells_in + offset) * step for offset in ((0, 0), (0, 1), (1, 0), (1, 1))])
-        best = (outline(corners), float(level), floor_m)
-        break
-    return best
-
-
-def height_map(item: SceneObject, pose: FloatArray, cells: int) -> tuple[FloatArray, FloatArray, float]:
-    """Heights ``(X, Y)`` of the convex parts from above, -inf beside them; the lower corner; a cell's size."""
-    points = in_scene(_at(item, pose))
-    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
-    step = float((high - low).max()) / cells
-    shape = np.maximum(np.ceil((high - low) / step).astype(int), 1)
-    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in shape), indexing="ij"), axis=-1) * step + low
-    flat = grid.reshape(-1, 2)
-    heights = np.full(len(flat), -np.inf)
-    start = 0
-    for part in item.convex_parts:
-        own = points[start : start + len(part.vertices)]
-        start += len(part.vertices)
-        corners = own[part.faces]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals *= np.where((normals * (corners[:, 0] - own.mean(axis=0))).sum(axis=1) < 0, -1.0, 1.0)[:, None]
-        size = np.linalg.norm(normals, axis=1)
-        normals, corners = normals[size > 1e-14] / size[size > 1e-14][:, None], corners[size > 1e-14]
-        room = (normals * corners[:, 0]).sum(axis=1) - flat @ normals[:, :2].T
-        up = normals[:, 2]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            at = room / up
-        top = np.where(up > 1e-9, at, np.inf).min(axis=1)
-        under = np.where(up < -1e-9, at, -np.inf).max(axis=1)
-        beside = ((np.abs(up) <= 1e-9) & (room < 0)).any(axis=1)
-        hit = (top >= under) & ~beside
-        heights = np.where(hit, np.maximum(heights, top), heights)
-    return heights.reshape(*shape), low, step
-
-
 def zone_of(cell: Cell, name: str) -> FloatArray | None:
     """Middle ``(3,)`` of the zone that a thing is to be pushed to, drawn for each cousin; None where there is none.
 
@@ -365,9 +237,7 @@ def zone_of(cell: Cell, name: str) -> FloatArray | None:
 def _draw_zone(cell: Cell, name: str) -> FloatArray | None:
     cousin, pose = cell.cousin, cell.start[name]
     ground = Ground.of(_support(cell, name), 1.0)
-    others = [
-        outline(in_scene(_at(item, cell.start[item.name]))[:, :2]) for item in cell.scene.objects if item.name != name
-    ]
+    others = [outline(in_scene(item, cell.start[item.name])[:, :2]) for item in cell.scene.objects if item.name != name]
     short = cell.robot.short
     near_m, far_m = SHORT_PUSH_M if short else PUSH_M
     back_m, beyond_m, aside_m = (0.07, 0.04, 0.06) if short else (0.12, 0.06, ASIDE_M)
@@ -377,7 +247,7 @@ def _draw_zone(cell: Cell, name: str) -> FloatArray | None:
         at = pose[:2, 3] + far * np.array([np.cos(turn), np.sin(turn)])
         # The hand stands behind the thing first, and over the zone at last.
         way = pose[:2, 3] + np.linspace(-back_m / far, 1.0 + beyond_m / far, 12)[:, None] * (at - pose[:2, 3])
-        if any(_within(corners, way).max() > -aside_m for corners in others):
+        if any(within(corners, way).max() > -aside_m for corners in others):
             continue
         ends = [cell.reaches(np.array([*way[end], ground.height_m + 0.02]), down=True) for end in (0, -1)]
         if all(ends) and ground.holds(at[None], np.zeros((1, len(NORMALS))), ZONE_M)[0]:
@@ -409,14 +279,14 @@ def unsuitable(cell: Cell, task: Task) -> str:
 
 
 def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
-    points = in_scene(_at(cell.item(name), cell.start[name]))
-    _, middle, _ = np.sort([np.ptp(points[:, 2]), *_sides(points[:, :2])])
+    points = in_scene(cell.item(name), cell.start[name])
+    _, middle, _ = np.sort([np.ptp(points[:, 2]), *sides(points[:, :2])])
     if kind == "place-in":
         hollow = Hollow.of(cell, where)
         if len(hollow.rim) < 3:
             return f"{where} is not open above"
         inside = [
-            in_scene(_at(item, cell.start[item.name]))
+            in_scene(item, cell.start[item.name])
             for item in cell.scene.objects
             if item.name not in (name, where) and _inside(cell, item.name, where)
         ]
@@ -430,55 +300,14 @@ def _no_room(cell: Cell, kind: str, name: str, where: str) -> str:
     return ""
 
 
-def _sides(points: FloatArray) -> tuple[float, float]:
-    """Width and length (m) of the narrowest rectangle about points ``(N, 2)``, however that is turned."""
-    corners = outline(points)
-    edges = np.roll(corners, -1, axis=0) - corners
-    along = edges / np.maximum(np.linalg.norm(edges, axis=1, keepdims=True), 1e-12)
-    lengths, widths = np.ptp(corners @ along.T, axis=0), np.ptp(corners @ (along[:, ::-1] * [-1.0, 1.0]).T, axis=0)
-    narrowest = int(widths.argmin())
-    return float(widths[narrowest]), float(lengths[narrowest])
-
-
-def level_m(item: SceneObject, pose: FloatArray) -> float:
-    """Diameter (m) of the largest circle that fits into the level top of an object."""
-    from scipy.ndimage import distance_transform_edt
-
-    heights, _, step = height_map(item, pose, 40)
-    top = heights > heights.max() - LEVEL_M
-    return float(2 * step * distance_transform_edt(np.pad(top, 1)).max())
-
-
-def top_middle(item: SceneObject, pose: FloatArray) -> FloatArray:
-    """Where ``(2,)`` something is best put down on an object: over its middle, where its top bears on all sides of
-    that, else on the middle of the largest level place.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    heights, low, step = height_map(item, pose, 40)
-    top = heights > heights.max() - LEVEL_M
-    cells = np.argwhere(top)
-    corners = outline(np.vstack([low + (cells + offset) * step for offset in ((0, 0), (0, 1), (1, 0), (1, 1))]))
-    points = in_scene(_at(item, pose))[:, :2]
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    if _within(corners, middle[None])[0] > BEARS_M:
-        return np.asarray(middle)
-    room = distance_transform_edt(np.pad(top, 1))[1:-1, 1:-1]
-    return np.asarray(low + (np.array(np.unravel_index(int(room.argmax()), room.shape)) + 0.5) * step)
-
-
 def _support(cell: Cell, name: str) -> Support:
     """What a thing stands on, or nearly."""
-    low = float(in_scene(_at(cell.item(name), cell.start[name]))[:, 2].min())
+    low = float(in_scene(cell.item(name), cell.start[name])[:, 2].min())
     return min(cell.scene.supports, key=lambda support: abs(float(support.polygon[:, 2].mean()) - low))
 
 
-def _at(item: SceneObject, pose: FloatArray) -> SceneObject:
-    return replace(item, scene_from_object=pose)
-
-
 def _inside(cell: Cell, name: str, where: str) -> bool:
-    low_m = float(in_scene(_at(cell.item(name), cell.world.pose(name)))[:, 2].min())
+    low_m = float(in_scene(cell.item(name), cell.world.pose(name))[:, 2].min())
     return Hollow.of(cell, where).contains(_center(cell, name), low_m, cell.world.pose(where))
 
 
@@ -503,10 +332,3 @@ def _carriers(cell: Cell, name: str) -> set[str]:
         if contact.force_n > 0.01:
             found.update(set(contact.names) - {name})
     return found
-
-
-def _within(polygon: FloatArray, points: FloatArray) -> FloatArray:
-    """How far ``(N,)`` points are inside a convex counter-clockwise polygon; negative outside."""
-    edge = np.roll(polygon, -1, axis=0) - polygon
-    normal = np.stack([-edge[:, 1], edge[:, 0]], axis=1) / np.maximum(np.hypot(edge[:, 0], edge[:, 1]), 1e-12)[:, None]
-    return np.asarray(((points[:, None] - polygon[None]) * normal[None]).sum(axis=2).min(axis=1))

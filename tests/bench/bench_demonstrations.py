@@ -22,9 +22,10 @@ from reconstruction.progress import silent
 from reconstruction.scene import Scene
 from simulation.cousins import Cousin, dress
 from simulation.demonstrations import Stage
+from simulation.hollows import hollow_of
 from simulation.mimic import Sketch
 from simulation.pool import worker_pool
-from simulation.tasks import TASKS, Task, hollow_of
+from simulation.tasks import TASKS, Task
 from simulation.world import World
 from tests.robot_bench import bench
 

@@ -27,8 +27,9 @@ from reconstruction.scene import Scene, SceneObject  # noqa: E402 - the project 
 from simulation.bank import build  # noqa: E402
 from simulation.cousins import CousinSettings, wardrobe_of  # noqa: E402
 from simulation.demonstrations import Job, Stage  # noqa: E402
+from simulation.hollows import hollow_of  # noqa: E402
 from simulation.robots import robot_of  # noqa: E402
-from simulation.tasks import hollow_of, task_of  # noqa: E402
+from simulation.tasks import task_of  # noqa: E402
 from simulation.variations import strengths_of  # noqa: E402
 
 VARY = ("pose", "appearance", "light", "camera", "physics")

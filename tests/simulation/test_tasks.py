@@ -10,7 +10,9 @@ import pytest
 from reconstruction.errors import UsageError
 from simulation.bank import Bank, Wardrobe
 from simulation.demonstrations import Stage
-from simulation.tasks import TASKS, Task, _no_room, _sides, hollow_of, task_of, unsuitable, zone_of
+from simulation.forms import in_scene, outline
+from simulation.hollows import Hollow, hollow_of, sides, within
+from simulation.tasks import TASKS, Task, _no_room, task_of, to_clear, unsuitable, zone_of
 from tests.robot_bench import bench, few_forms, job
 from tests.small_scenes import bowl, box, thing
 
@@ -61,7 +63,7 @@ def test_words_that_name_none_are_refused_with_what_there_is(words: str) -> None
 def test_a_bowl_is_hollow_and_a_box_is_not() -> None:
     mesh, parts = bowl(0.08, 0.05, 0.006, 16)
     item = thing("bowl", mesh, (0.1, 0.2, 0.0), parts=parts)
-    rim, rim_m, floor_m = hollow_of(item, item.scene_from_object)
+    rim, rim_m, floor_m, _ = hollow_of(item, item.scene_from_object)
     assert np.allclose((rim.min(axis=0) + rim.max(axis=0)) / 2, [0.1, 0.2], atol=0.004)
     assert np.ptp(rim, axis=0) == pytest.approx([0.148, 0.148], abs=0.012)
     assert rim_m == pytest.approx(0.05, abs=0.004)
@@ -144,7 +146,7 @@ def test_how_wide_a_thing_is_does_not_depend_on_how_it_is_turned(turned_deg: flo
     turn = np.deg2rad(turned_deg)
     corners = np.array([[0.0, 0.0], [0.2, 0.0], [0.2, 0.03], [0.0, 0.03], [0.1, 0.01]])
     points = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    assert _sides(points) == pytest.approx((0.03, 0.2))
+    assert sides(points) == pytest.approx((0.03, 0.2))
 
 
 def test_on_the_table_a_thing_has_the_friction_that_was_estimated(stage: Stage) -> None:
@@ -153,3 +155,31 @@ def test_on_the_table_a_thing_has_the_friction_that_was_estimated(stage: Stage) 
     for item in stage.cell.scene.objects:
         own = float(world.call("getDynamicsInfo", world.body(item.name), -1)[1])
         assert own * table == pytest.approx(item.friction)
+
+
+def test_what_is_cleared_lies_side_by_side_on_the_floor(stage: Stage) -> None:
+    cell = stage.cell
+    spots = to_clear(cell, Task("clear", ("block_1", "box_1", "can_1"), "bowl_1"))
+    hollow = Hollow.of(cell, "bowl_1")
+    assert spots
+    plans = []
+    for name, spot in spots.items():
+        plan = in_scene(cell.item(name), cell.start[name])[:, :2]
+        c, s = np.cos(spot.turn), np.sin(spot.turn)
+        plan = plan @ np.array([[c, s], [-s, c]])
+        plans.append(outline(plan - (plan.min(axis=0) + plan.max(axis=0)) / 2 + spot.middle))
+        assert within(hollow.floor, plans[-1]).min() > 0
+    for n, plan in enumerate(plans):
+        for other in plans[:n]:
+            assert within(other, plan).max() < 0
+
+
+def test_as_many_places_as_there_is_room_for() -> None:
+    square = np.array([[-0.05, -0.05], [0.05, -0.05], [0.05, 0.05], [-0.05, 0.05]])
+    hollow = Hollow(square, 0.05, 0.0, square, np.eye(4))
+    half = square * [0.4, 0.8]
+    taken: list[np.ndarray] = []
+    while len(places := hollow.places(half, taken, 0.002)):
+        taken.append(half + places[0])
+    assert len(taken) == 2
+    assert not len(hollow.places(square, [], 0.002))
