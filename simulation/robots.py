@@ -496,9 +496,12 @@ class Arm:
         self.links = {row[12].decode(): row[0] for row in rows}
         self._arm = [self._number[name] for name in robot.arm]
         self._grip = [self._number[name] for name in robot.opened]
-        self._closed = np.array([robot.closed[name] for name in robot.opened])
-        self._span = np.array([robot.opened[name] for name in robot.opened]) - self._closed
+        self._closed = [robot.closed[name] for name in robot.opened]
+        self._span = [robot.opened[name] - robot.closed[name] for name in robot.opened]
+        self._joints = self._arm + self._grip
         joints = robot.joints
+        grip_gain = GRIP_GAIN if len(self._grip) > 1 else POSITION_GAIN
+        self._gains = [POSITION_GAIN] * len(self._arm) + [grip_gain] * len(self._grip)
         self._forces = [joints[name].effort or USUAL_EFFORT for name in robot.arm] + [robot.grip_n] * len(self._grip)
         for row in rows:  # the motors that PyBullet adds would brake what is not commanded
             if row[2] != pybullet.JOINT_FIXED:
@@ -510,27 +513,27 @@ class Arm:
 
     def reset(self, positions: FloatArray) -> None:
         """Put all joints somewhere at once, at rest."""
-        joints = self._arm + self._grip
-        self.world.call("resetJointStatesMultiDof", self.body, joints, [[v] for v in self._joint_values(positions)])
+        values = self._joint_values(positions.tolist())
+        self.world.call("resetJointStatesMultiDof", self.body, self._joints, [[value] for value in values])
 
-    def _joint_values(self, positions: FloatArray) -> list[float]:
-        return [*positions[:-1].tolist(), *(self._closed + positions[-1] * self._span).tolist()]
+    def _joint_values(self, positions: list[float]) -> list[float]:
+        opening = positions[-1]
+        grip = [closed + opening * span for closed, span in zip(self._closed, self._span, strict=True)]
+        return [*positions[:-1], *grip]
 
     def drive(self, positions: FloatArray) -> None:
         """Give the motors new goals ``(J + 1,)``; they hold for every step until the next."""
-        joints = self._arm + self._grip
-        gains = [POSITION_GAIN] * len(joints)
+        goals = positions.tolist()
         if len(self._grip) > 1:
-            positions = np.append(positions[:-1], self._together(positions[-1]))
-            gains[len(self._arm) :] = [GRIP_GAIN] * len(self._grip)
+            goals[-1] = self._together(goals[-1])
         self.world.call(
             "setJointMotorControlArray",
             self.body,
-            joints,
+            self._joints,
             self.world.pybullet.POSITION_CONTROL,
-            self._joint_values(positions),
+            self._joint_values(goals),
             forces=self._forces,
-            positionGains=gains,
+            positionGains=self._gains,
         )
 
     def _together(self, opening: float) -> float:
@@ -541,16 +544,18 @@ class Arm:
         squeezed out what it should hold.
         """
         rows = self.world.call("getJointStates", self.body, self._grip)
-        openings = (np.array([row[0] for row in rows]) - self._closed) / self._span
-        return max(opening, float(openings.max()) - AHEAD)
+        return max(opening, max(self._openings(rows)) - AHEAD)
+
+    def _openings(self, rows: Sequence[tuple[float, ...]]) -> list[float]:
+        """Of each joint of the gripper, 0 … 1, from what PyBullet tells of its state."""
+        return [(row[0] - closed) / span for row, closed, span in zip(rows, self._closed, self._span, strict=True)]
 
     def positions(self) -> FloatArray:
         """``(J + 1,)`` as measured."""
-        rows = self.world.call("getJointStates", self.body, self._arm + self._grip)
-        values = np.array([row[0] for row in rows])
+        rows = self.world.call("getJointStates", self.body, self._joints)
         count = len(self._arm)
-        opening = float(np.mean((values[count:] - self._closed) / self._span))
-        return np.append(values[:count], opening)
+        openings = self._openings(rows[count:])
+        return np.array([*(row[0] for row in rows[:count]), sum(openings) / len(openings)])
 
     def speeds(self) -> FloatArray:
         """``(J,)`` rad/s of the arm's joints, as measured."""
