@@ -79,12 +79,12 @@ class Rod:
 
     Attributes:
         middle: ``(K, 3)`` points along it, from the thing to its tip: x, y in the scene frame, height over the support.
-        radius_m: ``(K,)`` of its round section.
+        radius_m: of its round section.
         agreement: mean share of the pictures that show it, along its middle.
     """
 
     middle: FloatArray
-    radius_m: FloatArray
+    radius_m: float
     agreement: float
 
 
@@ -135,10 +135,11 @@ def with_thin_parts(
     if sheets is None:
         return list(shapes)
     tried = heights_tried(settings)
-    seen = agreement(sheets, tried, settings)
+    different, usual = differences(sheets, settings)
+    seen = agreement(sheets, different, usual, tried, settings)
     owners = footprints(sheets, [shape.mesh for shape in shapes])
     result = list(shapes)
-    for number, rod in find_rods(sheets, seen, tried, owners, settings):
+    for number, rod in find_rods(sheets, different, seen, tried, owners, settings):
         shape = result[number]
         base_m = ground.nominal_m[shape.support - first_support]
         result[number] = with_rod(shape, replace(rod, middle=rod.middle + [0.0, 0.0, base_m]), settings)
@@ -204,8 +205,10 @@ def lay_out(
     return Sheets(low, cell, z, np.stack(rgb), np.stack(clear), np.stack(eyes))
 
 
-def silhouettes(sheets: Sheets, settings: ThinPartSettings) -> ByteStack:
-    """``(V, X, Y)`` 0 … 255 how surely each picture shows something else than the bare support; 0 where not clear."""
+def differences(sheets: Sheets, settings: ThinPartSettings) -> tuple[ByteStack, FloatGrid]:
+    """``(V, X, Y)`` how much (of 255) each picture differs from the bare support, 0 where it is not clear; and
+    ``(X, Y)`` how much pictures usually do.
+    """
     import cv2
 
     believed = sheets.clear.sum(axis=0) >= settings.min_views
@@ -221,12 +224,12 @@ def silhouettes(sheets: Sheets, settings: ThinPartSettings) -> ByteStack:
             expected = cv2.convertScaleAbs(bare[:, channel], alpha=float(gain[channel])).ravel()
             np.maximum(result, cv2.absdiff(picture[:, channel], expected).ravel(), out=result)
         result *= own
-    usual = _median(different[..., None], clear)[:, 0].astype(np.float32)
-    slope = np.float32(255.0) / np.maximum(np.float32(settings.contrast), np.float32(settings.noise_ratio) * usual)
-    sheet = np.zeros(sheets.clear.shape, dtype=np.uint8)
-    for number, values in enumerate(different):
-        sheet[number][believed] = np.clip(values * slope - np.float32(127.5), 0.0, 255.0)
-    return sheet
+    spread = np.zeros(sheets.clear.shape, dtype=np.uint8)
+    for sheet, result in zip(spread, different, strict=True):
+        sheet[believed] = result
+    usual = np.zeros(sheets.ground_m.shape, dtype=np.float32)
+    usual[believed] = _median(different[..., None], clear)[:, 0]
+    return spread, usual
 
 
 def _median(values: ByteStack, valid: BoolStack) -> npt.NDArray[np.uint8]:
@@ -237,20 +240,23 @@ def _median(values: ByteStack, valid: BoolStack) -> npt.NDArray[np.uint8]:
     return np.asarray(np.take_along_axis(ordered, middle[None, :, None], axis=0)[0])
 
 
-def agreement(sheets: Sheets, tried_m: FloatArray, settings: ThinPartSettings) -> FloatGrid:
+def agreement(
+    sheets: Sheets, different: ByteStack, usual: FloatGrid, tried_m: FloatArray, settings: ThinPartSettings
+) -> FloatGrid:
     """``(H, X, Y)`` share of the clear pictures in whose silhouette a place at height `tried_m` ``(H,)`` lies.
 
-    0 where too few pictures, or only such from one side, are clear.
+    0 where too few pictures are clear. The others are as `differences` returns them.
     """
     import cv2
 
-    different = silhouettes(sheets, settings)
+    slope = np.float32(255.0) / np.maximum(np.float32(settings.contrast), np.float32(settings.noise_ratio) * usual)
     result = np.zeros((len(tried_m), *sheets.ground_m.shape), dtype=np.float32)
     total, count = np.zeros_like(result), np.zeros_like(result)
     level = float(np.median(sheets.ground_m))
     size = sheets.ground_m.shape[::-1]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    for silhouette, clear, eye in zip(different, sheets.clear.astype(np.uint8), sheets.eyes, strict=True):
+    for values, clear, eye in zip(different, sheets.clear.astype(np.uint8), sheets.eyes, strict=True):
+        silhouette = np.clip(values * slope - np.float32(127.5), 0.0, 255.0).astype(np.uint8)
         foot = (eye[:2] - sheets.origin) / sheets.cell_m
         for number, height in enumerate(tried_m):
             # A place at height h is seen against the support farther from the camera's foot by e / (e - h).
@@ -278,6 +284,7 @@ def footprints(sheets: Sheets, meshes: Sequence[Mesh]) -> npt.NDArray[np.int32]:
 
 def find_rods(
     sheets: Sheets,
+    different: ByteStack,
     seen: FloatGrid,
     tried_m: FloatArray,
     owners: npt.NDArray[np.int32],
@@ -287,6 +294,7 @@ def find_rods(
 
     Args:
         sheets: the pictures on the support.
+        different: ``(V, X, Y)`` as `differences` returns it.
         seen: ``(H, X, Y)`` as `agreement` returns it.
         tried_m: ``(H,)`` its heights over the support.
         owners: ``(X, Y)`` as `footprints` returns it.
@@ -315,7 +323,7 @@ def find_rods(
         corner = np.array([part.start for part in box])
         start = (np.argwhere(touching) + corner).mean(axis=0) * cell + sheets.origin
         cells = (np.argwhere(own) + corner) * cell + sheets.origin
-        rod = _rod(sheets, seen, tried_m, cells, start, settings)
+        rod = _rod(sheets, different, seen, tried_m, cells, start, settings)
         if rod is not None:
             found.append((int(near[0]) - 1, rod))
     return found
@@ -323,6 +331,7 @@ def find_rods(
 
 def _rod(
     sheets: Sheets,
+    different: ByteStack,
     seen: FloatGrid,
     tried_m: FloatArray,
     cells: FloatArray,
@@ -373,23 +382,49 @@ def _rod(
     last = int(np.flatnonzero(along_middle >= 0.8 * settings.agreement)[-1])
     q, middle, level, section, along_middle = (a[: last + 1] for a in (q, middle, level, section, along_middle))
     inner = slice(0, max(2, last - round(0.004 / step)))
-    # Blur and the cells' own size make a silhouette wider than the thing by about half a cell.
-    width = 0.5 * step * ((section[:, zero] >= settings.agreement).sum(axis=1) - 1.0)
-    width = np.polyval(np.polyfit(q[inner], width[inner], 1), q)
-    tall = 0.5 * settings.step_m * float(np.median((section[:, :, len(o) // 2] >= settings.agreement).sum(axis=1)))
+    points = np.column_stack([center + q[:, None] * along + middle[:, None] * across, level])
+    radius = _radius(sheets, different, points[inner], settings)
     below = sections(middle, np.zeros(len(q)))[:, : zero + 1, len(o) // 2].max(axis=1)
     ok = (
         bent < 0.003
-        and float(width.min()) > 0.001
-        and float(width.max()) <= settings.max_width_m
-        and float(q[-1] - q[0]) >= max(settings.min_length_m, settings.slender * float(width.mean()))
+        and 0.001 <= 2.0 * radius <= settings.max_width_m
+        and float(q[-1] - q[0]) >= max(settings.min_length_m, settings.slender * 2.0 * radius)
         and float(level.min()) >= settings.min_height_m
         and float(along_middle[inner].mean()) >= settings.agreement
         and float((along_middle - below)[inner].mean()) >= settings.min_drop
         and _spread(sheets, center) >= settings.min_spread
     )
-    points = np.column_stack([center + q[:, None] * along + middle[:, None] * across, level])
-    return Rod(points, 0.5 * width, float(along_middle[inner].mean())) if ok else None
+    return Rod(points, radius, float(along_middle[inner].mean())) if ok else None
+
+
+def _radius(sheets: Sheets, different: ByteStack, middle: FloatArray, settings: ThinPartSettings) -> float:
+    """Radius (m) of the round rod along `middle` ``(K, 3)`` by the half height of the pictures' mean difference across.
+
+    Less by threshold than by shape: how much a rod differs from the support does not change its width. A picture sees a
+    rod's flanks where the planes through its eye touch it, so offsets across are told as distances from those planes.
+    """
+    from scipy import ndimage
+
+    ahead = middle[-1] - middle[0]
+    ahead /= np.linalg.norm(ahead)
+    across = np.array([-ahead[1], ahead[0]]) / np.linalg.norm(ahead[:2])
+    apart = np.arange(-settings.max_width_m, settings.max_width_m + 1e-9, 0.25 * sheets.cell_m)
+    total, count = np.zeros(len(apart)), np.zeros(len(apart))
+    z = float(np.median(sheets.ground_m))
+    for values, clear, eye in zip(different, sheets.clear, sheets.eyes, strict=True):
+        toward = eye - middle.mean(axis=0) - [0.0, 0.0, z]
+        normal = np.cross(ahead, toward)
+        stretch = np.linalg.norm(normal) / max(abs(float(normal[:2] @ across)), 0.2 * float(np.linalg.norm(normal)))
+        xy = middle[:, None, :2] + (stretch * apart)[None, :, None] * across
+        share = middle[:, 2] / (eye[2] - z - middle[:, 2])
+        where = ((xy + share[:, None, None] * (xy - eye[:2]) - sheets.origin) / sheets.cell_m).transpose(2, 0, 1)
+        free = ndimage.map_coordinates(clear.view(np.uint8), where, order=0) > 0
+        total += (ndimage.map_coordinates(values, where, order=1, output=np.float32) * free).sum(axis=0)
+        count += free.sum(axis=0)
+    profile = total / np.maximum(count, 1)
+    top = float(np.max(profile[np.abs(apart) < 0.003]))
+    least = float(np.percentile(profile, 10))
+    return 0.5 * 0.25 * sheets.cell_m * float(np.count_nonzero(profile > least + 0.35 * (top - least)))
 
 
 def _spread(sheets: Sheets, place: FloatArray) -> float:
@@ -442,14 +477,14 @@ def _begun_inside(mesh: Mesh, rod: Rod, settings: ThinPartSettings) -> Rod | Non
     if not inside.any():
         return None
     root = places[min(int(np.argmax(inside)) + 3, len(places) - 1)]
-    return Rod(np.vstack([root, rod.middle]), np.append(rod.radius_m[0], rod.radius_m), rod.agreement)
+    return Rod(np.vstack([root, rod.middle]), rod.radius_m, rod.agreement)
 
 
 def tube_mesh(rod: Rod, sides: int = 12) -> Mesh:
     """Closed mesh of round sections, about every 4 mm, of the area of the circles."""
     count = max(2, round(float(np.linalg.norm(rod.middle[-1] - rod.middle[0])) / 0.004))
     picks = np.unique(np.linspace(0, len(rod.middle) - 1, count + 1).round().astype(int))
-    middle, radius = rod.middle[picks], rod.radius_m[picks]
+    middle = rod.middle[picks]
     ahead = np.gradient(middle, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     side = np.cross([0.0, 0.0, 1.0], ahead)
@@ -458,7 +493,7 @@ def tube_mesh(rod: Rod, sides: int = 12) -> Mesh:
     angle = 2.0 * np.pi * np.arange(sides) / sides
     fair = np.sqrt(2.0 * np.pi / (sides * np.sin(2.0 * np.pi / sides)))
     ring = np.cos(angle)[None, :, None] * side[:, None] + np.sin(angle)[None, :, None] * up[:, None]
-    vertices = (middle[:, None] + fair * radius[:, None, None] * ring).reshape(-1, 3)
+    vertices = (middle[:, None] + fair * rod.radius_m * ring).reshape(-1, 3)
     first = (sides * np.arange(len(picks) - 1)[:, None] + np.arange(sides)).ravel()
     second = (sides * np.arange(len(picks) - 1)[:, None] + np.roll(np.arange(sides), -1)).ravel()
     faces = [np.column_stack([first, second, second + sides]), np.column_stack([first, second + sides, first + sides])]
