@@ -61,6 +61,8 @@ class ThinPartSettings:
     """It begins at most this far (m) from the thing: near it, its own unsharp edge is in the way."""
     foot_m: float = 0.006
     """What is nearer to a thing than this (m) may be its own edge."""
+    blind_m: float = 0.025
+    """A part whose tip points at another thing nearer than this (m) may lead on to it, and is left."""
     min_length_m: float = 0.02
     """Shortest part (m) beyond that."""
     max_width_m: float = 0.014
@@ -324,9 +326,22 @@ def find_rods(
         start = (np.argwhere(touching) + corner).mean(axis=0) * cell + sheets.origin
         cells = (np.argwhere(own) + corner) * cell + sheets.origin
         rod = _rod(sheets, different, seen, tried_m, cells, start, settings)
-        if rod is not None:
+        if rod is not None and not _leads_to_another(sheets, rod, owners, int(near[0]), settings):
             found.append((int(near[0]) - 1, rod))
     return found
+
+
+def _leads_to_another(
+    sheets: Sheets, rod: Rod, owners: npt.NDArray[np.int32], own: int, settings: ThinPartSettings
+) -> bool:
+    """Whether a thing other than number `own` lies ahead of the tip, nearer than too few pictures show what is there."""
+    ahead = rod.middle[-1] - rod.middle[-min(len(rod.middle), 8)]
+    ahead /= np.linalg.norm(ahead)
+    steps = np.arange(0.0, settings.blind_m, sheets.cell_m)
+    cells = np.round((rod.middle[-1, :2] + steps[:, None] * ahead[:2] - sheets.origin) / sheets.cell_m).astype(int)
+    cells = np.clip(cells, 0, np.array(owners.shape) - 1)
+    met = owners[cells[:, 0], cells[:, 1]]
+    return bool(((met > 0) & (met != own)).any())
 
 
 def _rod(
