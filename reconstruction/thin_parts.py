@@ -133,18 +133,25 @@ def with_thin_parts(
     """
     if not settings.find or not shapes or len(views) < settings.min_views:
         return list(shapes)
-    sheets = lay_out(views, heights, ground, [shape.mesh for shape in shapes], settings, progress)
+    bases = [ground.nominal_m[shape.support - first_support] for shape in shapes]
+    cores = [without_thin_end(shape.mesh, base_m, settings) for shape, base_m in zip(shapes, bases, strict=True)]
+    sheets = lay_out(views, heights, ground, cores, settings, progress)
     if sheets is None:
         return list(shapes)
     tried = heights_tried(settings)
     different, usual = differences(sheets, settings)
     seen = agreement(sheets, different, usual, tried, settings)
-    owners = footprints(sheets, [shape.mesh for shape in shapes])
+    owners = footprints(sheets.origin, sheets.cell_m, sheets.ground_m.shape, cores)
     result = list(shapes)
     for number, rod in find_rods(sheets, different, seen, tried, owners, settings):
-        shape = result[number]
-        base_m = ground.nominal_m[shape.support - first_support]
-        result[number] = with_rod(shape, replace(rod, middle=rod.middle + [0.0, 0.0, base_m]), settings)
+        shape, core = result[number], cores[number]
+        rod = replace(rod, middle=rod.middle + [0.0, 0.0, bases[number]])
+        if core is not shapes[number].mesh and shape is shapes[number]:
+            if not _covers(rod, shape.mesh, core, settings):
+                continue
+            shape = replace(shape, mesh=core)
+        joined = with_rod(shape, rod, settings)
+        result[number] = result[number] if joined is shape else joined
     progress(1.0, "thin parts looked for")
     return result
 
@@ -272,16 +279,82 @@ def agreement(
     return result
 
 
-def footprints(sheets: Sheets, meshes: Sequence[Mesh]) -> npt.NDArray[np.int32]:
-    """``(X, Y)`` number + 1 of the mesh over each cell, 0 where there is none."""
+def footprints(
+    origin: FloatArray, cell_m: float, size: tuple[int, ...], meshes: Sequence[Mesh]
+) -> npt.NDArray[np.int32]:
+    """``(X, Y)`` number + 1 of the mesh over each cell of a grid, 0 where there is none."""
     import cv2
 
-    owners = np.zeros(sheets.ground_m.shape, dtype=np.int32)
+    owners = np.zeros(size, dtype=np.int32)
     for number, mesh in enumerate(meshes):
-        cells = np.round((mesh.vertices[:, :2] - sheets.origin) / sheets.cell_m).astype(np.int32)[:, ::-1]
+        cells = np.round((mesh.vertices[:, :2] - origin) / cell_m).astype(np.int32)[:, ::-1]
         for triangle in np.ascontiguousarray(cells[mesh.faces]):
             cv2.fillConvexPoly(owners, triangle, number + 1)
     return owners
+
+
+def without_thin_end(mesh: Mesh, base_m: float, settings: ThinPartSettings) -> Mesh:
+    """`mesh`, which stands on z = `base_m`, without the thin low end that depth has shown of it; itself without one.
+
+    Depth shows of a shaft a lump that is bent and thick here and missing there. Where colour shows it, it is not needed.
+    """
+    import manifold3d
+    from scipy import ndimage
+
+    cell = settings.cell_m
+    reach = int(np.ceil(0.5 * settings.max_width_m / cell)) + 1
+    low = mesh.vertices[:, :2].min(axis=0) - 2 * reach * cell
+    size = tuple(np.ceil((mesh.vertices[:, :2].max(axis=0) - low) / cell).astype(int) + 2 * reach)
+    foot = footprints(low, cell, size, [mesh]) > 0
+    deep = ndimage.distance_transform_edt(foot) > reach
+    if not deep.any():
+        return mesh
+    away = ndimage.distance_transform_edt(~deep) - reach
+    pieces, count = ndimage.label(foot & (away > 0.5))
+    if count == 0:
+        return mesh
+    far = ndimage.maximum(away, pieces, np.arange(1, count + 1))
+    end = pieces == int(np.argmax(far)) + 1
+    if far.max() * cell < settings.foot_m:
+        return mesh
+    place = np.argwhere(end) * cell + low
+    start = place[away[end] < 2.0].mean(axis=0)
+    tip = place[np.argmax(away[end])]
+    along = np.append((tip - start) / max(float(np.linalg.norm(tip - start)), 1e-9), 0.0)
+    offset = float(along[:2] @ start)
+    beyond = mesh.vertices[mesh.vertices @ along > offset]
+    cells = np.round((beyond[:, :2] - low) / cell).astype(int)
+    own = ndimage.binary_dilation(end, iterations=2)[cells[:, 0], cells[:, 1]]
+    if not own.all() or beyond[:, 2].max() > base_m + settings.top_m:
+        return mesh  # the thing goes on beside it, or it is a handle high over the support
+    solid = manifold3d.Manifold(manifold3d.Mesh64(mesh.vertices, mesh.faces.astype(np.uint64)))
+    rest = solid.trim_by_plane(tuple(-along), -offset).decompose()
+    if not rest:
+        return mesh
+    result = max(rest, key=lambda piece: piece.volume()).to_mesh64()
+    vertices = np.asarray(result.vert_properties)[:, :3].astype(np.float64)
+    return Mesh(vertices, np.asarray(result.tri_verts, dtype=np.int64), seen=_seen_before(mesh, vertices))
+
+
+def _seen_before(mesh: Mesh, vertices: FloatArray) -> npt.NDArray[np.float32]:
+    """``(N,)`` `seen` of those `vertices` that `mesh` has too; the others count as seen."""
+    from scipy.spatial import cKDTree
+
+    distance, nearest = cKDTree(mesh.vertices).query(vertices)
+    seen = np.ones(len(vertices)) if mesh.seen is None else np.where(distance < 1e-6, mesh.seen[nearest], 1.0)
+    return np.asarray(seen, dtype=np.float32)
+
+
+def _covers(rod: Rod, mesh: Mesh, core: Mesh, settings: ThinPartSettings) -> bool:
+    """Whether `rod` stands for all that `mesh` has more than `core`."""
+    from scipy.spatial import cKDTree
+
+    more = mesh.vertices[cKDTree(core.vertices).query(mesh.vertices)[0] > 1e-6]
+    root = rod.middle[0] - (rod.middle[1] - rod.middle[0]) / np.linalg.norm(rod.middle[1] - rod.middle[0]) * np.linspace(
+        0.0, settings.foot_m + settings.gap_m + 0.006, 10
+    )[::-1, None]
+    distance = cKDTree(np.vstack([root, rod.middle])[:, :2]).query(more[:, :2])[0]
+    return bool((distance < settings.max_width_m).all())
 
 
 def find_rods(
@@ -454,8 +527,6 @@ def with_rod(shape: Shape, rod: Rod, settings: ThinPartSettings) -> Shape:
     """`shape` and `rod` (its heights are z in the frame of the shape) as one solid; `shape` where they do not meet."""
     import manifold3d
 
-    from scipy.spatial import cKDTree
-
     begun = _begun_inside(shape.mesh, rod, settings)
     if begun is None:
         return shape
@@ -470,11 +541,7 @@ def with_rod(shape: Shape, rod: Rod, settings: ThinPartSettings) -> Shape:
     result = both.to_mesh64()
     vertices = np.asarray(result.vert_properties)[:, :3].astype(np.float64)
     faces = np.asarray(result.tri_verts, dtype=np.int64)
-    seen = np.ones(len(vertices), dtype=np.float32)
-    if shape.mesh.seen is not None:
-        distance, nearest = cKDTree(shape.mesh.vertices).query(vertices)
-        seen = np.where(distance < 1e-6, shape.mesh.seen[nearest], seen).astype(np.float32)
-    return replace(shape, mesh=Mesh(vertices, faces, seen=seen))
+    return replace(shape, mesh=Mesh(vertices, faces, seen=_seen_before(shape.mesh, vertices)))
 
 
 def _begun_inside(mesh: Mesh, rod: Rod, settings: ThinPartSettings) -> Rod | None:
