@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.capture import FloatArray
-from reconstruction.heightmap import BoolGrid, FloatGrid, Ground, HeightMap
+from reconstruction.heightmap import FloatGrid, Ground, HeightMap
 from reconstruction.mesh import Mesh
 from reconstruction.objects import Shape
 from reconstruction.progress import Progress, silent
@@ -41,7 +41,7 @@ class ThinPartSettings:
     """They reach at most this far (m) from the rest of the thing."""
     cell_m: float = 0.0015
     """Resolution (m) on the support …"""
-    max_cells: int = 900_000
+    max_cells: int = 600_000
     """… which gets coarser where that takes more cells than this."""
     step_m: float = 0.003
     """Step (m) between heights that are tried …"""
@@ -69,6 +69,8 @@ class ThinPartSettings:
     """Widest part (m)."""
     slender: float = 3.0
     """It is at least so many times longer than wide."""
+    max_off_m: float = 0.003
+    """It departs so little (m, standard deviation) from an evenly bent line."""
     min_height_m: float = 0.005
     """Its middle stands at least this high (m) over the support: lower ones are not told from a printed stripe."""
     min_drop: float = 0.25
@@ -157,9 +159,9 @@ def with_thin_parts(
 
 
 def heights_tried(settings: ThinPartSettings) -> FloatArray:
-    """``(H,)`` heights over the support, evenly spaced through 0, from as far below as mirrored things are looked for."""
+    """``(H,)`` heights over the support, evenly spaced through 0; below it is where mirrored things show."""
     below, above = round(0.3 * settings.top_m / settings.step_m), round(settings.top_m / settings.step_m)
-    return settings.step_m * np.arange(-below, above + 1)
+    return np.asarray(settings.step_m * np.arange(-below, above + 1), dtype=np.float64)
 
 
 def lay_out(
@@ -178,11 +180,14 @@ def lay_out(
     support = heights.xy()[ground.level >= 0]
     low = np.maximum(corners.min(axis=0) - settings.reach_m, support.min(axis=0))
     high = np.minimum(corners.max(axis=0) + settings.reach_m, support.max(axis=0))
+    if (high - low).min() < settings.reach_m:
+        return None
     cell = max(settings.cell_m, float(np.sqrt(np.prod(high - low) / settings.max_cells)))
     x, y = (np.arange(low[axis], high[axis], cell, dtype=np.float32) for axis in (0, 1))
     where = np.stack(np.meshgrid(*((a - o) / heights.cell_m for a, o in zip((x, y), heights.origin, strict=True)),
                                  indexing="ij"))  # fmt: skip
     z = ndimage.map_coordinates(ground.height_m, where, order=1, mode="nearest")
+    level = float(np.median(z))
     rgb, clear, eyes = [], [], []
     kernel = np.ones((5, 5), np.uint8)
     for number, view in enumerate(views):
@@ -202,7 +207,7 @@ def lay_out(
         hidden = np.zeros(z.shape, dtype=np.uint8)
         for mesh in meshes:
             # What a thing hides of the support lies within the outline of its central projection onto it.
-            share = eye[2] / np.maximum(eye[2] - mesh.vertices[:, 2], 0.05)
+            share = (eye[2] - level) / np.maximum(eye[2] - mesh.vertices[:, 2], 0.05)
             shadow = eye[:2] + share[:, None] * (mesh.vertices[:, :2] - eye[:2])
             cells = np.clip(np.round((shadow - low) / cell), -9999, 9999).astype(np.int32)
             cv2.fillConvexPoly(hidden, cv2.convexHull(cells[:, ::-1].reshape(-1, 1, 2)), 1)
@@ -296,7 +301,7 @@ def footprints(
 def without_thin_end(mesh: Mesh, base_m: float, settings: ThinPartSettings) -> Mesh:
     """`mesh`, which stands on z = `base_m`, without the thin low end that depth has shown of it; itself without one.
 
-    Depth shows of a shaft a lump that is bent and thick here and missing there. Where colour shows it, it is not needed.
+    Depth shows of a shaft a lump, bent and thick here and missing there, that is not needed where colour shows it.
     """
     import manifold3d
     from scipy import ndimage
@@ -315,7 +320,7 @@ def without_thin_end(mesh: Mesh, base_m: float, settings: ThinPartSettings) -> M
         return mesh
     far = ndimage.maximum(away, pieces, np.arange(1, count + 1))
     end = pieces == int(np.argmax(far)) + 1
-    if far.max() * cell < settings.foot_m:
+    if far.max() * cell < settings.foot_m or away[end].min() >= 2.0:
         return mesh
     place = np.argwhere(end) * cell + low
     start = place[away[end] < 2.0].mean(axis=0)
@@ -350,9 +355,9 @@ def _covers(rod: Rod, mesh: Mesh, core: Mesh, settings: ThinPartSettings) -> boo
     from scipy.spatial import cKDTree
 
     more = mesh.vertices[cKDTree(core.vertices).query(mesh.vertices)[0] > 1e-6]
-    root = rod.middle[0] - (rod.middle[1] - rod.middle[0]) / np.linalg.norm(rod.middle[1] - rod.middle[0]) * np.linspace(
-        0.0, settings.foot_m + settings.gap_m + 0.006, 10
-    )[::-1, None]
+    ahead = rod.middle[1] - rod.middle[0]
+    back_m = np.linspace(0.0, settings.foot_m + settings.max_width_m, 10)
+    root = rod.middle[0] - back_m[:, None] * ahead / np.linalg.norm(ahead)
     distance = cKDTree(np.vstack([root, rod.middle])[:, :2]).query(more[:, :2])[0]
     return bool((distance < settings.max_width_m).all())
 
@@ -407,7 +412,7 @@ def find_rods(
 def _leads_to_another(
     sheets: Sheets, rod: Rod, owners: npt.NDArray[np.int32], own: int, settings: ThinPartSettings
 ) -> bool:
-    """Whether a thing other than number `own` lies ahead of the tip, nearer than too few pictures show what is there."""
+    """Whether a thing other than number `own` lies ahead of the tip, so near that few pictures see between the two."""
     ahead = rod.middle[-1] - rod.middle[-min(len(rod.middle), 8)]
     ahead /= np.linalg.norm(ahead)
     steps = np.arange(0.0, settings.blind_m, sheets.cell_m)
@@ -450,31 +455,35 @@ def _rod(
         where = np.broadcast_arrays(h[:, :, None], x[:, None, :], y[:, None, :])
         return np.asarray(ndimage.map_coordinates(seen, np.stack(where), order=1, mode="nearest"))
 
-    section = sections(np.zeros(len(q)), np.zeros(len(q)))
+    straight: FloatArray = np.zeros(len(q), dtype=np.float64)
+    section = sections(straight, straight)
     section[:, tried_m < settings.step_m] = 0.0
-    # Above half of what is believed it is weighed by how surely it is seen, so that the middle is finer than a cell.
+    # Weighed by how surely each place is seen, the middle is finer than a cell.
     weight = np.clip(section - 0.8 * settings.agreement, 0.0, None) ** 2
     total = weight.sum(axis=(1, 2))
     shown = section.max(axis=(1, 2)) >= settings.agreement
     if shown.sum() * step < settings.min_length_m:
         return None
-    middle = (weight.sum(axis=1) @ o)[shown] / total[shown]
-    level = (weight.sum(axis=2) @ tried_m)[shown] / total[shown]
-    degree = 2 if shown.sum() * step > 0.03 else 1
-    fits = [np.polyfit(q[shown], values, degree) for values in (middle, level)]
-    bent = max(float(np.std(np.polyval(f, q[shown]) - v)) for f, v in zip(fits, (middle, level), strict=True))
-    middle, level = (np.polyval(fit, q) for fit in fits)
+    measured = [(weight.sum(axis=1) @ o)[shown] / total[shown], (weight.sum(axis=2) @ tried_m)[shown] / total[shown]]
+    degree = 2 if shown.sum() * step > 0.03 else 1  # a handle may be bent, a stub is not
+    middle, level = (
+        np.asarray(np.polyval(np.polyfit(q[shown], values, degree), q), dtype=np.float64) for values in measured
+    )
+    off = max(float(np.std(a[shown] - b)) for a, b in zip((middle, level), measured, strict=True))
     zero = int(np.argmin(np.abs(tried_m)))
     section = sections(middle, level - tried_m[zero])
     along_middle = section[:, zero - 1 : zero + 2, len(o) // 2].max(axis=1)
-    last = int(np.flatnonzero(along_middle >= 0.8 * settings.agreement)[-1])
-    q, middle, level, section, along_middle = (a[: last + 1] for a in (q, middle, level, section, along_middle))
+    along_it = np.flatnonzero(along_middle >= 0.8 * settings.agreement)
+    if len(along_it) == 0:
+        return None
+    last = int(along_it[-1])
+    q, middle, level, along_middle = (a[: last + 1] for a in (q, middle, level, along_middle))
     inner = slice(0, max(2, last - round(0.004 / step)))
     points = np.column_stack([center + q[:, None] * along + middle[:, None] * across, level])
     radius = _radius(sheets, different, points[inner], settings)
     below = sections(middle, np.zeros(len(q)))[:, : zero + 1, len(o) // 2].max(axis=1)
     ok = (
-        bent < 0.003
+        off < settings.max_off_m
         and 0.001 <= 2.0 * radius <= settings.max_width_m
         and float(q[-1] - q[0]) >= max(settings.min_length_m, settings.slender * 2.0 * radius)
         and float(level.min()) >= settings.min_height_m
@@ -486,10 +495,10 @@ def _rod(
 
 
 def _radius(sheets: Sheets, different: ByteStack, middle: FloatArray, settings: ThinPartSettings) -> float:
-    """Radius (m) of the round rod along `middle` ``(K, 3)`` by the half height of the pictures' mean difference across.
+    """Radius (m) of the round rod along `middle` ``(K, 3)``: the edges of the pictures' mean difference across it.
 
-    Less by threshold than by shape: how much a rod differs from the support does not change its width. A picture sees a
-    rod's flanks where the planes through its eye touch it, so offsets across are told as distances from those planes.
+    By its form rather than by a threshold: how much a rod differs from the support does not change its width. A picture
+    sees its flanks where planes through the eye touch them, so offsets across are told as distances from those planes.
     """
     from scipy import ndimage
 
@@ -512,7 +521,9 @@ def _radius(sheets: Sheets, different: ByteStack, middle: FloatArray, settings: 
     profile = total / np.maximum(count, 1)
     top = float(np.max(profile[np.abs(apart) < 0.003]))
     least = float(np.percentile(profile, 10))
-    return 0.5 * 0.25 * sheets.cell_m * float(np.count_nonzero(profile > least + 0.35 * (top - least)))
+    # Somewhat outside of half the height, for a round thing's flanks are shaded.
+    wide = np.count_nonzero(profile > least + 0.35 * (top - least)) * 0.25 * sheets.cell_m
+    return 0.5 * float(wide)
 
 
 def _spread(sheets: Sheets, place: FloatArray) -> float:
@@ -555,7 +566,9 @@ def _begun_inside(mesh: Mesh, rod: Rod, settings: ThinPartSettings) -> Rod | Non
     ahead /= np.linalg.norm(ahead)
     steps = np.arange(0.001, settings.foot_m + settings.gap_m + 0.016, 0.001)
     places = rod.middle[0] - steps[:, None] * ahead
-    inside = scene.compute_signed_distance(o3c.Tensor(places.astype(np.float32)), nthreads=1, nsamples=1).numpy() < -0.002
+    inside = (
+        scene.compute_signed_distance(o3c.Tensor(places.astype(np.float32)), nthreads=1, nsamples=1).numpy() < -0.002
+    )
     if not inside.any():
         return None
     root = places[min(int(np.argmax(inside)) + 3, len(places) - 1)]
