@@ -181,9 +181,9 @@ def reconstruct(
         bench = _bench(views, box, height_m, first, s, steps, 1.0 / len(boxes))
         benches += [] if bench is None else [bench]
     pictures = steps.run(
-        "thin parts", 0.02, lambda p: _pictures(capture, keys, poses, placement.scene_from_world, benches, s, p)
+        "thin parts", 0.01, lambda p: _pictures(capture, keys, poses, placement.scene_from_world, benches, s, p)
     )
-    benches = steps.run("thin parts", 0.06, lambda p: _with_thin_parts(pictures, benches, s, p))
+    benches = steps.run("thin parts", 0.04, lambda p: _with_thin_parts(pictures, benches, s, p))
     lift = np.eye(4)
     if benches and benches[0].ground.nominal_m:
         lift[2, 3] = -benches[0].ground.nominal_m[0]
@@ -195,7 +195,7 @@ def reconstruct(
     tops = [top for bench in benches for top in bench.tops]
     colored = steps.run(
         "texture",
-        0.15,
+        0.13,
         lambda p: _textured(pictures, meshes, tops, lift, rest, s, p),
     )
     parts = steps.run("parts", 0.15, lambda p: convex_parts(meshes, s.parts, jobs, cache_folder, p))
@@ -302,7 +302,7 @@ def _bench(
         return None
     heights, ground, segments = separated
     shapes = steps.run(
-        "shape", 0.2 * share, lambda p: shape_objects(views, heights, ground, segments, s.shape, p, first_support)
+        "shape", 0.17 * share, lambda p: shape_objects(views, heights, ground, segments, s.shape, p, first_support)
     )
     return Bench(heights, ground, segments, shapes, tabletops(heights, ground, segments, s.background.tabletop))
 
