@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -99,10 +100,14 @@ def bench() -> tuple[HeightMap, Ground]:
 
 
 @lru_cache(maxsize=1)
+def all_pictures() -> list[TextureView]:
+    return pictures([*(block(name) for name in PLACES), rod_of("rod")], orbit(30))
+
+
+@lru_cache(maxsize=1)
 def found() -> dict[str, Shape]:
-    views = pictures([*(block(name) for name in PLACES), rod_of("rod")], orbit(30))
     shapes = [shape(name) for name in PLACES]
-    return dict(zip(PLACES, with_thin_parts(views, *bench(), shapes, SETTINGS), strict=True))
+    return dict(zip(PLACES, with_thin_parts(all_pictures(), *bench(), shapes, SETTINGS), strict=True))
 
 
 def test_a_rod_is_found_with_its_true_length_height_and_width() -> None:
@@ -124,6 +129,19 @@ def test_the_rest_of_its_thing_stays_and_the_rod_counts_as_seen() -> None:
     assert mesh.seen[on_rod].min() == 1.0
     assert mesh.seen[mesh.vertices[:, 0] < PLACES["rod"][0]].max() == 0.0
     assert to_trimesh(mesh).volume == pytest.approx(SIDE**2 * 0.03 + np.pi * RADIUS**2 * LENGTH, rel=0.05)
+
+
+def test_a_lump_that_depth_made_of_a_rod_gives_way_to_it() -> None:
+    x, y = PLACES["rod"]
+    lump = rod([x, y, 0.012], [x + SIDE / 2 + 0.5 * LENGTH, y + 0.004, 0.007], 0.006)
+    solid = trimesh.boolean.union([block("rod"), lump], engine="manifold")
+    mesh = Mesh(np.asarray(solid.vertices), np.asarray(solid.faces, np.int64))
+    shapes = [replace(shape(name), mesh=mesh) if name == "rod" else shape(name) for name in PLACES]
+    after = with_thin_parts(all_pictures(), *bench(), shapes, SETTINGS)[0].mesh
+    assert watertight(after)
+    assert after.vertices[:, 0].max() == pytest.approx(x + SIDE / 2 + LENGTH, abs=0.003)
+    section = to_trimesh(after).section(plane_origin=[x + SIDE / 2 + 0.02, y, 0.0], plane_normal=[1.0, 0.0, 0.0])
+    assert np.ptp(section.vertices, axis=0)[1:] == pytest.approx([2 * RADIUS, 2 * RADIUS], abs=0.002)
 
 
 @pytest.mark.parametrize("name", ["stripe", "shadow", "bare"])
