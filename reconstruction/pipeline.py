@@ -33,6 +33,7 @@ from reconstruction.tabletop import Tabletop, tabletops
 from reconstruction.tag_pose import Tag, measure_tag, mount_from_tag
 from reconstruction.tags import Sightings, TagSettings, find_tag
 from reconstruction.texture import TextureSettings, TextureView, texture_meshes
+from reconstruction.thin_parts import ThinPartSettings, with_thin_parts
 from reconstruction.views import DepthView, ViewSettings, load_views
 
 Result = TypeVar("Result")
@@ -62,6 +63,8 @@ class ReconstructSettings:
     """What is an object."""
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     """How an object's solid is made."""
+    thin: ThinPartSettings = field(default_factory=ThinPartSettings)
+    """How shafts and handles that depth misses are found in colour."""
     texture: TextureSettings = field(default_factory=TextureSettings)
     """How objects are coloured."""
     parts: DecompositionSettings = field(default_factory=DecompositionSettings)
@@ -177,6 +180,10 @@ def reconstruct(
         first = sum(len(b.ground.nominal_m) for b in benches)
         bench = _bench(views, box, height_m, first, s, steps, 1.0 / len(boxes))
         benches += [] if bench is None else [bench]
+    pictures = steps.run(
+        "thin parts", 0.01, lambda p: _pictures(capture, keys, poses, placement.scene_from_world, benches, s, p)
+    )
+    benches = steps.run("thin parts", 0.04, lambda p: _with_thin_parts(pictures, benches, s, p))
     lift = np.eye(4)
     if benches and benches[0].ground.nominal_m:
         lift[2, 3] = -benches[0].ground.nominal_m[0]
@@ -188,8 +195,8 @@ def reconstruct(
     tops = [top for bench in benches for top in bench.tops]
     colored = steps.run(
         "texture",
-        0.15,
-        lambda p: _textured(capture, keys, poses, scene_from_capture, meshes, tops, lift, rest, s, p),
+        0.13,
+        lambda p: _textured(pictures, meshes, tops, lift, rest, s, p),
     )
     parts = steps.run("parts", 0.15, lambda p: convex_parts(meshes, s.parts, jobs, cache_folder, p))
     objects = steps.run("material", 0.02, lambda p: assemble(shapes, colored[: len(meshes)], parts, supports, s))
@@ -295,7 +302,7 @@ def _bench(
         return None
     heights, ground, segments = separated
     shapes = steps.run(
-        "shape", 0.2 * share, lambda p: shape_objects(views, heights, ground, segments, s.shape, p, first_support)
+        "shape", 0.17 * share, lambda p: shape_objects(views, heights, ground, segments, s.shape, p, first_support)
     )
     return Bench(heights, ground, segments, shapes, tabletops(heights, ground, segments, s.background.tabletop))
 
@@ -307,11 +314,43 @@ def _background(coarse: Fusion, benches: Sequence[Bench], lift: FloatArray, s: R
     return None if rest is None else rest.moved(lift)
 
 
-def _textured(
+def _pictures(
     capture: Capture,
     keys: Sequence[int],
     poses: FloatArray,
     scene_from_capture: FloatArray,
+    benches: Sequence[Bench],
+    s: ReconstructSettings,
+    progress: Progress,
+) -> list[TextureView]:
+    """The pictures in which colours are looked up; none where there is nothing to colour."""
+    if not any(bench.shapes or bench.tops for bench in benches):
+        return []
+    return [
+        TextureView(
+            capture.frames[position].rgb,
+            capture.frames[position].size,
+            capture.frames[position].intrinsics,
+            scene_from_capture @ poses[position],
+        )
+        for position in select_views(capture, keys, s.keyframes, progress)
+    ]
+
+
+def _with_thin_parts(
+    pictures: Sequence[TextureView], benches: Sequence[Bench], s: ReconstructSettings, progress: Progress
+) -> list[Bench]:
+    result, first = [], 0
+    for number, bench in enumerate(benches):
+        now = part(progress, number / len(benches), (number + 1) / len(benches))
+        shapes = with_thin_parts(pictures, bench.heights, bench.ground, bench.shapes, s.thin, now, first)
+        result.append(replace(bench, shapes=shapes))
+        first += len(bench.ground.nominal_m)
+    return result
+
+
+def _textured(
+    pictures: Sequence[TextureView],
     objects: Sequence[Mesh],
     tops: Sequence[Tabletop],
     lift: FloatArray,
@@ -322,19 +361,10 @@ def _textured(
     meshes = [*objects, *(top.mesh.moved(lift) for top in tops)]
     if not meshes:
         return []
-    chosen = select_views(capture, keys, s.keyframes, part(progress, 0.0, 0.2))
-    views = [
-        TextureView(
-            capture.frames[position].rgb,
-            capture.frames[position].size,
-            capture.frames[position].intrinsics,
-            scene_from_capture @ poses[position],
-        )
-        for position in chosen
-    ]
+    views = [replace(view, scene_from_camera=lift @ view.scene_from_camera) for view in pictures]
     occluders = [] if rest is None else [rest]
     doubtful = [None] * len(objects) + [top.doubts for top in tops]
-    return texture_meshes(meshes, views, s.texture, part(progress, 0.2, 1.0), occluders, doubtful)
+    return texture_meshes(meshes, views, s.texture, progress, occluders, doubtful)
 
 
 def assemble(
