@@ -283,13 +283,14 @@ def _forgotten(scene: Scene) -> Scene:
             try:
                 low, high = map(float, scanned["mass_interval_kg"])
                 mass, friction = float(scanned["mass_kg"]), float(scanned["friction"])
+                inertia = np.array(scanned["inertia"], dtype=np.float64).reshape(3, 3)
             except (KeyError, TypeError, ValueError):
                 raise InputError(
                     f"What scene.json says of {item.name} under {LEARNT!r} is damaged.",
                     remedy="Reconstruct the scan again.",
                     code="bad_scene",
                 ) from None
-            item = _reweighed(item, mass, (low, high), friction)
+            item = dataclasses.replace(_reweighed(item, mass, (low, high), friction), inertia=inertia)
         objects.append(item)
     extra = {key: value for key, value in scene.extra.items() if key != LEARNT}
     return dataclasses.replace(scene, objects=tuple(objects), extra=extra)
@@ -347,6 +348,7 @@ def _taught(
         entry["scanned"] = {
             "mass_kg": old.mass_kg,
             "mass_interval_kg": list(old.mass_interval_kg),
+            "inertia": old.inertia.tolist(),
             "friction": old.friction,
         }
         things[name] = {**entry, **about}

@@ -22,7 +22,7 @@ from app.run_stage import efforts_of
 from app.stand_in import standing, world_of
 from policies.dataset import DatasetWriter
 from policies.deploy.cautious import Cautious
-from policies.deploy.follow import Followed, follow
+from policies.deploy.follow import Followed, blind, follow
 from policies.deploy.keys import any_key
 from policies.deploy.robot import Reading, Robot
 from reconstruction.errors import UsageError
@@ -127,7 +127,7 @@ def probe(
     started = time.perf_counter()
     _check(settings, arm)
     progress(0.0, "reading the bundle")
-    manifest = open_bundle(folder).manifest
+    manifest = blind(open_bundle(folder).manifest)
     robot = robot_of(manifest.robot)
     scene = robot.mounted(Scene.load(project.require("scene")))
     thing = _thing(settings.thing, manifest, scene)

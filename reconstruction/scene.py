@@ -225,13 +225,14 @@ def write_learnt(folder: Path, scene: Scene, learnt: dict[str, Any] | None) -> N
     document = _document(path)
     items = {item.name: item for item in scene.objects}
     for entry in document["objects"]:
-        item = items[entry["name"]]
+        item, before = items[entry["name"]], dict(entry)
         entry["mass_kg"] = float(_listed(item.mass_kg))
         entry["mass_interval_kg"] = _listed(item.mass_interval_kg)
         entry["inertia"] = _listed(item.inertia, 12)
         entry["friction"] = float(_listed(item.friction))
-        parts = [Path(part).name for part in entry["collision"]]
-        write_whole(inside(folder, entry["urdf"]), _object_urdf(item, parts))
+        if entry != before:
+            parts = [Path(part).name for part in entry["collision"]]
+            write_whole(inside(folder, entry["urdf"]), _object_urdf(item, parts))
     document.pop(LEARNT, None)
     if learnt is not None:
         document[LEARNT] = learnt

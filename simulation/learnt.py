@@ -13,8 +13,8 @@ from typing import Any
 from reconstruction.scene import LEARNT, Scene
 from simulation.variations import VARIATIONS, Values
 
-PYBULLET_LAG_S = 0.015
-"""An arm in PyBullet, as it is driven here (`robots.POSITION_GAIN`), is about so late by itself (measured)."""
+PYBULLET_LAG_S = 0.01
+"""An arm in PyBullet, as it is driven here (`robots.POSITION_GAIN`), is so late by itself (measured: `delay_of`)."""
 
 
 def of_thing(extra: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -53,10 +53,13 @@ def than_scanned(scene: Scene, name: str) -> tuple[float, float]:
 
     What stands in for reality is otherwise than the scan, whatever has been learnt since.
     """
-    item = next(item for item in scene.objects if item.name == name)
-    scanned = _entry(of_thing(scene.extra, name), "scanned")
-    mass, friction = (_number(scanned.get(key)) for key in ("mass_kg", "friction"))
-    return item.mass_kg / mass if mass else 1.0, item.friction / friction if friction else 1.0
+    learnt = of_thing(scene.extra, name)
+    scanned = _entry(learnt, "scanned")
+    shares = []
+    for key in ("mass_kg", "friction"):
+        now, then = _number(learnt.get(key)), _number(scanned.get(key))
+        shares.append(now / then if now and then else 1.0)
+    return shares[0], shares[1]
 
 
 def _entry(place: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -23,12 +23,11 @@ import numpy.typing as npt
 
 from reconstruction.scene import Scene
 from simulation.bank import AS_SCANNED
-from simulation.cell import Cell
 from simulation.chain import Chain
 from simulation.cousins import Cousin, Placed, scene_key
 from simulation.expert import Expert
 from simulation.moves import NEAR_M, CannotError
-from simulation.planner import Held, Planner
+from simulation.planner import Held
 from simulation.robots import USUAL_EFFORT, Robot
 from simulation.variations import VARIATIONS
 
@@ -90,11 +89,6 @@ def as_it_stands(scene: Scene, seed: int = 0, index: int = 0) -> Cousin:
 
 class Prober(Expert):
     """Rehearses in one cell."""
-
-    def __init__(self, cell: Cell, planner: Planner) -> None:
-        """Take over a cell and its planner."""
-        super().__init__(cell, planner)
-        self._told: list[FloatArray] = []
 
     def rehearse(self, name: str) -> Plan:
         """Weigh and drag a thing in the cousin that is loaded, and say how.

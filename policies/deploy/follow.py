@@ -36,6 +36,11 @@ class Followed:
     stopped: str
 
 
+def blind(manifest: Manifest) -> Manifest:
+    """A manifest that looks at nothing but joints, as whoever follows goals does."""
+    return dataclasses.replace(manifest, inputs={JOINTS: manifest.inputs[JOINTS]}, points=None)
+
+
 def follow(
     manifest: Manifest,
     robot: Robot,
@@ -61,26 +66,28 @@ def follow(
         clock: the time, seconds, that of the readings.
         sleep: wait so many seconds.
     """
-    # Whoever follows goals looks at nothing but joints.
-    blind = dataclasses.replace(manifest, inputs={JOINTS: manifest.inputs[JOINTS]}, points=None)
+    manifest = blind(manifest)
     period, ticks, waited = 1.0 / manifest.rate_hz, 0, 0
     guard: Guard | None = None
     wanted: FloatArray | None = None
-    stopped = ""
+    stopped, ended = "", False
     try:
         robot.connect()
         due = clock()
         while not stopped:
             reading = robot.read()
-            stopped = unfit(blind, clock(), reading) or (KEY if pressed() else look(reading))
+            stopped = unfit(manifest, clock(), reading) or (KEY if pressed() else look(reading))
             if not stopped and guard is None:
                 guard = Guard(manifest.chain, manifest.limits, manifest.rate_hz, reading.positions)
                 stopped = guard.misplaced()
             if stopped or guard is None:
                 break
             if wanted is None or np.abs(guard.goal - wanted)[:-1].max() < NEAR_RAD:
-                wanted, waited = next(goals, None), 0
-                if wanted is None:
+                following = None if ended else next(goals, None)
+                ended = following is None
+                if following is not None:
+                    wanted, waited = following, 0
+                elif wanted is None or guard.at_rest:
                     break
             waited += 1
             if waited > PATIENCE_S * manifest.rate_hz:
