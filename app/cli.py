@@ -33,6 +33,8 @@ COMMANDS: dict[str, str] = {
     "export": "Make a policy a bundle: a folder that drives a robot without Pocketworld.",
     "align": "Find out where the robot's camera is, and whether it sees what the policy knows.",
     "run": "Let a bundle's policy drive a robot: one in simulation, a real one, or none at all.",
+    "probe": "Let an arm weigh a thing and drag it over the table, for `pocketworld learn-from`.",
+    "learn-from": "Correct masses, frictions and the arm's delay in a project's scene by what runs have recorded.",
     "serve": "Let a bundle's policy decide on this computer for a robot at another one.",
     "reality-check": "Try a bundle in a stand-in for reality: another engine, true things, and all that may be off.",
     "train-and-export": "Demonstrate a task, train a policy, evaluate it, and make it a bundle if it is good enough.",

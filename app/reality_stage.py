@@ -7,33 +7,28 @@ import json
 import math
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.bundle_stage import open_bundle
-from app.cousin_stage import bank_of, pool_of
 from app.demonstrate_stage import DemonstrateSettings, Order, made_with
 from app.evaluate_stage import FILM_PX
 from app.policy_folder import REALITY_FILMS, policy_file, reality_file
-from app.project import Project, StageKey, StageNotes, code_hash, content_hash, replace_folder
+from app.project import Project, replace_folder
 from app.report import REPORT, write_report
 from app.run_stage import DONE, SimRobot, dataset_of
-from app.stages import PACKAGES
+from app.stand_in import order_in, world_of
 from app.trials import check_sense, in_turn
 from policies.deploy.loop import drive
-from policies.features import IMAGES
 from reconstruction.disk import write_whole, writing_to
 from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, part, silent
-from reconstruction.scene import Scene
 from simulation.pool import workers
-from simulation.reality import FACTORS, cousins_words, strengths_of_factors
+from simulation.reality import FACTORS, strengths_of_factors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,18 +39,12 @@ if TYPE_CHECKING:
     from policies.evaluate import Trial
     from simulation.cell import Moment
     from simulation.reality import RealStage
-    from simulation.robots import Robot
-    from simulation.truth import Truth
 
 FORMAT = "pocketworld.reality"
-REALITY_SEED = 5_000_003
-"""Added to the demonstrations' seed: how things stand in reality is in no demonstration, training or evaluation."""
-STAGE = "reality"
 PATIENCE = 2.0
 """It may take so many times the longest demonstration, as in `pocketworld evaluate`."""
 LONGEST_S = 20.0
 """… or this long, where a bundle does not say how long those were."""
-SOURCES = ("truth", "relatives", "kinship", "layout")
 DOUBTED = 0.5
 """A run whose trust falls below this would have been stopped."""
 
@@ -213,7 +202,7 @@ def check_reality(
     demonstrations = dataset_of(bundle, project, dataset)
     made, _ = made_with(demonstrations)
     robot = robot_of(made.robot)
-    world = _world(project, truth, robot, part(progress, 0.0, 0.1))
+    world = world_of(project, truth, robot, part(progress, 0.0, 0.1))
     known = world != project.stage_folder("scene")
     names = settings.factors or tuple(name for name in FACTORS if name != "shape" or not known)
     longest_s = PATIENCE * _longest_s(bundle)
@@ -283,56 +272,6 @@ def _longest_s(bundle: Bundle) -> float:
     training = bundle.manifest.document.get("training")
     told = training.get("longest_s") if isinstance(training, dict) else None
     return float(told) if isinstance(told, (int, float)) and 0.0 < told < 600.0 else LONGEST_S
-
-
-# --- the world -------------------------------------------------------------------------------------------------------
-
-
-def _world(project: Project, truth: Path | None, robot: Robot, progress: Progress) -> Path:
-    """The scene's folder that stands for the world: the true one, made once, else the reconstructed one.
-
-    Raises:
-        InputError: what is said to be the truth is none.
-    """
-    from simulation.truth import true_scene
-
-    scene = project.require("scene")
-    known = _truth_of(project, truth)
-    if known is None:
-        return scene
-    digest, read = known
-    code = code_hash(*(PACKAGES / "simulation" / f"{name}.py" for name in SOURCES))
-    inputs = {"scene": content_hash(scene / "scene.json"), "truth": digest}
-    key = StageKey({"robot": robot.name}, inputs, code)
-    with project.locked():
-        project.recover()
-        if not project.is_fresh(STAGE, key):
-
-            def make(folder: Path) -> StageNotes:
-                true_scene(read(), Scene.load(scene), robot, progress).save(folder)
-                return StageNotes()
-
-            project.run_stage(STAGE, key, make)
-    return project.stage_folder(STAGE)
-
-
-def _truth_of(project: Project, truth: Path | None) -> tuple[str, Callable[[], Truth]] | None:
-    """What stands for the truth, and how it is read; None where nobody knows it."""
-    from simulation.truth import read_truth, truth_of
-    from simulation.virtual_phone import SAMPLE, virtual_scan
-
-    scan = project.scan()
-    beside = None if scan is None else scan.with_name(f"{scan.stem}_truth")
-    if truth is None and beside is not None and (beside / "truth.json").is_file():
-        truth = beside
-    if truth is not None:
-        place = truth.absolute()
-        return content_hash(place), partial(read_truth, place)
-    told = project.record("capture").get("inputs")
-    bundled = content_hash(Path(str(files("resources") / "sample_scan.zip")))
-    if isinstance(told, dict) and told.get("scan") == bundled:
-        return f"the bundled scan's {bundled}", lambda: truth_of(virtual_scan(SAMPLE))
-    return None
 
 
 # --- tries -----------------------------------------------------------------------------------------------------------
@@ -413,27 +352,9 @@ class _Check:
         return folder
 
     def _order(self, factors: Collection[str], progress: Progress) -> Order:
-        from simulation.cousins import wardrobe_of
-        from simulation.variations import strengths_of
-
-        words = cousins_words(factors)
-        filmed = any(name.startswith(IMAGES) for name in self.bundle.manifest.measures)
-        settings = dataclasses.replace(
-            self.made,
-            seed=self.made.seed + REALITY_SEED,
-            vary=words,
-            swap_from=(),
-            like=None,
-            cameras=self.made.cameras if filmed else "none",
+        return order_in(
+            self.project, self.world, self.made, self.bundle.manifest, factors, self.made.seed, self.executor, progress
         )
-        scene = Scene.load(self.world)
-        wardrobe = wardrobe_of(scene, settings.seed, strengths_of(words), pool_of(())).bare()
-        inputs = {"scene": content_hash(self.world / "scene.json")}
-        cache = self.project.folder / ".cache"
-        cache.mkdir(exist_ok=True)
-        bank = cache / f"reality-bank-{'-'.join(words)}-{settings.seed}.json"
-        bank_of(bank, (bank,), wardrobe, inputs, self.executor, progress)
-        return Order(self.world, bank, settings, uuid.uuid4().hex)
 
 
 _kept: dict[str, tuple[RealStage, Bundle]] = {}

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from app.demonstrate_stage import forget_if_empty
+from app.demonstrate_stage import forget_if_empty, made_with
 from app.project import Project
 from app.real_arm import ArmSettings, Person, check_robot, is_real, ready
 from app.remote_stage import acting_bundle
+from app.stand_in import order_in, standing, world_of
 from app.train_stage import TrainSettings as Wanted
 from app.train_stage import demonstrations_of
 from app.trials import HELD_OUT_SEED, order_of
@@ -26,14 +27,14 @@ from policies.dataset import DatasetWriter
 from policies.deploy.bundle import JOINTS
 from policies.deploy.cautious import Cautious
 from policies.deploy.keys import any_key
-from policies.deploy.loop import Report, drive
+from policies.deploy.loop import KEY, Report, drive
 from policies.deploy.main import dry_robot
 from policies.deploy.remote import Latency, RemoteBundle
 from policies.deploy.robot import Reading, Robot
 from policies.features import IMAGES
 from reconstruction.errors import UsageError
-from reconstruction.progress import Progress, silent
-from simulation.episode import Episode
+from reconstruction.progress import Progress, part, silent
+from simulation.episode import EFFORT, Episode
 
 if TYPE_CHECKING:
     from policies.deploy.bundle import Manifest
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 DONE = "the task is done"
+SIMULATED = ("sim", "stand-in")
+"""Robots in a cousin of a project's scene: in the simulation, and in what stands in for reality."""
 COUSINS = 50
 """Cousins that are looked at, from the one that is asked for, until the task makes sense in one."""
 
@@ -51,10 +54,15 @@ class RunSettings:
     """What is driven, and for how long."""
 
     robot: str = "sim"
-    """sim: one in a cousin of the scene (give --project); dry-run: none, as if it saw what a demonstration shows;
-    lerobot:TYPE: a real arm through LeRobot, such as lerobot:so101_follower (docs/robots.md)."""
+    """sim: one in a cousin of the scene (give --project); stand-in: one on a bench that stands in for the real one, as
+    in `pocketworld reality-check`; dry-run: none, as if it saw what a demonstration shows; lerobot:TYPE: a real arm
+    through LeRobot, such as lerobot:so101_follower (docs/robots.md)."""
     cousin: int = 0
     """Number of the cousin, of those that `pocketworld evaluate` tries; where the task makes no sense, the next one."""
+    count: int = 1
+    """So many runs, each in the next cousin: with sim and stand-in."""
+    bench: int = 0
+    """Which bench stands in for the real one: each has masses, frictions, delays and errors of its own, which stay."""
     seconds: float = 20.0
     """Stop after so long, at the latest."""
     fast: bool = False
@@ -81,7 +89,9 @@ class RunResult:
         task: what it was to do.
         success: whether it did; None where nobody can tell.
         cousin: number of the cousin in which it happened; None without one.
-        dataset: the folder to which the run was added.
+        runs: how many there were; all but the last two that follow are of the last one.
+        successes: of them; None where nobody can tell.
+        dataset: the folder to which the last run was added.
         report: of the loop.
         remote: how long answers of a policy at another computer took; None of one here.
     """
@@ -90,6 +100,8 @@ class RunResult:
     task: str
     success: bool | None
     cousin: int | None
+    runs: int
+    successes: int | None
     dataset: str
     report: Report
     remote: Latency | None = None
@@ -153,6 +165,8 @@ class SimRobot:
 
         self.stage, self.recording, self.success = stage, Recording(), False
         self._rested, self._needs, self._clock, self._fast = 0, tuple(needs), clock, fast
+        self._efforts: list[FloatArray | None] = []
+        self._felt: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.recording.actions)
@@ -167,7 +181,8 @@ class SimRobot:
         positions = self.stage.cell.arm.positions()
         glance = Glance(self._needs, lambda: observed(self.stage, self._needs, positions))
         seen = glance if self._fast else dict(glance)
-        return Reading(positions, dict.fromkeys(("joints", *self._needs), self._clock()), seen)
+        self._felt = self.stage.cell.efforts()
+        return Reading(positions, dict.fromkeys(("joints", *self._needs), self._clock()), seen, self._felt)
 
     def act(self, command: FloatArray) -> None:
         """Go there during one tick of the simulated time."""
@@ -175,6 +190,7 @@ class SimRobot:
         rounded = command.astype(np.float32).astype(np.float64)
         self.recording.moments.append(self.stage.cell.moment())
         self.recording.actions.append(rounded)
+        self._efforts.append(self._felt)
         self.stage.cell.act(rounded)
 
     def stop(self) -> None:
@@ -192,7 +208,8 @@ class SimRobot:
 
     def episode(self, manifest: Manifest, stopped: str) -> Episode:
         """What happened; a success where the task was done and no limit broken."""
-        return self.stage.episode(self.recording, "" if stopped == DONE else stopped)
+        made = self.stage.episode(self.recording, "" if stopped == DONE else stopped)
+        return dataclasses.replace(made, extra={**made.extra, **efforts_of(self._efforts)})
 
 
 class Noted:
@@ -233,7 +250,7 @@ class Noted:
     def episode(self, manifest: Manifest, stopped: str) -> Episode:
         """What was noted."""
         names = (*(f"{name}.pos" for name in manifest.joints), "gripper.pos")
-        extra = {
+        extra = efforts_of([reading.efforts for reading in self._readings]) | {
             name: np.array([reading.seen[name] for reading in self._readings], dtype=entry.dtype)
             for name, entry in manifest.inputs.items()
             if name != JOINTS and len(entry.shape) == 2
@@ -251,6 +268,12 @@ class Noted:
             reason=stopped,
             seconds=len(self) / manifest.rate_hz,
         )
+
+
+def efforts_of(rows: Sequence[FloatArray | None]) -> dict[str, npt.NDArray[Any]]:
+    """The column of what the motors said that they do, one row a tick; none where they did not say it all along."""
+    said = [row for row in rows if row is not None]
+    return {EFFORT: np.array(said, dtype=np.float32)} if said and len(said) == len(rows) else {}
 
 
 def run_bundle(
@@ -283,6 +306,7 @@ def run_bundle(
         OutputError: the dataset cannot be written.
     """
     _check(settings, arm, person)
+    real = is_real(settings.robot)
     progress(0.0, "reading the bundle")
     beside = folder.absolute().with_name(folder.absolute().name + "_runs") / settings.robot.replace(":", "_")
     kept = runs = (out or beside).absolute()
@@ -293,29 +317,47 @@ def run_bundle(
                     folder, settings.policy, settings.token_file, settings.ca, progress, compensate=not settings.fast
                 )
             )
-            stage, cousin = None, None
-            recorder: Recorder
-            if settings.robot == "sim":
-                stage, cousin = opened.enter_context(_stage(bundle, settings, project, dataset))
-                recorder = SimRobot(stage, bundle.manifest.measures, fast=settings.fast)
-            elif is_real(settings.robot):
-                recorder = Noted(opened.enter_context(ready(bundle.manifest, settings.robot, arm, person)))
-            else:
-                recorder = Noted(dry_robot(bundle))
+            stage, cousin = None, settings.cousin - 1
+            if settings.robot in SIMULATED:
+                stage = opened.enter_context(_stage(bundle, settings, project, dataset, progress))
+            arm_there = opened.enter_context(ready(bundle.manifest, settings.robot, arm, person)) if real else None
             writer = opened.enter_context(DatasetWriter(runs, robot=Path(bundle.manifest.robot).stem))
             pressed = opened.enter_context(any_key())
-            report = _driven(bundle, recorder, settings, progress, pressed, person)
-            if len(recorder):
-                episode = recorder.episode(bundle.manifest, report.stopped)
-                writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))
-                summary = writer.finish()
-                kept = summary.folder if episode.success else summary.failures_folder
+            successes, done = 0, 0
+            for number in range(settings.count):
+                recorder: Recorder
+                if stage is not None:
+                    cousin = _enter(stage, cousin + 1)
+                    recorder = SimRobot(stage, bundle.manifest.measures, fast=settings.fast)
+                else:
+                    recorder = Noted(dry_robot(bundle) if arm_there is None else arm_there)
+                share = part(progress, number / settings.count, (number + 1) / settings.count)
+                report = _driven(bundle, recorder, settings, share, pressed, person)
+                done += 1
+                if len(recorder):
+                    episode = recorder.episode(bundle.manifest, report.stopped)
+                    writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))
+                    successes += episode.success
+                    summary = writer.finish()
+                    kept = summary.folder if episode.success else summary.failures_folder
+                if report.fault or report.stopped == KEY:
+                    break
     finally:
         forget_if_empty(runs)
     progress(1.0, "done")
     success = recorder.success if isinstance(recorder, SimRobot) else None
     remote = bundle.latency() if isinstance(bundle, RemoteBundle) else None
-    return RunResult(settings.robot, bundle.manifest.task, success, cousin, str(kept), report, remote)
+    return RunResult(
+        settings.robot,
+        bundle.manifest.task,
+        success,
+        None if stage is None else cousin,
+        done,
+        None if stage is None else successes,
+        str(kept),
+        report,
+        remote,
+    )
 
 
 def _check(settings: RunSettings, arm: ArmSettings, person: Person | None) -> None:
@@ -328,11 +370,19 @@ def _check(settings: RunSettings, arm: ArmSettings, person: Person | None) -> No
         raise UsageError(
             "--seconds is more than 0 and --cousin 0 or more.", remedy="Give such a number.", code="bad_value"
         )
+    if settings.count < 1 or settings.bench < 0:
+        raise UsageError("--count is 1 or more, --bench 0 or more.", remedy="Give such a number.", code="bad_value")
+    if settings.count > 1 and settings.robot not in SIMULATED:
+        raise UsageError(
+            f"After a run of {settings.robot}, somebody must put the things back.",
+            remedy="Leave --count out, and run it as often as wanted: runs are added to the same dataset.",
+            code="bad_value",
+        )
     if not 0.0 < settings.speed <= 1.0:
         raise UsageError(f"--speed is {settings.speed:g}.", remedy="Give a share, above 0 to 1.", code="bad_value")
     if settings.ask and person is None:
         raise UsageError("With --json there is nobody to --ask.", remedy="Leave one of them out.", code="bad_value")
-    check_robot(settings.robot, ("sim", "dry-run"))
+    check_robot(settings.robot, (*SIMULATED, "dry-run"))
     if arm != ArmSettings() and not is_real(settings.robot):
         raise UsageError(
             f"--robot {settings.robot} is no real arm.",
@@ -398,10 +448,12 @@ def dataset_of(bundle: Acting, project: Project, dataset: Path | None = None) ->
 
 @contextmanager
 def _stage(
-    bundle: Acting, settings: RunSettings, project: Project | None, dataset: Path | None
-) -> Iterator[tuple[Stage, int]]:
-    """The stage of a bundle's task with a cousin in which it makes sense, and that one's number."""
+    bundle: Acting, settings: RunSettings, project: Project | None, dataset: Path | None, progress: Progress
+) -> Iterator[Stage]:
+    """The stage of a bundle's task: of the scene, or of what stands in for reality."""
     from simulation.demonstrations import Stage
+    from simulation.reality import RealStage, strengths_of_factors
+    from simulation.robots import robot_of
 
     manifest = bundle.manifest
     if project is None:
@@ -412,22 +464,39 @@ def _stage(
         )
     dataset = dataset_of(bundle, project, dataset)
     cameras = any(name.startswith(IMAGES) for name in manifest.measures)
-    job = order_of(project, dataset, HELD_OUT_SEED, held_out=True, cameras=cameras).job()
+    if settings.robot == "sim":
+        job = order_of(project, dataset, HELD_OUT_SEED, held_out=True, cameras=cameras).job()
+    else:
+        made, _ = made_with(dataset)
+        world = world_of(project, None, robot_of(made.robot), progress)
+        job = order_in(project, world, made, manifest, standing(), made.seed, None, progress).job()
     if job.robot.arm != manifest.joints or job.rate_hz != manifest.rate_hz or job.task.words != manifest.task:
         raise UsageError(
             f"The bundle is for another robot, rate or task than {dataset}.",
             remedy="Name the project, or with --dataset the demonstrations, that it was made from.",
             code="other_bundle",
         )
-    with Stage(job) as stage:
-        for index in range(settings.cousin, settings.cousin + COUSINS):
-            if not (why := stage.enter(index)):
-                cell = stage.cell
-                stage.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)  # it judges self-collision
-                yield stage, index
-                return
-        raise UsageError(
-            f"The task makes no sense in cousins {settings.cousin} … {index} ({why}).",
-            remedy="Choose another --cousin.",
-            code="no_cousins",
-        )
+    with (
+        Stage(job)
+        if settings.robot == "sim"
+        else RealStage(job, strengths_of_factors(standing()), settings.bench) as stage
+    ):
+        yield stage
+
+
+def _enter(stage: Stage, first: int) -> int:
+    """Load the next cousin in which the task makes sense, from number `first` on; its number.
+
+    Raises:
+        UsageError: it makes none in many.
+    """
+    for index in range(first, first + COUSINS):
+        if not (why := stage.enter(index)):
+            cell = stage.cell
+            stage.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)  # it judges self-collision
+            return index
+    raise UsageError(
+        f"The task makes no sense in cousins {first} … {index} ({why}).",
+        remedy="Choose another --cousin.",
+        code="no_cousins",
+    )

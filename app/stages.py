@@ -27,6 +27,7 @@ from reconstruction.errors import PocketworldError, UsageError
 from reconstruction.mesh import Mesh, write_obj
 from reconstruction.pipeline import ReconstructSettings
 from reconstruction.progress import Progress, part, silent
+from reconstruction.scene import LEARNT
 from simulation.settle import SettleSettings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from reconstruction.inspection import Inspection
     from reconstruction.scene import Scene
 
+FORGOTTEN = "What recorded runs had taught is not in the new scene: give them to `pocketworld learn-from` again."
 PACKAGES = Path(__file__).resolve().parent.parent
 SOURCES = (
     "reconstruction",
@@ -213,6 +215,8 @@ def _make_scene(
     scene = settle(made.scene, settings.settle, part(progress, 0.9, 1.0))
     scene = replace(scene, warnings=(*scene.warnings, *with_remedies(damaged.sentences(), capture.source)))
     scene = scene if kept is None else kept.applied(scene, inputs["scan"])
+    if LEARNT in (read_json(project.stage_folder("scene") / "scene.json") or {}):
+        scene = replace(scene, warnings=(*scene.warnings, FORGOTTEN))
     timings = {**made.timings, "settle": time.perf_counter() - started}
     scene.save(folder)
     fused: Mesh | None = getattr(made, "fused", None)

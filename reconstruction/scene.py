@@ -41,6 +41,8 @@ HULL_MARGIN_M = 0.001
 SUPPORT_FRICTION = 0.8
 ROLLING_FRICTION_M = 0.001
 SPINNING_FRICTION_M = 0.001
+LEARNT = "learnt"
+"""Key of ``scene.json``: what recorded runs have taught (`write_learnt`)."""
 """Torsional friction of the contact patch, in metres: a real can or fruit comes to rest, a bare Coulomb one never does.
 As MuJoCo's 2nd and 3rd friction numbers; 1 mm is what fruit shows on wood."""
 
@@ -199,6 +201,50 @@ def write_mount(folder: Path, mount: FloatArray | None, by: str | None) -> None:
         OutputError: it cannot be written.
     """
     path = folder / "scene.json"
+    document = _document(path)
+    document["robot_mount"] = None if mount is None else _listed(mount)
+    document.pop("mounted_by", None)
+    if by is not None:
+        document["mounted_by"] = by
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_learnt(folder: Path, scene: Scene, learnt: dict[str, Any] | None) -> None:
+    """Change masses and frictions in a finished scene folder, and say where they come from; all else stays as it is.
+
+    Args:
+        folder: of the scene.
+        scene: as it is now to be: of its things, ``mass_kg``, its interval, ``inertia`` and ``friction`` are taken.
+        learnt: what stands under `LEARNT` (docs/on-disk.md); None: nothing is learnt.
+
+    Raises:
+        InputError: the scene is damaged, or has other things.
+        OutputError: it cannot be written.
+    """
+    path = folder / "scene.json"
+    document = _document(path)
+    items = {item.name: item for item in scene.objects}
+    for entry in document["objects"]:
+        item, before = items[entry["name"]], dict(entry)
+        entry["mass_kg"] = float(_listed(item.mass_kg))
+        entry["mass_interval_kg"] = _listed(item.mass_interval_kg)
+        entry["inertia"] = _listed(item.inertia, 12)
+        entry["friction"] = float(_listed(item.friction))
+        if entry != before:
+            parts = [Path(part).name for part in entry["collision"]]
+            write_whole(inside(folder, entry["urdf"]), _object_urdf(item, parts))
+    document.pop(LEARNT, None)
+    if learnt is not None:
+        document[LEARNT] = learnt
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """A finished scene's ``scene.json`` as it stands there.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
@@ -209,11 +255,7 @@ def write_mount(folder: Path, mount: FloatArray | None, by: str | None) -> None:
             remedy="Reconstruct the scan again.",
             code="bad_scene",
         ) from None
-    document["robot_mount"] = None if mount is None else _listed(mount)
-    document.pop("mounted_by", None)
-    if by is not None:
-        document["mounted_by"] = by
-    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return document
 
 
 def inside(folder: Path, relative: str) -> Path:
@@ -284,19 +326,7 @@ def _save_object(item: SceneObject, folder: Path) -> dict[str, Any]:
         write_obj(target / name, mesh)
     if item.visual.seen is not None:
         _write_seen(target / "seen.ply", item.visual, item.visual.seen)
-    (target / "object.urdf").write_text(
-        urdf_text(
-            item.name,
-            "visual.obj",
-            parts,
-            item.mass_kg,
-            item.center_of_mass,
-            item.inertia,
-            item.friction,
-            item.restitution,
-        ),
-        encoding="utf-8",
-    )
+    (target / "object.urdf").write_text(_object_urdf(item, parts), encoding="utf-8")
     return {
         "name": item.name,
         "scene_from_object": _listed(item.scene_from_object),
@@ -316,6 +346,19 @@ def _save_object(item: SceneObject, folder: Path) -> dict[str, Any]:
         "support": item.support,
         "size_m": _listed(np.ptp(item.visual.vertices, axis=0) if len(item.visual.vertices) else np.zeros(3), 6),
     }
+
+
+def _object_urdf(item: SceneObject, parts: list[str]) -> str:
+    return urdf_text(
+        item.name,
+        "visual.obj",
+        parts,
+        item.mass_kg,
+        item.center_of_mass,
+        item.inertia,
+        item.friction,
+        item.restitution,
+    )
 
 
 def _load_object(entry: dict[str, Any], folder: Path) -> SceneObject:

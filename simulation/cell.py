@@ -18,7 +18,9 @@ from simulation.cousins import Cousin
 from simulation.family import Family
 from simulation.grasps import Grasps, antipodal
 from simulation.kinematics import rotation_rpy
+from simulation.late import Late
 from simulation.layout import usual_mount
+from simulation.learnt import delay_of_arm
 from simulation.physics import Limbs, Physics
 from simulation.robots import Arm, Robot
 from simulation.world import WorldSettings
@@ -98,6 +100,7 @@ class Cell:
     ticks: int = field(init=False, default=0)
     notes: dict[tuple[str, str], object] = field(init=False, default_factory=dict)
     _grasps: dict[tuple[str, int], Grasps] = field(init=False, default_factory=dict)
+    _behind: Late | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         # Things stand close together on a bench: with PyBullet's usual 2 cm, one that moves keeps all others awake.
@@ -151,6 +154,8 @@ class Cell:
             friction = item.friction / TABLE_FRICTION
             world.call("changeDynamics", world.body(item.name), -1, lateralFriction=friction)
         self.arm = Arm(world, self.robot, self.mount, cousin.values("gripper")["friction"])
+        dead_s, lag_s = delay_of_arm(self.scene, self.robot.name)
+        self._behind = Late(dead_s, lag_s, self.step_s) if dead_s or lag_s else None
 
     def _settle(self) -> None:
         """Let things come to rest."""
@@ -174,14 +179,18 @@ class Cell:
         self.ticks += 1
 
     def _step(self, goal: FloatArray) -> None:
-        """One step of physics, the arm being told to be at `goal`."""
-        self.arm.drive(goal)
+        """One step of physics, the arm being told to be at `goal`; it hears that as late as is known of it."""
+        self.arm.drive(goal if self._behind is None else self._behind.after(goal))
         self.family.world.step()
 
     def _judge(self) -> None:
         q, speed = self.arm.positions()[:-1], np.abs(self.arm.speeds())
         self.faults.limit += int(((q < self._low) | (q > self._high)).any())
         self.faults.speed += int((speed > self._speed * 1.001).any())
+
+    def efforts(self) -> FloatArray | None:
+        """``(J,)`` what the arm's motors say that they do, N·m (N where a joint slides); None: they say nothing."""
+        return None
 
     def item(self, name: str) -> SceneObject:
         """The thing of that name, as it stands at first."""

@@ -72,6 +72,17 @@ class Chain:
         last = self.fixed[-1]
         return rotation @ last[:3, :3], position + rotation @ last[:3, 3], axes, origins
 
+    def jacobian(self, q: FloatArray) -> FloatArray:
+        """``(N, 6, J)`` how the tool moves with each joint, for joint positions ``(N, J)``.
+
+        Rows are its velocity (m, base frame), then its rate of turn (rad, base frame), for each rad (m) a second.
+        """
+        _, position, axes, origins = self._frames(q)
+        sweep = _cross(axes, position[:, None] - origins)
+        moved = np.where(self.sliding[:, None], axes, sweep)
+        turned = np.where(self.sliding[:, None], 0.0, axes)
+        return np.concatenate([moved, turned], axis=2).transpose(0, 2, 1)
+
     def toward(self, q: FloatArray, points: FloatArray) -> FloatArray:
         """``(N,)`` rad for the first joint, within its limits, with which the tool lies towards points ``(N, 3)``.
 

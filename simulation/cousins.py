@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reconstruction.errors import InputError
-from reconstruction.scene import Scene, SceneObject, Support
+from reconstruction.scene import LEARNT, Scene, SceneObject, Support
 from simulation.bank import Wardrobe
 from simulation.forms import repainted, reweighed
 from simulation.kinship import relatives_of
@@ -28,6 +28,7 @@ from simulation.layout import (
     usual_camera,
     usual_mount,
 )
+from simulation.learnt import narrowed, of_thing
 from simulation.relatives import procedural
 from simulation.variations import VARIATIONS, unit
 from simulation.world import pose_from_quaternion, quaternion_from_pose
@@ -207,7 +208,8 @@ def dress(cousin: Cousin, wardrobe: Wardrobe) -> Scene:
         if cousin.strengths["appearance"]:
             item = repainted(item, cousin.values("appearance", name))
         if cousin.strengths["physics"]:
-            item = reweighed(item, cousin.values("physics", name))
+            values = cousin.values("physics", name)
+            item = reweighed(item, narrowed(values, of_thing(scene.extra, placed.source)))
         objects.append(replace(item, name=name, scene_from_object=placed.matrix()))
     mount = mount_of(cousin, usual_mount(scene))
     camera = camera_of(cousin, usual_camera(scene, usual_mount(scene)))
@@ -230,7 +232,7 @@ def dress(cousin: Cousin, wardrobe: Wardrobe) -> Scene:
         objects=tuple(objects),
         robot_mount=mount,
         warnings=(),
-        extra={"cousin": look},
+        extra={"cousin": look, **{key: scene.extra[key] for key in (LEARNT,) if key in scene.extra}},
     )
 
 

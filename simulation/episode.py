@@ -20,6 +20,8 @@ Pictures = npt.NDArray[np.uint8]
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """A camera's name becomes a folder's."""
 EXTRA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+EFFORT = "observation.effort"
+"""An `extra`: ``(T, J)`` what the motors of the arm's joints said that they do, N·m (N where a joint slides)."""
 RESERVED = {"timestamp", "frame_index", "episode_index", "index", "task_index", "action", "observation.state"}
 """Columns that a dataset makes itself."""
 

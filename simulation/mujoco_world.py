@@ -220,6 +220,15 @@ class MujocoArm:
         """``(J,)`` rad/s of the arm's joints."""
         return np.asarray(self.world.data.qvel[self._speed_at[: len(self.robot.arm)]].copy())
 
+    def efforts(self) -> FloatArray:
+        """``(J,)`` what the motors of the arm's joints do, N·m (N where one slides): what holds up the arm, too."""
+        data, at = self.world.data, self._speed_at[: len(self.robot.arm)]
+        return np.asarray(data.qfrc_actuator[at] + data.qfrc_gravcomp[at])
+
+    def rub(self, effort: FloatArray) -> None:
+        """Let the arm's joints turn against a dry friction ``(J,)``, N·m (N where one slides)."""
+        self.world.model.dof_frictionloss[self._speed_at[: len(self.robot.arm)]] = effort
+
     def link_poses(self, links: Sequence[str] | None = None) -> dict[str, FloatArray]:
         """`scene_from_link` ``(4, 4)`` of all links but the base (or of `links`)."""
         return {name: self.world.body_pose(self.links[name]) for name in (self.links if links is None else links)}

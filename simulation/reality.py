@@ -8,7 +8,6 @@ same interface as any robot.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,8 +20,11 @@ from simulation.cell import SETTLE_S, Cell, Moment
 from simulation.cousins import Cousin, dress, product, turned_about
 from simulation.demonstrations import Job, Stage
 from simulation.filming import Film, Take
+from simulation.late import Late
 from simulation.layout import usual_mount
+from simulation.learnt import than_scanned
 from simulation.mujoco_world import TIME_STEP_S, Matter, MujocoArm, MujocoWorld
+from simulation.probing import rated
 from simulation.renderer import Pictures
 from simulation.robots import Robot
 from simulation.variations import Range, Values, Variation, factor
@@ -97,7 +99,13 @@ class RealCell(Cell):
     """
 
     def __init__(
-        self, wardrobe: Wardrobe, robot: Robot, rate_hz: float, factors: Mapping[str, float], watched: Collection[str]
+        self,
+        wardrobe: Wardrobe,
+        robot: Robot,
+        rate_hz: float,
+        factors: Mapping[str, float],
+        watched: Collection[str],
+        bench: int | None = None,
     ) -> None:
         """Get ready.
 
@@ -107,21 +115,32 @@ class RealCell(Cell):
             rate_hz: how often it is told what to do.
             factors: strength of each of `FACTORS`.
             watched: names of the things that the task is about.
+            bench: which bench it is: try after try, the same masses, frictions, delays, play and errors of place are
+                met there, and the arm's motors say what they do. None: another one for each try.
         """
         super().__init__(wardrobe, robot, rate_hz)
-        self._factors, self._watched = factors, tuple(watched)
+        self._factors, self._watched, self._bench = factors, tuple(watched), bench
         self.step_s = TIME_STEP_S
         self.steps = round(1.0 / (rate_hz * self.step_s))
         self.seen: Moment
         self.told_mount: FloatArray
         self._physics: MujocoWorld
         self._motors: _Motors
+        self._feeling: Feeling | None
 
     def drawn(self, factor: str, *name: str) -> Values:
         """What was drawn of a factor for this try (for one thing, where each has values of its own)."""
         cousin = self.cousin
-        key = (cousin.seed, cousin.index, cousin.attempt, "reality", factor, *name)
+        try_: tuple[object, ...] = (cousin.seed, cousin.index, cousin.attempt)
+        key = (*(try_ if self._bench is None else ("bench", self._bench)), "reality", factor, *name)
         return FACTORS[factor].values(self._factors[factor], *key)
+
+    def efforts(self) -> FloatArray | None:
+        """``(J,)`` what the arm's motors say that they do, N·m (N where a joint slides); None where they say nothing.
+
+        Beside what they do that is their own friction, a bias that stays, noise, and steps (`Feeling`).
+        """
+        return None if self._feeling is None else self._feeling.felt(self._physics.arm.efforts())
 
     def reset(self, cousin: Cousin) -> None:
         """Load a cousin with the robot at home.
@@ -138,15 +157,20 @@ class RealCell(Cell):
         self.told_mount = usual_mount(self.scene) if mount is None else mount
         self.mount = product(self.told_mount, _mount_error(self.drawn("mount")))
         names = [item.name for item in self.scene.objects]
+        known = {name: than_scanned(self.scene, name) for name in names}
         matter = Matter(
-            {name: self.drawn("mass", name)["mass"] for name in names},
-            {name: self.drawn("friction", name)["thing"] for name in names},
+            {name: self.drawn("mass", name)["mass"] / known[name][0] for name in names},
+            {name: self.drawn("friction", name)["thing"] / known[name][1] for name in names},
             self.drawn("friction", "fingers")["fingers"],
         )
         self._physics = MujocoWorld(self.scene, self.robot, self.mount, matter, self._watched)
         self.world, self.arm = self._physics, self._physics.arm
         self._motors = _Motors(self._physics.arm, self.drawn("latency"), self.drawn("lag"), self.drawn("backlash"))
         self._late = round(self.drawn("latency")["picture_s"] / self.step_s)
+        self._feeling = None
+        if self._bench is not None:
+            self._feeling = Feeling.of(self.robot, self._bench, self.cousin.index)
+            self._physics.arm.rub(self._feeling.friction)
 
     def _settle(self) -> None:
         self._physics.step(round(SETTLE_S / self.step_s))
@@ -161,6 +185,45 @@ class RealCell(Cell):
             self.seen = self.moment()
 
 
+FRICTION, BIAS, NOISE, STEP = (0.01, 0.03), 0.02, 0.01, 0.001
+"""Of what a motor does at most: its dry friction, from … to; the most that it is always off; the standard deviation of
+each reading; and the steps in which it says it. Gears with current sensing (Dynamixel, Feetech, UR) are about so; arms
+that measure the torque of their joints (Franka, iiwa) are better."""
+
+
+@dataclass
+class Feeling:
+    """What an arm's motors say of what they do.
+
+    Attributes:
+        friction: ``(J,)`` N·m (N where a joint slides): dry, in the motors and gears.
+        bias: ``(J,)`` likewise, that they are always off by.
+        noise: ``(J,)`` standard deviation of each reading.
+        step: ``(J,)`` in which they say it.
+    """
+
+    friction: FloatArray
+    bias: FloatArray
+    noise: FloatArray
+    step: FloatArray
+    _rng: np.random.Generator
+
+    @staticmethod
+    def of(robot: Robot, bench: int, number: int) -> Feeling:
+        """Of an arm on a bench, at try number so and so."""
+        most = rated(robot)
+        own = np.random.default_rng([bench, 1])
+        friction, bias = own.uniform(*FRICTION, len(most)), own.uniform(-BIAS, BIAS, len(most))
+        return Feeling(
+            most * friction, most * bias, most * NOISE, most * STEP, np.random.default_rng([bench, 2, number])
+        )
+
+    def felt(self, efforts: FloatArray) -> FloatArray:
+        """``(J,)`` as they are said."""
+        said = efforts + self.bias + self._rng.normal(0.0, self.noise)
+        return np.asarray(np.round(said / self.step) * self.step)
+
+
 @dataclass
 class _Motors:
     """What becomes of what an arm is told on its way to the joints: late, smoothed, and with play at the end."""
@@ -169,27 +232,24 @@ class _Motors:
     latency: Values
     lag: Values
     backlash: Values
-    _waiting: deque[FloatArray] = field(default_factory=deque, init=False)
-    _smooth: FloatArray | None = field(default=None, init=False)
     _joint: FloatArray | None = field(default=None, init=False)
+    _late: Late = field(init=False)
+
+    def __post_init__(self) -> None:
+        times = np.append(np.full(len(self.arm.robot.arm), self.lag["arm_s"]), self.lag["gripper_s"])
+        self._late = Late(self.latency["command_s"], times, TIME_STEP_S)
 
     def drive(self, goal: FloatArray) -> None:
         """Hand on a goal ``(J + 1,)``, one a step."""
-        self._waiting.append(goal)
-        if len(self._waiting) > 1 + round(self.latency["command_s"] / TIME_STEP_S):
-            self._waiting.popleft()
-        goal = self._waiting[0]
-        if self._smooth is None or self._joint is None:
-            self._smooth = self._joint = goal
-        times = np.full(len(goal), self.lag["arm_s"])
-        times[-1] = self.lag["gripper_s"]
-        self._smooth = self._smooth + (goal - self._smooth) * (1.0 - np.exp(-TIME_STEP_S / np.maximum(times, 1e-9)))
-        half = np.full(len(goal), self.backlash["play_rad"] / 2)
+        smooth = self._late.after(goal)
+        if self._joint is None:
+            self._joint = smooth
+        half = np.full(len(smooth), self.backlash["play_rad"] / 2)
         half[-1] = 0.0
         # The joint stays where it is until the play is used up on one side.
-        self._joint = np.clip(self._joint, self._smooth - half, self._smooth + half)
+        self._joint = np.clip(self._joint, smooth - half, smooth + half)
         self.arm.drive(self._joint)
-        self.arm.unseen = (self._smooth - self._joint)[:-1]
+        self.arm.unseen = (smooth - self._joint)[:-1]
 
 
 def _mount_error(drawn: Values) -> FloatArray:
@@ -216,18 +276,19 @@ class RealStage(Stage):
 
     cell: RealCell
 
-    def __init__(self, job: Job, factors: Mapping[str, float]) -> None:
+    def __init__(self, job: Job, factors: Mapping[str, float], bench: int | None = None) -> None:
         """Open the worlds.
 
         Args:
             job: of the true scene.
             factors: strength of each of `FACTORS`.
+            bench: see `RealCell`.
         """
-        self._factors = factors
+        self._factors, self._bench = factors, bench
         super().__init__(job)
 
     def _open_cell(self, job: Job) -> Cell:
-        return RealCell(job.wardrobe.bare(), job.robot, job.rate_hz, self._factors, job.task.names)
+        return RealCell(job.wardrobe.bare(), job.robot, job.rate_hz, self._factors, job.task.names, self._bench)
 
     def shots(self) -> dict[str, Pictures]:
         """What each of the job's cameras saw when the pictures that arrive now were taken."""

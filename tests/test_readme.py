@@ -34,8 +34,8 @@ CLUSTER = [
 """Commands that `tests/app/test_cousins_on_a_cluster.py` runs, where there is Ray."""
 
 
-ELSEWHERE = {"serve": "remote.md", "align": "robots.md"}
-"""Commands that do not end by themselves, and the page in `docs` that shows them."""
+ELSEWHERE = {"serve": "remote.md", "align": "robots.md", "probe": "robots.md", "learn-from": "robots.md"}
+"""Commands that are not part of the walk, and the page in `docs` that shows them."""
 
 
 def blocks(language: str) -> list[str]:

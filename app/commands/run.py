@@ -37,7 +37,7 @@ def run(
         bundle: A folder made by `pocketworld export`.
         settings: What is driven, and for how long.
         arm: Which real arm it is, and how it is reached.
-        project: The project with the scene, for --robot sim.
+        project: The project with the scene, for --robot sim and stand-in.
         out: The dataset to which the run is added. Left out: one beside the bundle, in a
             folder with `_runs` after its name.
         json: Print one JSON object a line on stdout and nothing else.
@@ -48,14 +48,14 @@ def run(
             "--ask needs a terminal to ask at.", remedy="Leave it out, or run it at one.", code="bad_value"
         )
     opened = None if project is None else Project.open(project)
-    person = None if json else _Person(console)
+    person = None if json else Person(console)
     made = run_bundle(
         bundle, settings, console.progress, project=opened, dataset=dataset, out=out, arm=arm, person=person
     )
     return Outcome(made.as_json(), _text(made), int(made.report.fault))
 
 
-class _Person:
+class Person:
     """Who sits at the terminal."""
 
     def __init__(self, console: Console) -> None:
@@ -92,8 +92,9 @@ def _text(made: RunResult) -> str:
     if far is not None:
         took = f"answers took {far.median_ms:.1f} ms, at worst {far.worst_ms:.1f}"
         remote = f"  {took}; chunks were taken over after {far.lead} ticks (usually {far.usual_lead})\n"
+    of_all = f"  {made.successes} of {made.runs} runs succeeded; the last one:\n" if made.runs > 1 else ""
     return (
-        f"{made.task}: {end} after {report.ticks} ticks: {report.stopped}\n"
+        f"{of_all}{made.task}: {end} after {report.ticks} ticks: {report.stopped}\n"
         f"  deadlines missed: {report.missed} of {report.ticks}; a decision took {report.deciding_ms:.1f} ms\n"
         f"{trust}{remote}"
         f"  recorded: {made.dataset}"

@@ -78,7 +78,7 @@ class Cautious:
         if self._told is None:
             self._told = reading.positions.copy()
         times = {name: time_s - self._waited for name, time_s in reading.measured_s.items()}
-        return Reading(reading.positions, times, reading.seen)
+        return Reading(reading.positions, times, reading.seen, reading.efforts)
 
     def act(self, command: FloatArray) -> None:
         """Go there in as many steps as it takes; stay where that is no longer wanted, or safe, on the way."""

@@ -165,7 +165,7 @@ def drive(
             stopped = f"the policy failed: {error}"
         finally:
             took_s = clock() - begun
-            _rest(robot, guard, 0.0 if fast else period, sleep)
+            rest(robot, guard, 0.0 if fast else period, sleep)
     middle = float(np.median(took)) if took else 0.0
     least = None if judged is None or trust is None else round(lowest_trust(trust.peak, judged.limit_m), 3)
     return Report(ticks, round(took_s, 3), missed, held, decisions.late, round(middle, 3), stopped, fault, least)
@@ -187,7 +187,7 @@ def unfit(manifest: Manifest, now_s: float, reading: Reading) -> str:
     return ""
 
 
-def _rest(robot: Robot, guard: Guard | None, period: float, sleep: Callable[[float], None]) -> None:
+def rest(robot: Robot, guard: Guard | None, period: float, sleep: Callable[[float], None]) -> None:
     """Bring the arm to rest as the guard means to, then let go of it."""
     with contextlib.suppress(OSError):  # it is lost: nothing more can be done from here
         while guard is not None and not guard.at_rest:

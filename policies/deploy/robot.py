@@ -21,11 +21,14 @@ class Reading:
             opening, 0 closed … 1 open.
         measured_s: when (`time.monotonic`), for ``"joints"`` and everything in `seen`.
         seen: what else the policy looks at, by the name of the input, without the first axis of length 1.
+        efforts: ``(J,)`` what the motors of the arm's joints do, N·m (N where one slides), as far as they say it, its
+            sign that of the joint; None: they say nothing.
     """
 
     positions: FloatArray
     measured_s: Mapping[str, float]
     seen: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    efforts: FloatArray | None = None
 
 
 class Robot(Protocol):

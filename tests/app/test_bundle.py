@@ -129,6 +129,7 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     assert episodes[0].action_names[-1] == "gripper.pos"
     with pytest.raises(UsageError, match="needs a scene"):
         run_bundle(folder, settings)
+    _stand_in(folder, project, shell, tmp_path)
 
     words = ("reality-check", folder, "--project", project, "--count", 2, "--each", 1, "--films", 1)
     words = (*words, "--factors", "mass")
@@ -154,6 +155,26 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     refused(shell(*words, "wind"), 2, "no factor 'wind'")
     refused(shell(*words, "--truth", tmp_path / "letters"), 3, "does not say what is really there")
     assert {path.name for path in folder.parent.iterdir()} == {folder.name}
+
+
+def _stand_in(folder: Path, project: Path, shell: Shell, tmp_path: Path) -> None:
+    words = ("run", folder, "--project", project, "--robot", "stand-in", "--fast", "--seconds", 1, "--count", 2)
+    found = []
+    for bench in (4, 4, 5):
+        place = tmp_path / f"stand_in_{len(found)}"
+        told = shell(*words, "--bench", bench, "--out", place, "--json")
+        assert told.code == 0, told.stderr
+        assert (told.result["runs"], told.result["success"]) == (2, False)
+        assert (told.result["successes"], told.result["dataset"]) == (0, f"{place}_failures")
+        found.append([recorded(place).read(number) for number in range(2)])
+    for first, second, other in zip(*found, strict=True):
+        assert first.extra["observation.effort"].shape == (len(first), 7)
+        for one, same in ((first.state, second.state), (first.extra["observation.effort"],) * 2):
+            assert one.tobytes() == same.tobytes()
+        assert first.recipe == second.recipe == other.recipe  # things stand alike, but
+        assert first.state.tobytes() != other.state.tobytes()
+    assert found[0][0].recipe != found[0][1].recipe
+    refused(shell(*words[:4], "--robot", "dry-run", "--count", 2), 2, "must put the things back")
 
 
 def export(project: Path, out: Path | None = None, **more: Any) -> ExportResult:

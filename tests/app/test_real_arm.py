@@ -173,7 +173,7 @@ def test_words_that_make_no_sense(folder: Path, shell: Shell, tmp_path: Path) ->
         assert "Traceback" not in run.stderr
         return run.stderr
 
-    assert "sim, dry-run, lerobot:TYPE" in refused("--robot", "lerobot:")
+    assert "sim, stand-in, dry-run, lerobot:TYPE" in refused("--robot", "lerobot:")
     assert "--speed is 2" in refused("--robot", "dry-run", "--speed", 2)
     said = refused("--robot", "lerobot:so101_follower", "--yes")
     assert "what to do:" in said

@@ -63,6 +63,8 @@ def test_signs_offsets_and_scales_there_and_back(bundle: Bundle, tmp_path: Path)
     said = wiring.goals(np.array([0, np.pi / 2, 0, 0, 0, 0, 0, 1.0]))
     assert np.allclose(said, [0, 90 - 50, 0, 0, 0, 0, 0, 10])
     rng = np.random.default_rng(0)
+    # What turns the other way pushes the other way, whatever unit it says its place in.
+    assert wiring.efforts(np.arange(1.0, 8.0)).tolist() == [1, -2, 3, 4, 5, 6, 7]
     for _ in range(20):
         command = np.append(rng.uniform(-3, 3, 7), rng.uniform(0, 1))
         assert np.allclose(wiring.positions(wiring.goals(command)), command)

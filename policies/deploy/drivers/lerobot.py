@@ -151,7 +151,7 @@ class LeRobotArm:
             return latest
         # Cameras are where they are: what is known of them does not age.
         times, seen = {**latest.measured_s, CALIBRATION: self._clock()}, {**latest.seen, CALIBRATION: self._known}
-        return Reading(latest.positions, times, seen)
+        return Reading(latest.positions, times, seen, latest.efforts)
 
     def act(self, command: FloatArray) -> None:
         """Let the thread tell the arm where to be, instead of what it has not told it yet.
@@ -268,7 +268,9 @@ class LeRobotArm:
                 before = (frame.copy(), picture, min(begun, taken.get(view.camera, begun)))
                 self._frames[name] = before
             seen[PICTURES + name], times[PICTURES + name] = before[1:]
-        self._said, self._latest = said, Reading(self._wiring.positions(said), times, seen)
+        torques = [observation.get(f"{joint.motor}.torque") for joint in self._wiring.joints]
+        efforts = None if None in torques else self._wiring.efforts(np.array(torques, dtype=np.float64))
+        self._said, self._latest = said, Reading(self._wiring.positions(said), times, seen, efforts)
 
     def _let_go(self) -> None:
         with contextlib.suppress(Exception):  # LeRobot complains where nothing is connected

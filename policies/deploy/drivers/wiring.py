@@ -94,6 +94,10 @@ class Wiring:
         closed, wide = self.gripper.closed, self.gripper.open - self.gripper.closed
         return np.append(offset + factor * np.rad2deg(command[:-1]), closed + wide * command[-1])
 
+    def efforts(self, said: FloatArray) -> FloatArray:
+        """What bears on the joints ``(J,)`` where their motors say so much, N·m of what the motor turns."""
+        return np.asarray(np.sign(self._line()[1]) * said)
+
     def _line(self) -> tuple[FloatArray, FloatArray]:
         offset = np.array([joint.offset_deg for joint in self.joints])
         return offset, np.array([joint.sign * joint.scale for joint in self.joints])
