@@ -32,7 +32,7 @@ def _turns(cell: Cell, pose: FloatArray, place: FloatArray) -> tuple[float, ...]
 def into(cell: Cell, item: SceneObject, pose: FloatArray, where: str, spot: Spot | None = None) -> list[FloatArray]:
     """Poses of a thing in a vessel: at `spot`, or in the middle or, where something is, beside that; as low as it goes.
 
-    What is longer than the vessel is wide leans in it: one end on its floor, the other over its rim.
+    What is longer than the vessel is wide leans in it: the heavy end on its floor, the other over its rim.
     """
     hollow = Hollow.of(cell, where)
     if len(hollow.rim) < 3:
@@ -45,12 +45,15 @@ def into(cell: Cell, item: SceneObject, pose: FloatArray, where: str, spot: Spot
     turns = _turns(cell, pose, middle)
     if _length(item, pose) > wide - 0.01:  # laid flat it would bridge the rim
         slope = float(np.arctan2(rim_m - floor_m, wide))
-        return [
+        leaning = [
             _leaning(item, pose, turn * np.pi / 2, slope + more, middle, wide / 2 - 0.015, floor_m + bottom)
-            for bottom in (0.012, 0.03)
-            for more in (0.15, 0.3, 0.5)
+            for bottom in (0.012, 0.03, 0.05)
+            for more in (0.15, 0.3, 0.5, 0.8)
             for turn in turns
         ]
+        heavy = [(goal @ np.append(item.center_of_mass, 1.0))[:2] - middle for goal in leaning]
+        # Else it tips over the rim.
+        return [goal for goal, off in zip(leaning, heavy, strict=True) if np.linalg.norm(off) < wide / 2 - 0.01]
     if spot is not None:
         here = (moved @ np.array([*spot.middle, hollow.rim_m, 1.0]))[:2]
         since = pose[:3, :3] @ cell.start[item.name][:3, :3].T
@@ -119,12 +122,15 @@ def _length(item: SceneObject, pose: FloatArray) -> float:
 def _leaning(
     item: SceneObject, pose: FloatArray, turn: float, lean: float, middle: FloatArray, off_m: float, bottom_m: float
 ) -> FloatArray:
-    """`scene_from_object` of a long thing with one end down by `lean`, that end `off_m` from the middle, turned."""
+    """`scene_from_object` of a long thing, its heavier end down by `lean` and `off_m` from the middle, turned."""
     plan = in_scene(item, pose)[:, :2]
     _, _, ways = np.linalg.svd(plan - plan.mean(axis=0), full_matrices=False)
+    along = plan @ ways[0]
+    heavy = (pose @ np.append(item.center_of_mass, 1.0))[:2] @ ways[0] - (along.min() + along.max()) / 2
+    heavier = ways[0] if heavy >= 0.0 else -ways[0]
     c, s = np.cos(turn), np.sin(turn)
     turned = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    ahead = turned @ np.array([*ways[0], 0.0])
+    ahead = turned @ np.array([*heavier, 0.0])
     moved = np.eye(4)
     # About the level axis across it: its front end goes down.
     moved[:3, :3] = Rotation.from_rotvec(lean * np.cross([0.0, 0.0, 1.0], ahead)).as_matrix() @ turned
