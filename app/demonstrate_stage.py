@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -453,25 +454,22 @@ def bank_file(
 def _collect(writer: DatasetWriter, order: Order, crew: Workers, progress: Progress) -> Counter[str]:
     """Try cousin after cousin, in the order of their numbers, and hand in what was done."""
     wanted = order.settings.count
-    done, good = writer.done(), len(writer.succeeded())
+    good = len(writer.succeeded())
+    first = max(writer.done(), default=-1) + 1  # they are handed in by number: a run before has skipped the rest
     skipped: Counter[str] = Counter()
     failed: Counter[str] = Counter()
-    fresh = 0
-    for index, why, episode in (
-        _attempts(order, crew.executor, frozenset(done), 3 * crew.count) if good < wanted else ()
-    ):
+    for why, episode in _attempts(order, crew.executor, first, 3 * crew.count) if good < wanted else ():
         if episode is None:
             skipped[why] += 1
         else:
             writer.add(episode)
             good += episode.success
-            fresh += episode.success
             if not episode.success:
                 failed[episode.reason] += 1
         progress(min(1.0, good / wanted), f"{good} of {wanted} demonstrations, {failed.total()} failed")
         if good >= wanted:
             break
-        if not fresh and index >= HOPELESS and skipped.total() + failed.total() >= HOPELESS:
+        if not good and skipped.total() + failed.total() >= HOPELESS:
             worst = ", ".join(f"{name} {count}" for name, count in (skipped + failed).most_common(3))
             raise ReconstructionError(
                 f"Nothing has succeeded in {skipped.total() + failed.total()} cousins ({worst}).",
@@ -481,30 +479,20 @@ def _collect(writer: DatasetWriter, order: Order, crew: Workers, progress: Progr
     return skipped
 
 
-Tried = tuple[int, str, "EncodedEpisode | None"]
+Tried = tuple[str, "EncodedEpisode | None"]
 
 
-def _attempts(order: Order, executor: Executor | None, done: frozenset[int], ahead: int) -> Iterator[Tried]:
-    """Tries in the order of the cousins' numbers, those that are `done` left out."""
-    index = 0
-
-    def chunk() -> tuple[int, ...]:
-        nonlocal index
-        found: list[int] = []
-        while len(found) < CHUNK:
-            if index not in done:
-                found.append(index)
-            index += 1
-        return tuple(found)
-
+def _attempts(order: Order, executor: Executor | None, first: int, ahead: int) -> Iterator[Tried]:
+    """Tries in the order of the cousins' numbers, from the `first` on: why it was skipped, or the episode."""
+    chunks = (tuple(range(start, start + CHUNK)) for start in itertools.count(first, CHUNK))
     if executor is None:
         while True:
-            yield from try_some(order, chunk())
+            yield from try_some(order, next(chunks))
     waiting: deque[Future[list[Tried]]] = deque()
     try:
         while True:
             while len(waiting) < ahead:
-                waiting.append(executor.submit(try_some, order, chunk()))
+                waiting.append(executor.submit(try_some, order, next(chunks)))
             yield from waiting.popleft().result()
     finally:
         for future in waiting:
@@ -518,5 +506,5 @@ def try_some(order: Order, indices: tuple[int, ...]) -> list[Tried]:
 
     found: list[Tried] = []
     for attempt in attempt_some(order.job, order.key, indices):
-        found.append((attempt.index, attempt.skipped, None if attempt.episode is None else encode(attempt.episode)))
+        found.append((attempt.skipped, None if attempt.episode is None else encode(attempt.episode)))
     return found

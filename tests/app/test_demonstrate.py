@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app import demonstrate_stage as stage
+from app.project import Project
 from policies.dataset import open_dataset
 from simulation.episode import Episode
 from tests.conftest import Run, command, environment
@@ -142,6 +145,31 @@ def test_what_cannot_be_demonstrated_says_why(
     assert "Traceback" not in run.stdout + run.stderr
     if code != "no_success":  # whose failures are kept, to be looked at
         assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".bank-")] == []
+
+
+def test_a_task_that_makes_sense_in_few_cousins_is_added_to(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def try_some(order: stage.Order, indices: tuple[int, ...]) -> list[stage.Tried]:
+        tried.extend(indices)
+        found = iter(real(order, tuple(index for index in indices if index % 90 == 0)))
+        return [next(found) if index % 90 == 0 else ("in the way", None) for index in indices]
+
+    real = stage.try_some
+    monkeypatch.setattr(stage, "try_some", try_some)
+    settings = stage.DemonstrateSettings(task=TASK[1], seed=3, cameras="none", vary=VARY, count=1)
+    out = tmp_path / "data"
+    stage.demonstrate(Project.open(project), settings, out=out)
+    assert max(tried) < 90
+    tried.clear()
+    added = stage.demonstrate(Project.open(project), dataclasses.replace(settings, count=2), out=out)
+    assert (added.successes, added.skipped) == (2, {"in the way": 89})
+    tried.clear()
+    stage.demonstrate(Project.open(project), dataclasses.replace(settings, count=3), out=out)
+    assert min(tried) == 91  # those that made no sense are not tried again
+    assert [episode.index for episode in _episodes(out)] == [0, 90, 180]
 
 
 def test_other_settings_do_not_mix(project: Path, shell: Shell, tmp_path: Path) -> None:

@@ -109,13 +109,13 @@ def main() -> None:
                     started = time.perf_counter()
                     rows = []
                     index = 0
-                    while sum(row[2] is not None for row in rows) < tries:
+                    while sum(row[1] is not None for row in rows) < tries:
                         some = [tuple(range(index + 4 * n, index + 4 * n + 4)) for n in range(2 * jobs)]
                         for found in executor.map(try_some, [order] * len(some), some):
                             rows += found
                         index += 8 * jobs
                     seconds = time.perf_counter() - started
-                    episodes = [row[2] for row in rows if row[2] is not None]
+                    episodes = [row[1] for row in rows if row[1] is not None]
                     good = sum(episode.success for episode in episodes)
                     ticks = sum(episode.length for episode in episodes) / len(episodes)
                     raw = jobs * steps / (ticks * 24)
