@@ -7,6 +7,7 @@ the robot too (`policies.deploy`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -47,38 +48,43 @@ class Chain:
     low: FloatArray
     high: FloatArray
 
+    @cached_property
+    def _links(self) -> tuple[FloatArray, FloatArray]:
+        """``(J, 4, 4)`` what comes before each joint, and ``(3, J, 4, 4)`` what is added to it by the sine and by
+        1 - cosine of its angle, or for each metre that it slides.
+        """
+        before = np.array(self.fixed[:-1]).reshape(-1, 4, 4)
+        cross, along = np.zeros((2, len(self.axes), 4, 4))
+        cross[:, :3, :3] = _cross_matrix(self.axes)
+        along[:, :3, 3] = self.axes
+        return before, before @ np.stack([cross, cross @ cross, along])
+
     def tool(self, q: FloatArray) -> FloatArray:
         """`base_from_tool` ``(..., 4, 4)`` for joint positions ``(..., J)``."""
-        flat = q.reshape(-1, q.shape[-1])
-        rotation, position, _, _ = self._frames(flat)
-        pose = np.tile(np.eye(4), (len(flat), 1, 1))
-        pose[:, :3, :3], pose[:, :3, 3] = rotation, position
+        pose, _, _ = self._frames(q.reshape(-1, q.shape[-1]))
         return pose.reshape(*q.shape[:-1], 4, 4)
 
-    def _frames(self, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Tool rotation ``(N, 3, 3)`` and position ``(N, 3)``, axes and origins ``(N, J, 3)`` of the joints, base."""
-        count = len(q)
-        rotation, position = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
-        axes, origins = np.empty((count, len(self.axes), 3)), np.empty((count, len(self.axes), 3))
-        for number, axis in enumerate(self.axes):
-            before = self.fixed[number]
-            position = position + rotation @ before[:3, 3]
-            rotation = rotation @ before[:3, :3]
-            axes[:, number], origins[:, number] = rotation @ axis, position
-            if self.sliding[number]:
-                position = position + axes[:, number] * q[:, number, None]
-            else:
-                rotation = rotation @ _about(axis, q[:, number])
-        last = self.fixed[-1]
-        return rotation @ last[:3, :3], position + rotation @ last[:3, 3], axes, origins
+    def _frames(self, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Tools ``(N, 4, 4)``, axes and origins ``(N, J, 3)`` of the joints, base, for joint positions ``(N, J)``."""
+        turn = np.where(self.sliding, 0.0, q)[:, :, None, None]
+        slide = np.where(self.sliding, q, 0.0)[:, :, None, None]
+        before, (once, twice, along) = self._links
+        links = before + np.sin(turn) * once + (1.0 - np.cos(turn)) * twice + slide * along
+        frames = np.empty_like(links)
+        pose = np.broadcast_to(np.eye(4), (len(q), 4, 4))
+        for number in range(len(self.axes)):
+            pose = frames[:, number] = pose @ links[:, number]
+        axes = (frames[:, :, :3, :3] @ self.axes[:, :, None])[..., 0]
+        origins = frames[:, :, :3, 3] - slide[..., 0] * axes
+        return pose @ self.fixed[-1], axes, origins
 
     def jacobian(self, q: FloatArray) -> FloatArray:
         """``(N, 6, J)`` how the tool moves with each joint, for joint positions ``(N, J)``.
 
         Rows are its velocity (m, base frame), then its rate of turn (rad, base frame), for each rad (m) a second.
         """
-        _, position, axes, origins = self._frames(q)
-        sweep = _cross(axes, position[:, None] - origins)
+        pose, axes, origins = self._frames(q)
+        sweep = _cross(axes, pose[:, None, :3, 3] - origins)
         moved = np.where(self.sliding[:, None], axes, sweep)
         turned = np.where(self.sliding[:, None], 0.0, axes)
         return np.concatenate([moved, turned], axis=2).transpose(0, 2, 1)
@@ -156,7 +162,8 @@ class Chain:
             live = np.flatnonzero(~done)
             if not len(live):
                 break
-            rotation, position, axes, origins = self._frames(q[live])
+            pose, axes, origins = self._frames(q[live])
+            rotation, position = pose[:, :3, :3], pose[:, :3, 3]
             reach = position
             if loose is None:
                 offset = goal_position[live] - position
@@ -188,8 +195,17 @@ class Chain:
 
 def _cross(first: FloatArray, second: FloatArray) -> FloatArray:
     """Cross products along the last axis; NumPy's own takes five times as long on few vectors."""
-    (a, b, c), (x, y, z) = np.moveaxis(first, -1, 0), np.moveaxis(second, -1, 0)
+    a, b, c = first[..., 0], first[..., 1], first[..., 2]
+    x, y, z = second[..., 0], second[..., 1], second[..., 2]
     return np.stack([b * z - c * y, c * x - a * z, a * y - b * x], axis=-1)
+
+
+def _cross_matrix(vectors: FloatArray) -> FloatArray:
+    """``(..., 3, 3)`` matrices that multiply as cross products with vectors ``(..., 3)`` do."""
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    zero = np.zeros_like(x)
+    rows = [np.stack(row, axis=-1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
+    return np.stack(rows, axis=-2)
 
 
 def _turn_between(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -202,8 +218,7 @@ def _turn_between(first: FloatArray, second: FloatArray) -> FloatArray:
 
 def _about(axis: FloatArray, angle: FloatArray) -> FloatArray:
     """``(N, 3, 3)`` rotations about a unit axis ``(3,)`` (Rodrigues)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    cross = _cross_matrix(axis)
     square = cross @ cross
     return np.asarray(np.eye(3) + np.sin(angle)[:, None, None] * cross + (1 - np.cos(angle))[:, None, None] * square)
 

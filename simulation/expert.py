@@ -244,12 +244,10 @@ class Expert(Moves):
                 # Another grasp just beside one that was taken adds nothing.
                 apart = ((center - center[k]) ** 2).sum(axis=1) > 0.012**2
                 left &= apart | (np.abs((axis * axis[k]).sum(axis=1)) < 0.95)
-        tools = [tool_poses(center[k], axis[k]) for k in picked]
-        if not tools:
-            return np.zeros((0, 4, 4)), np.zeros(0), np.zeros(0)
-        poses = np.concatenate(tools)
-        scores = np.repeat(score[picked], len(tools[0])) - 0.4 * (1.0 + poses[:, 2, 2])
-        widths = np.repeat(grasps.width[picked], len(tools[0]))
+        tools = tool_poses(center[picked], axis[picked])
+        poses = tools.reshape(-1, 4, 4)
+        scores = np.repeat(score[picked], tools.shape[1]) - 0.4 * (1.0 + poses[:, 2, 2])
+        widths = np.repeat(grasps.width[picked], tools.shape[1])
         if self.robot.jaw:
             poses[:, :3, 3] -= self.robot.jaw * (widths[:, None] / 2 + GAP_M) * poses[:, :3, 1]
         order = np.argsort(-scores, kind="stable")

@@ -172,27 +172,27 @@ def _solid_ahead(
 def tool_poses(
     center: FloatArray, axis: FloatArray, leans_rad: Sequence[float] = (0.0, 0.4, -0.4, 0.8, -0.8, 1.3, -1.3)
 ) -> FloatArray:
-    """``(2 * len(leans_rad), 4, 4)`` tool frames that grasp along `axis`: as steep as it goes and leaning.
+    """``(..., 2 * len(leans_rad), 4, 4)`` tool frames that grasp along `axis`: as steep as it goes and leaning.
 
     Each comes twice, the hand turned by half a turn.
 
     Args:
-        center: ``(3,)`` between the fingers, z up.
-        axis: ``(3,)`` unit.
+        center: ``(..., 3)`` between the fingers, z up.
+        axis: ``(..., 3)`` unit.
         leans_rad: how far the hand leans about `axis`.
     """
     down = np.array([0.0, 0.0, -1.0])
-    steep = down - axis * (down @ axis)
-    length = float(np.linalg.norm(steep))
-    steep = steep / length if length > 0.2 else np.cross(axis, [1.0, 0.0, 0.0])
-    steep = steep / np.linalg.norm(steep)
+    steep = down - axis * (axis @ down)[..., None]
+    length = np.linalg.norm(steep, axis=-1, keepdims=True)
+    beside = np.cross(axis, [1.0, 0.0, 0.0])
+    steep = np.where(length > 0.2, steep / np.maximum(length, 1e-9), beside)
+    steep /= np.linalg.norm(steep, axis=-1, keepdims=True)
     side = np.cross(axis, steep)
-    poses = []
-    for lean in leans_rad:
-        approach = np.cos(lean) * steep + np.sin(lean) * side
-        for way in (1.0, -1.0):
-            pose = np.eye(4)
-            pose[:3, 1], pose[:3, 2], pose[:3, 3] = way * axis, approach, center
-            pose[:3, 0] = np.cross(pose[:3, 1], pose[:3, 2])
-            poses.append(pose)
-    return np.array(poses)
+    lean = np.repeat(np.asarray(leans_rad, dtype=np.float64), 2)[:, None]
+    poses = np.zeros((*axis.shape[:-1], len(lean), 4, 4))
+    poses[..., :3, 1] = np.tile([1.0, -1.0], len(leans_rad))[:, None] * axis[..., None, :]
+    poses[..., :3, 2] = np.cos(lean) * steep[..., None, :] + np.sin(lean) * side[..., None, :]
+    poses[..., :3, 0] = np.cross(poses[..., :3, 1], poses[..., :3, 2])
+    poses[..., :3, 3] = center[..., None, :]
+    poses[..., 3, 3] = 1.0
+    return poses

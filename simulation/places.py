@@ -45,15 +45,14 @@ def into(cell: Cell, item: SceneObject, pose: FloatArray, where: str, spot: Spot
     turns = _turns(cell, pose, middle)
     if _length(item, pose) > wide - 0.01:  # laid flat it would bridge the rim
         slope = float(np.arctan2(rim_m - floor_m, wide))
-        leaning = [
-            _leaning(item, pose, turn * np.pi / 2, slope + more, middle, wide / 2 - 0.015, floor_m + bottom)
-            for bottom in (0.012, 0.03, 0.05)
-            for more in (0.15, 0.3, 0.5, 0.8)
-            for turn in turns
-        ]
-        heavy = [(goal @ np.append(item.center_of_mass, 1.0))[:2] - middle for goal in leaning]
-        # Else it tips over the rim.
-        return [goal for goal, off in zip(leaning, heavy, strict=True) if np.linalg.norm(off) < wide / 2 - 0.01]
+        leans = [(slope + more, turn * np.pi / 2) for more in (0.15, 0.3, 0.5, 0.8) for turn in turns]
+        leaning = _leaning(item, pose, np.array(leans), middle, wide / 2 - 0.015)
+        heavy = (leaning @ np.append(item.center_of_mass, 1.0))[:, :2] - middle
+        leaning = leaning[np.linalg.norm(heavy, axis=1) < wide / 2 - 0.01]  # else it tips over the rim
+        bottoms = np.array([0.012, 0.03, 0.05]) + floor_m
+        goals = np.tile(leaning, (len(bottoms), 1, 1))
+        goals[:, 2, 3] += np.repeat(bottoms, len(leaning))
+        return list(goals)
     if spot is not None:
         here = (moved @ np.array([*spot.middle, hollow.rim_m, 1.0]))[:2]
         since = pose[:3, :3] @ cell.start[item.name][:3, :3].T
@@ -119,25 +118,33 @@ def _length(item: SceneObject, pose: FloatArray) -> float:
     return float(np.linalg.norm(corners[:, None] - corners[None], axis=2).max())
 
 
-def _leaning(
-    item: SceneObject, pose: FloatArray, turn: float, lean: float, middle: FloatArray, off_m: float, bottom_m: float
-) -> FloatArray:
-    """`scene_from_object` of a long thing, its heavier end down by `lean` and `off_m` from the middle, turned."""
+def _leaning(item: SceneObject, pose: FloatArray, leans: FloatArray, middle: FloatArray, off_m: float) -> FloatArray:
+    """`scene_from_object` ``(N, 4, 4)`` of a long thing with its heavier end down, the lowest point at z = 0.
+
+    Args:
+        item: the thing.
+        pose: its own, from which it is turned.
+        leans: ``(N, 2)`` how far (rad) it leans, and how far it is turned about z before.
+        middle: ``(2,)`` where it leans.
+        off_m: the heavier end is so far from there.
+    """
     plan = in_scene(item, pose)[:, :2]
     _, _, ways = np.linalg.svd(plan - plan.mean(axis=0), full_matrices=False)
     along = plan @ ways[0]
     heavy = (pose @ np.append(item.center_of_mass, 1.0))[:2] @ ways[0] - (along.min() + along.max()) / 2
     heavier = ways[0] if heavy >= 0.0 else -ways[0]
-    c, s = np.cos(turn), np.sin(turn)
-    turned = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    ahead = turned @ np.array([*heavier, 0.0])
-    moved = np.eye(4)
+    turned = Rotation.from_euler("z", leans[:, 1:]).as_matrix()
+    ahead = turned[:, :2, :2] @ heavier
     # About the level axis across it: its front end goes down.
-    moved[:3, :3] = Rotation.from_rotvec(lean * np.cross([0.0, 0.0, 1.0], ahead)).as_matrix() @ turned
+    across = np.column_stack([-ahead[:, 1], ahead[:, 0], np.zeros(len(leans))])
+    moved = np.tile(np.eye(4), (len(leans), 1, 1))
+    moved[:, :3, :3] = Rotation.from_rotvec(leans[:, :1] * across).as_matrix() @ turned
     moved = moved @ pose
-    points = in_scene(item, moved)
-    front = points[:, :2] @ ahead[:2]
-    across = points[:, :2] - front[:, None] * ahead[:2]
-    moved[:2, 3] += middle - (across.min(axis=0) + across.max(axis=0)) / 2 + (off_m - front.max()) * ahead[:2]
-    moved[2, 3] += bottom_m - float(points[:, 2].min())
+    points = np.vstack([part.vertices for part in item.convex_parts]) @ moved[:, :3, :3].transpose(0, 2, 1)
+    points += moved[:, None, :3, 3]
+    front = (points[:, :, :2] @ ahead[:, :, None])[:, :, 0]
+    beside = points[:, :, :2] - front[:, :, None] * ahead[:, None]
+    moved[:, :2, 3] += middle - (beside.min(axis=1) + beside.max(axis=1)) / 2
+    moved[:, :2, 3] += (off_m - front.max(axis=1))[:, None] * ahead
+    moved[:, 2, 3] -= points[:, :, 2].min(axis=1)
     return moved

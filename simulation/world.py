@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import sys
 import tempfile
@@ -118,24 +119,36 @@ def _flush_c_streams() -> None:
         library.fflush(None)
 
 
-def pose_from_quaternion(position: npt.ArrayLike, quat_xyzw: npt.ArrayLike) -> FloatArray:
+def pose_from_quaternion(position: Sequence[float] | FloatArray, quat_xyzw: Sequence[float] | FloatArray) -> FloatArray:
     """``(4, 4)`` rigid transform from a position ``(3,)`` and a unit quaternion ``(4,)``, scalar last."""
-    x, y, z, w = np.asarray(quat_xyzw, dtype=np.float64) / np.linalg.norm(np.asarray(quat_xyzw))
-    pose = np.eye(4)
-    pose[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    pose[:3, 3] = position
-    return pose
+    x, y, z, w = (float(value) for value in quat_xyzw)  # floats: four numbers are few for NumPy
+    s = 2.0 / (x * x + y * y + z * z + w * w)
+    px, py, pz = position
+    return np.array(
+        [
+            [1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w), px],
+            [s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w), py],
+            [s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y), pz],
+            [0.0, 0.0, 0.0, 1.0],
+        ],
+        dtype=np.float64,
+    )
 
 
 def quaternion_from_pose(pose: FloatArray) -> FloatArray:
-    """``(4,)`` unit quaternion, scalar last, of a rigid ``(4, 4)`` or ``(3, 3)``."""
-    from scipy.spatial.transform import Rotation
+    """``(4,)`` unit quaternion, scalar last, of a rigid ``(4, 4)`` or ``(3, 3)``.
 
-    return np.asarray(Rotation.from_matrix(pose[:3, :3]).as_quat(), dtype=np.float64)
+    From its largest part (Shepperd, "Quaternion from rotation matrix", 1978), in floats as above.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = pose[:3, :3].tolist()
+    x, y, z, w = max(
+        (1.0 + a - e - i, b + d, c + g, h - f),
+        (b + d, 1.0 - a + e - i, f + h, c - g),
+        (c + g, f + h, 1.0 - a - e + i, d - b),
+        (h - f, c - g, d - b, 1.0 + a + e + i),
+        key=lambda parts: sum(part * part for part in parts),
+    )
+    return np.array([x, y, z, w]) / math.sqrt(x * x + y * y + z * z + w * w)
 
 
 def pose_change(before: FloatArray, after: FloatArray) -> tuple[float, float]:
