@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.demonstrate_stage import made_with
+from app.kept_tries import KeptTries
 from app.policy_folder import FILMS, evaluation_file
-from app.project import Project, content_hash, read_json
+from app.project import Project, as_settings_json, content_hash, read_json
 from app.report import REPORT, write_report
 from app.train_stage import TrainSettings, act_settings, demonstrations_of, require_policy
 from app.trials import HELD_OUT_SEED, Trials
@@ -93,7 +95,10 @@ def evaluate_policy(
     with workers(jobs, None) as crew:
         cameras = model.encoder.sensors
         trials = Trials(project, folder, path, HELD_OUT_SEED, float(notes["longest_s"]), act, cameras)
-        tried = trials.tried(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0))
+        made, scene = made_with(folder)
+        told = {"made": as_settings_json(made), "scene": content_hash(scene / "scene.json")}
+        kept = KeptTries(path.with_name("evaluation_tries.jsonl"), {"policy": content, "act": _plain(act), **told})
+        tried = trials.tried(count, crew.executor, part(progress, 0.0, 0.9 if films else 1.0), kept)
         found = score(tried)
         shown = [*found.worst[:films], *(found.done[:1] if films else ())]
         _keep_films(path, found, trials.films(shown, crew.executor, FILM_PX, part(progress, 0.9, 1.0)))
@@ -102,6 +107,7 @@ def evaluate_policy(
     about.update(found.as_json())
     about["trials"] = [trial.as_json() for trial in tried if not trial.skipped]
     write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
+    kept.forget()
     if (project.folder / REPORT).is_file():
         write_report(project)
     where = str(path.parent / FILMS) if shown else ""

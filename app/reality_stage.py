@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from app.bundle_stage import open_bundle
 from app.demonstrate_stage import DemonstrateSettings, Order, made_with
 from app.evaluate_stage import FILM_PX
+from app.kept_tries import KeptTries
 from app.policy_folder import REALITY_FILMS, policy_file, reality_file
-from app.project import Project, replace_folder
+from app.project import Project, as_settings_json, content_hash, replace_folder
 from app.report import REPORT, write_report
 from app.run_stage import DONE, SimRobot, dataset_of
 from app.stand_in import order_in, world_of
 from app.trials import check_sense, in_turn
+from policies.deploy.bundle import MANIFEST
 from policies.deploy.loop import drive
 from reconstruction.disk import write_whole, writing_to
 from reconstruction.errors import UsageError
@@ -207,7 +210,15 @@ def check_reality(
     names = settings.factors or tuple(name for name in FACTORS if name != "shape" or not known)
     longest_s = PATIENCE * _longest_s(bundle)
     with workers(jobs, None) as crew:
-        check = _Check(project, world, made, bundle, folder.absolute(), longest_s, crew.executor)
+        where = reality_file(policy_file(project, demonstrations))
+        about = {
+            "bundle": content_hash(folder / MANIFEST),  # with the hashes of the other files
+            "world": content_hash(world / "scene.json"),
+            "made": as_settings_json(made),
+            "patience": PATIENCE,
+        }
+        kept = KeptTries(where.with_name("reality_tries.jsonl"), about)
+        check = _Check(project, world, made, bundle, folder.absolute(), longest_s, crew.executor, kept)
         share = settings.count / (settings.count + settings.each * (1 + len(names)))
         tried = check.tried(names, settings.count, part(progress, 0.1, 0.1 + 0.9 * share))
         alone = {}
@@ -216,7 +227,6 @@ def check_reality(
             ended = 0.1 + 0.9 * (share + (1 - share) * (number + 1) / (1 + len(names)))
             on = (factor,) if factor else ()
             alone[factor] = _share(check.tried(on, settings.each, part(progress, begun, ended)))
-        where = reality_file(policy_file(project, demonstrations))
         films = check.filmed(names, tried, settings.films, where.with_name(REALITY_FILMS))
     seconds = round(time.perf_counter() - started, 3)
     result = dataclasses.replace(
@@ -227,10 +237,11 @@ def check_reality(
         for one in tried
         if not one.trial.skipped
     ]
-    kept = {key: value for key, value in result.as_json().items() if key not in ("file", "films", "seconds")}
-    about = {"format": FORMAT, "version": 1, "policy": bundle.manifest.document["policy"].get("source")}
+    found = {key: value for key, value in result.as_json().items() if key not in ("file", "films", "seconds")}
+    head = {"format": FORMAT, "version": 1, "policy": bundle.manifest.document["policy"].get("source")}
     where.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(where, json.dumps({**about, **kept, "trials": trials}, indent=1) + "\n")
+    write_whole(where, json.dumps({**head, **found, "trials": trials}, indent=1) + "\n")
+    kept.forget()
     if (project.folder / REPORT).is_file():
         write_report(project)
     progress(1.0, "done")
@@ -292,7 +303,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class _Check:
-    """Tries of one bundle in one world."""
+    """Tries of one bundle in one world; those that a killed run has kept are not made again."""
 
     project: Project
     world: Path
@@ -301,6 +312,7 @@ class _Check:
     folder: Path
     longest_s: float
     executor: Executor | None
+    kept: KeptTries
 
     def tried(self, factors: Collection[str], count: int, progress: Progress) -> list[Tried]:
         """Try until it makes sense `count` times.
@@ -308,14 +320,20 @@ class _Check:
         Raises:
             InputError: it hardly ever does.
         """
+        from policies.evaluate import Trial
+
         order = self._order(factors, part(progress, 0.0, 0.1))
         strengths = strengths_of_factors(factors)
         work = partial(try_some, order, strengths, self.folder, self.longest_s)
+        group = ",".join(sorted(factors))
+        kept = [Tried(Trial.from_row(row["trial"]), row["doubted"]) for row in self.kept.of(group)]
         found: list[Tried] = []
         tried = 0
-        for one in in_turn(work, self.executor):
+        for one in itertools.chain(kept, in_turn(work, self.executor, len(kept))):
             found.append(one)
             tried += not one.trial.skipped
+            if len(found) > len(kept):
+                self.kept.add(group, {"trial": one.trial.as_row(), "doubted": one.doubted})
             what = next(iter(factors)) if len(factors) == 1 else "everything" if factors else "nothing"
             progress(0.1 + 0.9 * tried / count, f"{what} otherwise: {tried} of {count} tries")
             if tried >= count:

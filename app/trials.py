@@ -18,6 +18,7 @@ from reconstruction.errors import InputError
 from reconstruction.progress import Progress, part, silent
 
 if TYPE_CHECKING:
+    from app.kept_tries import KeptTries
     from policies.evaluate import Trial
     from policies.rollout import Actor, ActSettings
 
@@ -84,20 +85,31 @@ class Trials:
         self._longest_s = act.patience * longest_s
         self._held_out: Order | None = None
 
-    def tried(self, count: int, executor: Executor | None, progress: Progress) -> list[Trial]:
+    def tried(
+        self, count: int, executor: Executor | None, progress: Progress, kept: KeptTries | None = None
+    ) -> list[Trial]:
         """Try until `count` cousins were tried in which the task makes sense, in the order of their numbers.
+
+        Args:
+            count: how many.
+            executor: its processes try; None: this one does.
+            progress: is told about it.
+            kept: tries of a run that was killed, from which to go on, and to which to add.
 
         Raises:
             InputError: hardly any makes sense.
         """
-        from policies.evaluate import try_some
+        from policies.evaluate import Trial, try_some
 
         order = self._tested_on(executor, part(progress, 0.0, 0.1))
+        before = [Trial.from_row(row) for row in kept.of("")] if kept is not None else []
         found: list[Trial] = []
         tried = 0
-        for trial in in_turn(self._work(try_some, order), executor):
+        for trial in itertools.chain(before, in_turn(self._work(try_some, order), executor, len(before))):
             found.append(trial)
             tried += not trial.skipped
+            if kept is not None and len(found) > len(before):
+                kept.add("", trial.as_row())
             progress(0.1 + 0.9 * tried / count, f"{tried} of {count} cousins")
             if tried >= count:
                 break

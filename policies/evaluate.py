@@ -65,6 +65,15 @@ class Trial:
             "peak": round(self.peak, 4),
         }
 
+    def as_row(self) -> dict[str, Any]:
+        """All of it, exactly, as a JSON-able dict."""
+        return {**vars(self), "departures": dict(self.departures)}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Trial:
+        """What `as_row` has written."""
+        return cls(**{**row, "doubts": tuple((at, metres) for at, metres in row["doubts"])})
+
 
 @dataclass(frozen=True)
 class Portion:

@@ -17,6 +17,7 @@ import pytest
 
 from app.bundle_stage import ExportResult, ExportSettings, export_bundle
 from app.project import Project, content_hash
+from app.reality_stage import RealitySettings, check_reality
 from app.ros2_package import NEEDS, config_yaml, package_name, package_xml, write_package
 from app.run_stage import RunSettings, run_bundle
 from policies.dataset import open_dataset
@@ -147,7 +148,11 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     films = list(Path(found["films"]).glob("*.mp4"))
     assert 1 <= len(films) <= 2
     assert all(film.stat().st_size > 5000 for film in films)
+    tries = Path(found["file"]).with_name("reality_tries.jsonl")
+    _killed_after_a_try(folder, project, tries)
     again = shell(*words, "--jobs", 2, "--json").result
+    assert json.loads(Path(found["file"]).read_text())["trials"][0]["seconds"] == 77.0  # it was not made again
+    assert not tries.exists()
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
     unseen = shell(*words[:-4], "--films", 0, *words[-2:], "--jobs", 1, "--json").result
     assert unseen["films"] == ""
@@ -155,6 +160,23 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     refused(shell(*words, "wind"), 2, "no factor 'wind'")
     refused(shell(*words, "--truth", tmp_path / "letters"), 3, "does not say what is really there")
     assert {path.name for path in folder.parent.iterdir()} == {folder.name}
+
+
+def _killed_after_a_try(folder: Path, project: Path, kept: Path) -> None:
+    """Leave what came of one try, marked, and half of another."""
+
+    def stop(fraction: float, message: str) -> None:
+        if "1 of 2 tries" in message:
+            raise KeyboardInterrupt
+
+    settings = RealitySettings(count=2, each=1, films=0, factors=("mass",))
+    with pytest.raises(KeyboardInterrupt):
+        check_reality(folder, settings, stop, project=Project(project))
+    *skipped, line = kept.read_text(encoding="utf-8").splitlines()
+    about, group, number, row = json.loads(line)
+    assert not row["trial"]["skipped"]
+    row["trial"]["seconds"] = 77.0
+    kept.write_text("\n".join([*skipped, json.dumps([about, group, number, row]), '["']), encoding="utf-8")
 
 
 def _stand_in(folder: Path, project: Path, shell: Shell, tmp_path: Path) -> None:

@@ -165,11 +165,13 @@ def test_a_task_that_makes_sense_in_few_cousins_is_added_to(
     assert max(tried) < 90
     tried.clear()
     added = stage.demonstrate(Project.open(project), dataclasses.replace(settings, count=2), out=out)
-    assert (added.successes, added.skipped) == (2, {"in the way": 89})
+    assert added.successes == 2
+    assert added.skipped["in the way"] >= 89
+    first, second = (episode.index for episode in _episodes(out))
+    assert second - first >= 90
     tried.clear()
     stage.demonstrate(Project.open(project), dataclasses.replace(settings, count=3), out=out)
-    assert min(tried) == 91  # those that made no sense are not tried again
-    assert [episode.index for episode in _episodes(out)] == [0, 90, 180]
+    assert min(tried) == second + 1  # those that made no sense are not tried again
 
 
 def test_other_settings_do_not_mix(project: Path, shell: Shell, tmp_path: Path) -> None:

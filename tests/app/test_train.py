@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from app.demonstrate_stage import check_cameras
+from app.evaluate_stage import evaluate_policy
 from app.project import Project
 from app.report import write_report
+from app.train_stage import TrainSettings
 from policies.checkpoint import POLICIES, load_model
 from policies.dataset import open_dataset
 from policies.deploy.bundle import Bundle
@@ -75,7 +77,25 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     assert Path(again.result["policy"]).read_bytes() == policy.read_bytes()  # nothing was left to do
     write_report(Project.open(project))
     films = ("--films", 1)
-    tried = [shell("evaluate", project, *TASK, "--count", 2, *films, "--jobs", jobs, "--json") for jobs in (1, 2)]
+    tried = [shell("evaluate", project, *TASK, "--count", 2, *films, "--jobs", 1, "--json")]
+
+    def stop(fraction: float, message: str) -> None:
+        if message.startswith("1 of 2 cousins"):
+            raise KeyboardInterrupt
+
+    settings = TrainSettings(task=TASK[1], seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_policy(Project.open(project), settings, 2, stop, jobs=1)
+    kept = policy.with_name("evaluation_tries.jsonl")
+    *skipped, line = kept.read_text(encoding="utf-8").splitlines()
+    about, group, number, row = json.loads(line)
+    assert not row["skipped"]
+    line = json.dumps([about, group, number, {**row, "peak": 77.0}])
+    kept.write_text("".join(f"{row}\n" for row in (*skipped, line)), encoding="utf-8")
+    tried.append(shell("evaluate", project, *TASK, "--count", 2, *films, "--jobs", 2, "--json"))
+    scored = json.loads(policy.with_name("evaluation.json").read_text(encoding="utf-8"))
+    assert scored["trials"][0]["peak"] == 77.0  # it was not made again
+    assert not kept.exists()
     for run in tried:
         assert run.code == 0, run.stdout + run.stderr
         assert set(run.result) >= {"count", "successes", "interval", "failures", "skipped", "seconds"}
