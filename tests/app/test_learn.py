@@ -183,7 +183,8 @@ def test_a_write_that_fails_leaves_the_scene_as_it_was(
     monkeypatch.setattr(app.learn_stage, "write_learnt", full)
     with pytest.raises(OutputError, match="no space left"):
         learn_from(project, [probes], LearnSettings())
-    assert (content_hash(folder), tree(project.folder)) == (before, names)
+    assert content_hash(folder) == before
+    assert tree(project.folder) ^ names <= {".lock"}  # whoever writes first leaves it
 
 
 def test_runs_that_are_no_probes_teach_the_delay_alone(project: Project, probes: Path, tmp_path: Path) -> None:
