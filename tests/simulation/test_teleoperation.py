@@ -96,9 +96,9 @@ def test_what_was_shown_is_done_in_other_cousins(family: Family) -> None:
     assert len(sketches) == 3, shown
     assert all(len(sketch.taking) > 4 and len(sketch.bringing) > 2 for sketch in sketches)
     with Stage(replace(order, shown=tuple(sketches))) as stage:
-        tried = [stage.attempt(index).episode for index in range(100, 116)]
+        tried = [stage.attempt(index).episode for index in range(100, 140)]
     done = [episode.success for episode in tried if episode is not None]
-    assert len(done) >= 8
+    assert len(done) >= 20  # of fewer, a share says little
     assert np.mean(done) >= 0.6, [episode.reason for episode in tried if episode is not None]
 
 
