@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reconstruction.disk import writing_to
+from reconstruction.disk import write_whole, writing_to
 
 
 class KeptTries:
@@ -30,7 +30,7 @@ class KeptTries:
             whole += line
         with writing_to(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(whole)
+            write_whole(path, bytes(whole))
 
     def _read(self, line: bytes) -> bool:
         try:
