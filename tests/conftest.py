@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.prefork import Prefork
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKES = ROOT / "tests" / "app" / "fakes"
@@ -65,7 +69,18 @@ def shell() -> Callable[..., Run]:
     return lambda *arguments, **more: _run(arguments, fake=True, **more)
 
 
+@functools.cache
+def _prefork() -> Prefork:
+    server = Prefork()
+    atexit.register(server.close)
+    return server
+
+
 def _run(arguments: tuple[object, ...], fake: bool, timeout: float = 240, **more: Any) -> Run:
+    if sys.platform == "linux" and not more.keys() - {"cwd"} and "COVERAGE_PROCESS_CONFIG" not in os.environ:
+        words = [str(argument) for argument in arguments]
+        code, stdout, stderr = _prefork().run(words, environment(fake), more.get("cwd"), timeout)
+        return Run(code, stdout.decode("utf-8"), stderr.decode("utf-8"))
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
