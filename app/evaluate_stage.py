@@ -107,7 +107,6 @@ def evaluate_policy(
     about.update(found.as_json())
     about["trials"] = [trial.as_json() for trial in tried if not trial.skipped]
     write_whole(evaluation_file(path), json.dumps(about, indent=1) + "\n")
-    kept.forget()
     if (project.folder / REPORT).is_file():
         write_report(project)
     where = str(path.parent / FILMS) if shown else ""

@@ -1,4 +1,4 @@
-"""What came of the tries of a run so far, one JSON object a line: who is killed goes on from there."""
+"""What came of the tries so far, one JSON object a line: who was killed, or wants more of them, goes on from there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.project import version
 from reconstruction.disk import write_whole, writing_to
 
 
 class KeptTries:
-    """The tries that a run has kept, by groups, in each of them in the order of their numbers.
+    """The tries that earlier runs have kept, by groups, in each of them in the order of their numbers.
 
     Those kept for something else (other bytes of the policy, another scene, other settings) are forgotten, and so is
     what a dying process has left half written.
@@ -21,7 +22,8 @@ class KeptTries:
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         """Those in a file, if they are `about` the same: JSON-able, all that tries depend on."""
         self._path = path
-        self._about = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+        all_of_it = json.dumps({"pocketworld": version(), **about}, sort_keys=True)
+        self._about = hashlib.blake2b(all_of_it.encode(), digest_size=16).hexdigest()
         self._rows: dict[str, list[dict[str, Any]]] = {}
         whole = bytearray()
         for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
@@ -54,7 +56,3 @@ class KeptTries:
         rows.append(dict(row))
         with writing_to(self._path.parent), self._path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(line + "\n")
-
-    def forget(self) -> None:
-        """All is done: the next run begins anew."""
-        self._path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from app.project import Project, content_hash, replace_folder
 from app.report import REPORT, write_report
@@ -49,7 +50,8 @@ class Learnt:
 
     Attributes:
         what: a thing's name, or the robot's.
-        quantity: ``"mass_kg"``, ``"friction"``, or ``"delay_s"`` (of the arm: dead time and lag together).
+        quantity: ``"mass_kg"``, ``"friction"``, or of the arm ``"delay_s"``, and what that is made of, ``"dead_s"`` and
+            ``"lag_s"``.
         value: of it.
         interval: in which it is with 80 %.
         before: what the scan had said.
@@ -220,18 +222,19 @@ def _delay(
     if not found:
         warnings.append(f"The arm's delay is not learnt. {why}")
         return []
-    dead, lag = (float(np.median([getattr(one, name) for one in found])) for name in ("dead_s", "lag_s"))
-    late = np.array([one.late_s for one in found])
-    value = round(dead + lag, 6)
-    spread = OF_80 * max(float(np.std(late)) / len(late) ** 0.5, 0.005)
+    dead, lag = (np.array([getattr(one, name) for one in found]) for name in ("dead_s", "lag_s"))
+
+    def learnt(quantity: str, value: float, values: npt.NDArray[np.float64], before: float) -> Learnt:
+        spread = OF_80 * max(float(np.std(values)) / len(values) ** 0.5, 0.005)
+        interval = round(max(0.0, value - spread), 6), round(value + spread, 6)
+        return Learnt(robot.name, quantity, round(value, 6), interval, before, len(found))
+
+    middle_dead, middle_lag = float(np.median(dead)), float(np.median(lag))
     return [
-        Learnt(
-            robot.name, "delay_s", value, (round(max(0.0, value - spread), 6), round(value + spread, 6)),
-            PYBULLET_LAG_S, len(found),
-        ),
-        Learnt(robot.name, "dead_s", round(dead, 6), (0.0, 0.0), 0.0, len(found)),
-        Learnt(robot.name, "lag_s", round(lag, 6), (0.0, 0.0), PYBULLET_LAG_S, len(found)),
-    ]  # fmt: skip
+        learnt("delay_s", middle_dead + middle_lag, dead + lag, PYBULLET_LAG_S),
+        learnt("dead_s", middle_dead, dead, 0.0),
+        learnt("lag_s", middle_lag, lag, PYBULLET_LAG_S),
+    ]
 
 
 def _probed(item: SceneObject, episodes: Sequence[Episode], robot: Robot, warnings: list[str]) -> list[Learnt]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,12 @@ from app.project import Project, content_hash
 from app.trials import Trials, blunders_into, glances_into, order_of, plays_into
 from policies.dataset import open_dataset
 from policies.files import BEST, EYES, PRETRAINED
+from reconstruction.errors import UsageError
 from reconstruction.progress import Progress, part
 from simulation.beside import beside
 
 if TYPE_CHECKING:
+    from policies.episodes import Dataset
     from policies.model import WorldActionModel
     from policies.policy import Policy
     from policies.ranks import Ranks
@@ -37,6 +39,7 @@ class Lessons:
 
     Attributes:
         project, dataset: with the demonstrations.
+        runs: datasets of recorded runs.
         place: the policy's folder.
         reads: a dataset as windows.
         act: how the policy is run.
@@ -47,6 +50,7 @@ class Lessons:
 
     project: Project
     dataset: Path
+    runs: Sequence[Path]
     place: Path
     reads: Callable[..., Windows]
     act: ActSettings
@@ -140,9 +144,10 @@ class Lessons:
         self.ranks.told(lambda: plays_into(self._order(filmed, every), plays, self.crew.executor, made, progress))
         played = self.reads(open_dataset(made), episodes=plays).each(every)
         found = model.encoder.seen_once(played, looks).times(every)
-        failed = self.dataset.with_name(f"{self.dataset.name}_failures")
-        if failed.is_dir():
-            found = found.and_those_of(model.encoder.seen_once(self.reads(open_dataset(failed)), looks))
+        for folder in (self.dataset, *self.runs):
+            failed = folder.absolute().with_name(f"{folder.absolute().name}_failures")
+            if failed.is_dir():
+                found = found.and_those_of(model.encoder.seen_once(self.reads(open_dataset(failed)), looks))
         return found
 
     def corrections(self, before: Path, count: int, into: Path, progress: Progress) -> Windows:
@@ -189,6 +194,42 @@ def half_of_the_cores() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def and_runs(windows: Windows, runs: Sequence[Path], reads: Callable[..., Windows], shown: Dataset) -> Windows:
+    """Windows, and those of recorded runs that succeeded.
+
+    Args:
+        windows: of demonstrations.
+        runs: datasets.
+        reads: one as windows.
+        shown: the demonstrations.
+
+    Raises:
+        UsageError: a run is of something else, failed, or does not say where the things were.
+    """
+    for folder in runs:
+        data = open_dataset(folder)
+        other = UsageError(
+            f"{folder} is not of the same task, arm and cameras as {shown.folder}.",
+            remedy="Name runs of a bundle that was made from these demonstrations.",
+            code="other_runs",
+        )
+        first, wanted = (some.read(0, ()) if len(some) else None for some in (data, shown))
+        for name in ("action_names", "rate_hz", "task_name"):
+            if first is not None and getattr(first, name) != getattr(wanted, name):
+                raise other
+        if first is not None and not first.success:
+            raise UsageError(
+                f"What {folder} holds has failed: it is not to be done likewise.",
+                remedy="Name the dataset of the runs that succeeded; failures beside it are found.",
+                code="other_runs",
+            )
+        more = reads(data)
+        if [values.shape[1:] for values in windows.tensors()] != [values.shape[1:] for values in more.tensors()]:
+            raise other
+        windows = windows.and_those_of(more)
+    return windows
 
 
 def digest(windows: Windows) -> str:

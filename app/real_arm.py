@@ -26,6 +26,9 @@ class Person(Protocol):
     def go_on(self) -> bool:
         """Whether it may do the next chunk of actions."""
 
+    def judge(self) -> bool | None:
+        """Whether the arm has done its task; None: nobody says so."""
+
 
 def is_real(word: str) -> bool:
     """Whether ``--robot`` means a real arm."""

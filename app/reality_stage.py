@@ -241,7 +241,6 @@ def check_reality(
     head = {"format": FORMAT, "version": 1, "policy": bundle.manifest.document["policy"].get("source")}
     where.parent.mkdir(parents=True, exist_ok=True)
     write_whole(where, json.dumps({**head, **found, "trials": trials}, indent=1) + "\n")
-    kept.forget()
     if (project.folder / REPORT).is_file():
         write_report(project)
     progress(1.0, "done")
@@ -303,7 +302,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class _Check:
-    """Tries of one bundle in one world; those that a killed run has kept are not made again."""
+    """Tries of one bundle in one world; those that an earlier run has kept are not made again."""
 
     project: Project
     world: Path

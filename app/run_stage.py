@@ -255,6 +255,11 @@ class Noted:
             for name, entry in manifest.inputs.items()
             if name != JOINTS and len(entry.shape) == 2
         }
+        images = {
+            name.removeprefix(IMAGES): np.stack([reading.seen[name] for reading in self._readings])
+            for name in manifest.inputs
+            if name.startswith(IMAGES)
+        }
         return Episode(
             task=manifest.sentence,
             task_name=manifest.task,
@@ -263,6 +268,7 @@ class Noted:
             state_names=names,
             action=np.array(self._commands, dtype=np.float32),
             action_names=names,
+            images=images,
             extra=extra,
             success=False,
             reason=stopped,
@@ -324,6 +330,7 @@ def run_bundle(
             writer = opened.enter_context(DatasetWriter(runs, robot=Path(bundle.manifest.robot).stem))
             pressed = opened.enter_context(any_key())
             successes, done = 0, 0
+            judged: bool | None = None
             for number in range(settings.count):
                 recorder: Recorder
                 if stage is not None:
@@ -336,6 +343,10 @@ def run_bundle(
                 done += 1
                 if len(recorder):
                     episode = recorder.episode(bundle.manifest, report.stopped)
+                    if real and person is not None and not report.fault:
+                        judged = person.judge()
+                        if judged:
+                            episode = dataclasses.replace(episode, success=True, reason="")
                     writer.add(dataclasses.replace(episode, index=max(writer.done(), default=-1) + 1))
                     successes += episode.success
                     summary = writer.finish()
@@ -345,7 +356,7 @@ def run_bundle(
     finally:
         forget_if_empty(runs)
     progress(1.0, "done")
-    success = recorder.success if isinstance(recorder, SimRobot) else None
+    success = recorder.success if isinstance(recorder, SimRobot) else judged
     remote = bundle.latency() if isinstance(bundle, RemoteBundle) else None
     return RunResult(
         settings.robot,

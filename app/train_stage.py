@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.demonstrate_stage import DemonstrateSettings, check_cameras, check_scene, made_with, run_file, slug
-from app.lessons import MATRIX_RATE, Lessons, digest, short_hash
+from app.lessons import MATRIX_RATE, Lessons, and_runs, digest, short_hash
 from app.policy_folder import policy_file
 from app.project import Project
 from app.train_checks import check_settings, chosen_device
@@ -53,6 +53,9 @@ class TrainSettings:
     """Let the world-action model not learn to foretell what will be seen (to find out what that is worth)."""
     episodes: int | None = None
     """Learn from so many demonstrations at most."""
+    runs: tuple[Path, ...] = ()
+    """Datasets that `pocketworld run` has recorded with --robot stand-in or sim, of the same task: what succeeded is
+    learnt from like demonstrations, and with --pretrain-steps what failed, too, to foretell."""
     steps: int = 2000
     """Steps of training to act."""
     batch: int = 128
@@ -196,6 +199,7 @@ def train_policy(
     )
     progress = progress if started_as().first else silent
     windows = reads(data, progress=part(progress, 0.0, 0.05), episodes=settings.episodes)
+    windows = and_runs(windows, s.runs, reads, data)
     count = len(data) if settings.episodes is None else min(settings.episodes, len(data))
     longest_s = max(data.length(number) for number in range(count)) / data.features.rate_hz
     about: dict[str, Any] = {
@@ -222,7 +226,9 @@ def train_policy(
         if ranks.first:
             open_.enter_context(locked(target.parent))
         crew = open_.enter_context(workers(jobs if ranks.first else 1, None))
-        lessons = Lessons(project, folder, target.parent, reads, act, data.features.rate_hz, longest_s, crew, ranks)
+        lessons = Lessons(
+            project, folder, s.runs, target.parent, reads, act, data.features.rate_hz, longest_s, crew, ranks
+        )
         cameras = model.encoder.sensors
 
         def check(network: Policy) -> float:

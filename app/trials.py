@@ -94,7 +94,7 @@ class Trials:
             count: how many.
             executor: its processes try; None: this one does.
             progress: is told about it.
-            kept: tries of a run that was killed, from which to go on, and to which to add.
+            kept: tries of earlier runs, from which to go on, and to which to add.
 
         Raises:
             InputError: hardly any makes sense.

@@ -76,21 +76,32 @@ def _prefork() -> Prefork:
     return server
 
 
-def _run(arguments: tuple[object, ...], fake: bool, timeout: float = 240, **more: Any) -> Run:
-    if sys.platform == "linux" and not more.keys() - {"cwd"} and "COVERAGE_PROCESS_CONFIG" not in os.environ:
-        words = [str(argument) for argument in arguments]
-        code, stdout, stderr = _prefork().run(words, environment(fake), more.get("cwd"), timeout)
-        return Run(code, stdout.decode("utf-8"), stderr.decode("utf-8"))
+def run_module(
+    words: list[str], environment: dict[str, str], timeout: float, cwd: str | Path | None = None
+) -> tuple[int, bytes, bytes]:
+    """`python -m` with these words: exit status, stdout, stderr; quickly where it can be forked (`tests.prefork`)."""
+    if sys.platform == "linux" and "COVERAGE_PROCESS_CONFIG" not in os.environ:
+        return _prefork().run(words, environment, cwd, timeout)
+    return _from_the_beginning(words, environment, timeout, cwd=cwd)
+
+
+def _from_the_beginning(
+    words: list[str], environment: dict[str, str], timeout: float, **more: Any
+) -> tuple[int, bytes, bytes]:
+    command = [sys.executable, "-m", *words]
     done = subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        env={**environment(fake), **more.pop("env", {})},
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        **more,
+        command, capture_output=True, env=environment, timeout=timeout, stdin=subprocess.DEVNULL, check=False, **more
     )
-    return Run(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
+    return done.returncode, done.stdout, done.stderr
+
+
+def _run(arguments: tuple[object, ...], fake: bool, timeout: float = 240, **more: Any) -> Run:
+    words = ["app.cli", *map(str, arguments)]
+    whole = {**environment(fake), **more.pop("env", {})}
+    # What is imported may depend on an environment that a test changes, and on what `more` may do.
+    start = _from_the_beginning if whole != environment(fake) or more.keys() - {"cwd"} else run_module
+    code, stdout, stderr = start(words, whole, timeout, **more)
+    return Run(code, stdout.decode("utf-8"), stderr.decode("utf-8"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Starts the command line from a process that has already imported the large packages, and forks.
+"""Starts modules, the command line above all, from a process that has already imported the large packages, and forks.
 
 Importing torch, Open3D and SciPy takes longer than most of what the tests then ask of them. What is forked is a process
 of its own all the same: it has its own memory, working directory and exit status, and imports the project itself.
@@ -51,7 +51,7 @@ class Prefork:
     def run(
         self, words: list[str], environment: dict[str, str], cwd: str | Path | None, timeout: float
     ) -> tuple[int, bytes, bytes]:
-        """Exit status (negative: by that signal), what it wrote to stdout and to stderr.
+        """`python -m` with these words: exit status (negative: by that signal), what went to stdout and to stderr.
 
         Raises:
             subprocess.TimeoutExpired: it was killed.
@@ -126,7 +126,7 @@ def main() -> dict[str, Any]:
 
 
 def become(words: list[str], environment: dict[str, str], cwd: str) -> None:
-    """Go on as `python -m app.cli` would with these words, environment and folder."""
+    """Go on as `python -m` would with these words, environment and folder."""
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
@@ -138,8 +138,8 @@ def become(words: list[str], environment: dict[str, str], cwd: str) -> None:
     sys.modules.pop("sitecustomize", None)
     with contextlib.suppress(ModuleNotFoundError):  # read at the start, like PYTHONPATH
         importlib.import_module("sitecustomize")
-    sys.argv = ["app.cli", *words]
-    runpy.run_module("app.cli", run_name="__main__", alter_sys=True)
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

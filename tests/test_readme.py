@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import COMMANDS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Run, run_module
 from tests.policies.test_foreign import umi_without_packages
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -128,15 +128,13 @@ def test_make_demo(tmp_path: Path) -> None:
     assert (tmp_path / "bundle_runs" / "sim").exists() or (tmp_path / "bundle_runs" / "sim_failures").exists()
 
 
-def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    words = shlex.split(line)
-    program = (
-        [sys.executable, "-m", "app.cli", *words[1:]] if words[0] == "pocketworld" else [sys.executable, *words[1:]]
-    )
+def run(line: str, folder: Path) -> Run:
+    name, *words = shlex.split(line)
+    assert name == "pocketworld" or words.pop(0) == "-m"
+    module = ["app.cli"] * (name == "pocketworld")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
-    return subprocess.run(
-        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
-    )
+    code, stdout, stderr = run_module([*module, *words], environment, 500, folder)
+    return Run(code, stdout.decode("utf-8"), stderr.decode("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +142,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the README's reader stands: `scans` is a folder of her scans, `cup.zarr.zip` what somebody recorded."""
     place = tmp_path_factory.mktemp("reader")
     made = run("pocketworld virtual-scan scans/mug.r3d --frames 24 --objects 2 --no-truth", place)
-    assert made.returncode == 0, made.stderr
+    assert made.code == 0, made.stderr
     umi_without_packages(place / "cup.zarr.zip")
     yield place
     shutil.rmtree(place, ignore_errors=True)
@@ -156,7 +154,7 @@ def test_the_walk_and_the_python_example(folder: Path) -> None:
     for line in walk():
         done = run(line, folder)
         expected = 6 if line in NEEDS_A_DISPLAY and sys.platform.startswith("linux") else 0
-        assert done.returncode == expected, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert done.code == expected, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert (folder / "worlds" / "desk" / "report.html").is_file()
     assert (folder / "worlds" / "mug" / "scene" / "scene.json").is_file()
     assert (folder / "desk.mp4").stat().st_size > 10_000
@@ -175,7 +173,7 @@ def test_the_walk_and_the_python_example(folder: Path) -> None:
 def test_a_bundled_file_can_be_made_again(line: str, tmp_path: Path) -> None:
     (tmp_path / "resources").mkdir()
     done = run(line, tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     made = (tmp_path / line.split()[-1]).stat().st_size
     assert made == pytest.approx((ROOT / line.split()[-1]).stat().st_size, rel=0.02)
     assert made < MAKERS[line]

@@ -13,7 +13,7 @@ from app.console import Console, Outcome, TextConsole
 from app.project import Project
 from app.real_arm import ArmSettings
 from app.run_stage import RunResult, RunSettings, run_bundle
-from policies.deploy.keys import enter
+from policies.deploy.keys import at_keyboard, enter, forget_keys
 from reconstruction.errors import UsageError
 
 
@@ -30,7 +30,8 @@ def run(
 ) -> Outcome:
     """Let a bundle's policy drive a robot: one in simulation, a real one, or none at all.
 
-    Any key stops it. A real arm is shown before it moves, joint by joint, and moves when that is confirmed.
+    Any key stops it. A real arm is shown before it moves, joint by joint, and moves when that is confirmed; at the end
+    you are asked whether it has done its task.
 
     Args:
         console: Where to report to.
@@ -77,6 +78,16 @@ class Person:
     def go_on(self) -> bool:
         """Whether Enter is pressed."""
         self.show("The next actions? Enter: yes, any other key: stop. ")
+        yes = enter()
+        self.show("\n")
+        return yes
+
+    def judge(self) -> bool | None:
+        """Whether Enter is pressed, of who sits at a keyboard."""
+        if not at_keyboard():
+            return None
+        forget_keys()  # such as the one that has stopped the arm
+        self.show("Has it done its task? Enter: yes, any other key: no. ")
         yes = enter()
         self.show("\n")
         return yes

@@ -16,8 +16,8 @@ from simulation.chain import Chain
 
 FloatArray = npt.NDArray[np.float64]
 SHARE_OF_SPEED = 0.75
-RISE = 4.0
-"""The goal moves no faster than this share of a joint's highest speed, and comes to that in a quarter of a second."""
+RISE = 5.0
+"""The goal moves no faster than this share of a joint's highest speed, and comes to that, or to rest, in 0.2 s."""
 BETWEEN = 4
 """Times a tick that the tool is looked at, on the way that it is to come to rest."""
 SHARES = (1.0, 0.5, 0.25, 0.0)
@@ -78,7 +78,7 @@ class Guard:
         """
         self.chain, self.limits, self.rate_hz = chain, limits, rate_hz
         self._most = limits.speed / rate_hz
-        self._more = limits.acceleration / rate_hz**2
+        self._more = limits.acceleration / rate_hz**2 * (1.0 + 1e-9)  # rounding is not to cost a tick
         self._pace = np.zeros_like(self._most)
         # What is measured may lie beyond a limit by the play of a joint.
         self.goal = np.append(np.clip(start[:-1], limits.low, limits.high), np.clip(start[-1], 0.0, 1.0))

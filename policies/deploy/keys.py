@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def any_key() -> Iterator[Callable[[], bool]]:
     """Whether a key was pressed since, as a function; never, where there is no keyboard (stdin is no terminal)."""
     stream = sys.stdin
-    if stream is None or stream.closed or not stream.isatty():
+    if not at_keyboard():
         yield lambda: False
         return
     if sys.platform == "win32":
@@ -29,6 +29,26 @@ def any_key() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(select.select([stream], [], [], 0)[0])
     finally:
         termios.tcsetattr(stream, termios.TCSAFLUSH, before)  # the key is not typed into the shell
+
+
+def at_keyboard() -> bool:
+    """Whether there is a keyboard: stdin is a terminal."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+def forget_keys() -> None:
+    """Let those that were pressed until now be no answer to what is asked next."""
+    if not at_keyboard():
+        return
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+        return
+    import termios
+
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def enter() -> bool:

@@ -132,9 +132,8 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
         run_bundle(folder, settings)
     _stand_in(folder, project, shell, tmp_path)
 
-    words = ("reality-check", folder, "--project", project, "--count", 2, "--each", 1, "--films", 1)
-    words = (*words, "--factors", "mass")
-    real = shell(*words, "--jobs", 1, "--json")
+    words = ("reality-check", folder, "--project", project, "--each", 1, "--factors", "mass")
+    real = shell(*words, "--count", 2, "--films", 1, "--jobs", 1, "--json")
     assert real.code == 0, real.stderr
     found = real.result
     assert (found["count"], found["world"], found["otherwise"]) == (2, "scanned", ["mass"])
@@ -150,12 +149,13 @@ def test_from_a_policy_to_a_run(project: Path, shell: Shell, tmp_path: Path) -> 
     assert all(film.stat().st_size > 5000 for film in films)
     tries = Path(found["file"]).with_name("reality_tries.jsonl")
     _killed_after_a_try(folder, project, tries)
-    again = shell(*words, "--jobs", 2, "--json").result
+    again = shell(*words, "--count", 2, "--films", 1, "--jobs", 2, "--json").result
     assert json.loads(Path(found["file"]).read_text())["trials"][0]["seconds"] == 77.0  # it was not made again
-    assert not tries.exists()
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
-    unseen = shell(*words[:-4], "--films", 0, *words[-2:], "--jobs", 1, "--json").result
-    assert unseen["films"] == ""
+    more = shell(*words, "--count", 3, "--films", 0, "--jobs", 1, "--json").result
+    assert json.loads(Path(found["file"]).read_text())["trials"][0]["seconds"] == 77.0
+    assert (more["count"], more["factors"]) == (3, found["factors"])
+    assert more["films"] == ""
     assert not Path(found["films"]).exists()  # films of another check show something else
     refused(shell(*words, "wind"), 2, "no factor 'wind'")
     refused(shell(*words, "--truth", tmp_path / "letters"), 3, "does not say what is really there")
@@ -169,6 +169,7 @@ def _killed_after_a_try(folder: Path, project: Path, kept: Path) -> None:
         if "1 of 2 tries" in message:
             raise KeyboardInterrupt
 
+    kept.unlink()
     settings = RealitySettings(count=2, each=1, films=0, factors=("mass",))
     with pytest.raises(KeyboardInterrupt):
         check_reality(folder, settings, stop, project=Project(project))

@@ -1,4 +1,4 @@
-"""Tries that a killed run has kept."""
+"""Tries that earlier runs have kept."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ def test_they_are_there_again_exactly(tmp_path: Path) -> None:
     assert list(again.of("light")) == []
     again.add("mass", {"index": 2})
     assert len(KeptTries(path, {"policy": "a", "patience": 2.0}).of("mass")) == 3
-    again.forget()
-    assert not path.exists()
 
 
 def test_those_for_something_else_are_forgotten(tmp_path: Path) -> None:
@@ -37,6 +35,13 @@ def test_those_for_something_else_are_forgotten(tmp_path: Path) -> None:
     kept(path)
     assert list(KeptTries(path, {"policy": "b", "patience": 2.0}).of("mass")) == []
     assert path.read_bytes() == b""
+
+
+def test_those_of_another_version_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tries.jsonl"
+    kept(path)
+    monkeypatch.setattr("app.kept_tries.version", lambda: "0.0.1")
+    assert list(KeptTries(path, {"policy": "a", "patience": 2.0}).of("mass")) == []
 
 
 @pytest.mark.parametrize(

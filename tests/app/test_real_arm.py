@@ -38,6 +38,7 @@ class Answers:
 
     may: bool = True
     chunks: int = 1000
+    done: bool | None = None
     seen: str = ""
     during: Callable[[], None] = lambda: None
 
@@ -51,6 +52,9 @@ class Answers:
     def go_on(self) -> bool:
         self.chunks -= 1
         return self.chunks >= 0
+
+    def judge(self) -> bool | None:
+        return self.done
 
 
 @pytest.fixture
@@ -82,7 +86,20 @@ def test_shown_confirmed_driven_recorded_let_go(folder: Path, device: FakeArm, t
     assert device.happened == ["connect", "disconnect"]
     place = tmp_path / "runs"
     runs = open_dataset(place if (place / "meta").exists() else place.with_name("runs_failures"))
-    assert len(runs.read(0)) >= 5
+    first = runs.read(0)
+    assert len(first) >= 5
+    assert not first.success  # nobody has said so
+    size = Bundle(folder).manifest.inputs["observation.images.front"].shape[1:3]
+    assert {name: film.shape[1:3] for name, film in first.images.items()} == {"front": size, "wrist": size}
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_person_says_whether_it_was_done(folder: Path, device: FakeArm, tmp_path: Path, done: bool) -> None:
+    result = run(calm(folder, tmp_path), tmp_path, Answers(done=done), seconds=0.5)
+    assert (result.success, result.report.stopped) == (done, "the time is over")
+    assert Path(result.dataset).name == ("runs" if done else "runs_failures")
+    (episode,) = open_dataset(Path(result.dataset))
+    assert (episode.success, bool(episode.reason)) == (done, not done)
 
 
 def calm(folder: Path, tmp_path: Path) -> Path:

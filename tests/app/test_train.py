@@ -84,9 +84,10 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
             raise KeyboardInterrupt
 
     settings = TrainSettings(task=TASK[1], seed=3)
+    kept = policy.with_name("evaluation_tries.jsonl")
+    kept.unlink()
     with pytest.raises(KeyboardInterrupt):
         evaluate_policy(Project.open(project), settings, 2, stop, jobs=1)
-    kept = policy.with_name("evaluation_tries.jsonl")
     *skipped, line = kept.read_text(encoding="utf-8").splitlines()
     about, group, number, row = json.loads(line)
     assert not row["skipped"]
@@ -95,7 +96,6 @@ def test_a_policy_is_trained_corrected_and_evaluated(project: Path, shell: Shell
     tried.append(shell("evaluate", project, *TASK, "--count", 2, *films, "--jobs", 2, "--json"))
     scored = json.loads(policy.with_name("evaluation.json").read_text(encoding="utf-8"))
     assert scored["trials"][0]["peak"] == 77.0  # it was not made again
-    assert not kept.exists()
     for run in tried:
         assert run.code == 0, run.stdout + run.stderr
         assert set(run.result) >= {"count", "successes", "interval", "failures", "skipped", "seconds"}
@@ -319,6 +319,21 @@ def test_it_first_learns_to_foretell_from_failures_and_play(project: Path, shell
     assert "pretrained" not in before
     assert load_model(policy)[1]["pretrained"]
     assert policy.read_bytes() != weights
+    # What has been recorded of a robot counts, too: successes to act, failures beside them to foretell.
+    recorded = failures.with_name("läuft")
+    shutil.copytree(dataset, recorded)
+    shutil.copytree(dataset, recorded.with_name("läuft_failures"))
+    more = shell(*words, "--pretrain-steps", 10, "--plays", 2, "--runs", recorded)
+    assert more.code == 0, more.stdout + more.stderr
+    assert more.result["frames"] == 2 * plain.result["frames"]
+    ahead = load_model(policy.parent / "pretrained" / policy.name)[1]
+    shutil.rmtree(recorded.with_name("läuft_failures"))
+    shell(*words, "--pretrain-steps", 10, "--plays", 2, "--runs", recorded)
+    assert load_model(policy.parent / "pretrained" / policy.name)[1]["data"] != ahead["data"]
+    info = recorded / "meta" / "info.json"
+    info.write_text(info.read_text(encoding="utf-8").replace('"fps": 10', '"fps": 20'), encoding="utf-8")
+    other = shell(*words, "--runs", recorded)
+    assert (other.code, other.errors[0]["code"]) == (2, "other_runs")
     shutil.rmtree(failures)
     shell(*words, "--pretrain-steps", 10, "--plays", 2)
     without = load_model(policy.parent / "pretrained" / policy.name)[1]

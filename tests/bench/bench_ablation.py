@@ -1,7 +1,7 @@
 """What foretelling is worth: the world-action model against itself without it, and against ACT.
 
-    python tests/bench/bench_ablation.py [--project P --task "place X in Y"] [--demonstrations 25 50 100] [--seeds 0 1]
-        [--steps 1500] [--cousins 40] [--kinds world-action action-only act]
+    python tests/bench/bench_ablation.py [--project P --task "place X in Y"] [--shown-seed 0]
+        [--demonstrations 25 50 100] [--seeds 0 1] [--steps 1500] [--cousins 40] [--kinds world-action action-only act]
 
 All learn from the same demonstrations, the first ones of the task's dataset in the project, for as many steps and with
 about as many weights, and are tried in the same held-out cousins. Beside how often they succeed stands how far what
@@ -146,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--project", type=Path)
     parser.add_argument("--task", default=TASK)
+    parser.add_argument("--shown-seed", type=int, default=0, help="the seed of the demonstrations")
     parser.add_argument("--demonstrations", type=int, nargs="+", default=[25])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=1000)
@@ -161,7 +162,7 @@ def main() -> None:
             if s.project
             else demonstrated_at(place / "bench", max(s.demonstrations) + UNSEEN, s.jobs)
         )
-        folder = demonstrations_of(project, TrainSettings(task=s.task, robot=ROBOT))
+        folder = demonstrations_of(project, TrainSettings(task=s.task, seed=s.shown_seed, robot=ROBOT))
         data = open_dataset(folder)
         longest_s = max(data.length(number) for number in range(len(data))) / data.features.rate_hz
         act = act_settings(data, robot_of(ROBOT))

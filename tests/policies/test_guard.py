@@ -108,7 +108,7 @@ def test_nonsense_brings_it_to_rest() -> None:
     for _ in range(5):
         guard.step(HOME + 0.9)
     assert not guard.at_rest
-    for _ in range(5):
+    for _ in range(round(0.2 * RATE)):
         guard.step(np.full(8, np.nan))
     assert guard.at_rest
 

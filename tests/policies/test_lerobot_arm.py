@@ -258,9 +258,9 @@ def test_a_frozen_camera_stops_the_arm(bundle: Bundle, stamped: bool) -> None:
     assert "stale data: observation.images.wrist" in report.stopped
     assert report.fault
     stale = frozen + bundle.manifest.limits.stale_s
-    # Seen at the next tick; from then on it only comes to rest, which takes a quarter of a second.
+    # Seen at the next tick; from then on it only comes to rest: within 0.2 s it does.
     assert 9 <= report.ticks <= 10 * (stale + 0.2 - 100.0)
-    assert bench.moves_after(stale) <= 0.2 + 0.3
+    assert bench.moves_after(stale) <= 0.2
     assert bench.stopped == 1
 
 
@@ -427,7 +427,7 @@ def test_what_does_not_fit_is_refused(bundle: Bundle, monkeypatch: pytest.Monkey
     refused("no camera 'top'", mapping=written(tmp_path, {"cameras": {"front": {"camera": "top"}}}))
     refused("lies outside", mapping=written(tmp_path, {"cameras": {"front": {"crop": [30, 0, 48]}}}))
     device.now["wheel.pos"] = 0.0
-    refused("does not move 'wheel.pos'")
+    refused("does not move 'wheel'")
     knowing = {**manifest.inputs, "observation.environment_state": manifest.inputs[CALIBRATION]}
     refused("only a simulation knows", manifest=dataclasses.replace(manifest, inputs=knowing))
     cloudy = {**manifest.inputs, "observation.points": manifest.inputs[CALIBRATION]}
@@ -435,6 +435,8 @@ def test_what_does_not_fit_is_refused(bundle: Bundle, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "lerobot", None)
     monkeypatch.delitem(sys.modules, "lerobot.robots")
     assert "pip install" in refused("cannot be imported|not installed")
+    # Nobody installs LeRobot to learn that.
+    assert "shoulder_pan" in refused("no motor 'panda_joint1'", "so101_follower")
 
 
 def test_it_is_shown_and_an_arm_elsewhere_is_named(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pkgutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,12 @@ from simulation.calibration import CALIBRATION
 FloatArray = npt.NDArray[np.float64]
 ALIASES = {"so_follower": "so101_follower"}
 """The class is called so, datasets too; LeRobot's command line has other words."""
+SIX_MOTORS = {"shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"}
+MOTORS = dict.fromkeys(("so100_follower", "so101_follower", "koch_follower"), SIX_MOTORS)
+"""Of the usual arms, by LeRobot's names: whether a bundle fits one is said before LeRobot has to be installed."""
 SO_GRIPPER = GripperMotor("gripper", closed=0.24, open=50.8)
 """LeRobot's 0 … 100 are all that an SO-101's jaw turns, −0.175 … 1.745 rad; bundles open it from −0.17 to 0.8 rad."""
+WHICH = "Say in a --mapping file which is which (docs/robots.md)"
 ROUND_S = 1 / 60
 """The arm is read so often, as far as it answers so fast."""
 TRIES = 3
@@ -59,10 +63,13 @@ def open_lerobot(manifest: Manifest, kind: str, settings: ArmSettings) -> LeRobo
         raise ArmError("This bundle's arm has a sliding joint, LeRobot's have none.", "Take another arm.")
     known = known_cameras(manifest, settings.align)
     fields = {} if settings.config is None else read_json(settings.config)
-    device = _device(ALIASES.get(kind, kind), fields, settings)
+    kind = ALIASES.get(kind, kind)
+    usual = SO_GRIPPER if manifest.robot == "so101" else GripperMotor()
+    if kind in MOTORS:
+        _require_motors(MOTORS[kind], MOTORS[kind], read_wiring(manifest, settings.mapping, usual, degrees=True))
+    device = _device(kind, fields, settings)
     # Only a class that can say something else is known to say degrees, if told to.
     degrees = getattr(getattr(device, "config", None), "use_degrees", False) is True
-    usual = SO_GRIPPER if manifest.robot == "so101" else GripperMotor()
     wiring = read_wiring(manifest, settings.mapping, usual, degrees=degrees)
     _require(device, wiring)
     return LeRobotArm(device, manifest, wiring, known, measured=settings.align is not None)
@@ -328,20 +335,15 @@ def _register(package: str) -> None:
 
 def _require(device: Any, wiring: Wiring) -> None:
     """See that an arm has what the bundle needs, and nothing that would be told nothing."""
-    told, measured = set(device.action_features), device.observation_features
-    wanted = {f"{motor}.pos" for motor in wiring.motors}
-    remedy = "Say in a --mapping file which is which (docs/robots.md)"
-    if missing := sorted(wanted - told | wanted - measured.keys()):
-        there = ", ".join(sorted(name.removesuffix(".pos") for name in told))
-        raise ArmError(f"The arm has no motor {missing[0].removesuffix('.pos')!r}.", f"{remedy}; it has: {there}.")
-    if extra := sorted(told - wanted):
-        raise ArmError(f"The bundle does not move {extra[0]!r} of this arm.", "Take an arm as in the bundle.")
+    measured = device.observation_features
+    told, said = ({name.removesuffix(".pos") for name in names} for names in (device.action_features, measured))
+    _require_motors(told, said, wiring)
     cameras = {name: shape for name, shape in measured.items() if isinstance(shape, tuple)}
     for name, view in wiring.views.items():
         if view.camera not in cameras:
             raise ArmError(
                 f"The arm has no camera {view.camera!r}, by which the bundle would see {name}.",
-                f"Name it in a --config file. {remedy}; it has: {', '.join(cameras) or 'none'}.",
+                f"Name it in a --config file. {WHICH}; it has: {', '.join(cameras) or 'none'}.",
             )
         height, width = cameras[view.camera][:2]
         left, top, side = view.crop or middle(width, height)
@@ -349,6 +351,15 @@ def _require(device: Any, wiring: Wiring) -> None:
             raise ArmError(
                 f"The crop of {name} lies outside of its picture of {width} × {height} pixels.", "Give a smaller one."
             )
+
+
+def _require_motors(told: Set[str], said: Set[str], wiring: Wiring) -> None:
+    """See that an arm's motors are those that the bundle moves: which it can be told to move, and which say where."""
+    wanted = set(wiring.motors)
+    if missing := sorted(wanted - told | wanted - said):
+        raise ArmError(f"The arm has no motor {missing[0]!r}.", f"{WHICH}; it has: {', '.join(sorted(told))}.")
+    if extra := sorted(told - wanted):
+        raise ArmError(f"The bundle does not move {extra[0]!r} of this arm.", "Take an arm as in the bundle.")
 
 
 def _said(error: Exception | None) -> str:
