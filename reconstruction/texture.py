@@ -3,8 +3,9 @@
 Every view is read once. Each texel keeps the samples of its few best views (frontal, near, sharp, away from the image
 border and from depth edges, where a pose error of some millimetres would paint one thing onto another). Then the
 exposure of the views is evened out by least squares over texels that several views saw (Brown & Lowe, "Automatic
-Panoramic Image Stitching using Invariant Features", 2007, section 6), outliers are dropped and the rest is blended.
-Texels that no view saw get the smoothest continuation of the colours round them over the surface.
+Panoramic Image Stitching using Invariant Features", 2007, section 6), outliers are dropped, the rest is blended, and
+what light and shadow did to things is taken out (`reconstruction.shading`). Texels that no view saw get the smoothest
+continuation of the colours round them over the surface.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ import numpy.typing as npt
 from reconstruction.atlas import Atlas, unwrap
 from reconstruction.mesh import Mesh
 from reconstruction.progress import Progress, silent
+from reconstruction.shading import brightened, exposure, hues, light_of
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 ByteImage = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
 PointTest = Callable[[Float32Array], npt.NDArray[np.bool_]]
+_LIT_POINTS = 2000
+"""So many points of each thing tell how it is lit."""
 _NEUTRAL = 160  # grey of surfaces without any colour
 
 
@@ -59,6 +63,8 @@ class TextureSettings:
     """Texels for a pixel of the nearest views; more keeps finer detail and makes bigger files."""
     blended_views: int = 3
     """Views that share a texel; fewer is sharper, more is smoother."""
+    unlit: bool = True
+    """Take out of the colours of things what light and shadow did to them: the simulation lights them anew."""
     max_faces: int = 12000
     """Meshes with more faces get colours at their vertices only: unwrapping takes too long."""
 
@@ -85,17 +91,6 @@ class _Samples:
         better = weights > self.weights[points, worst]
         where = (points[better], worst[better])
         self.colors[where], self.weights[where], self.views[where] = colors[better], weights[better], view
-
-
-def texture_mesh(
-    mesh: Mesh,
-    views: Sequence[TextureView],
-    settings: TextureSettings | None = None,
-    progress: Progress = silent,
-    occluders: Sequence[Mesh] = (),
-) -> Mesh:
-    """`texture_meshes` for one mesh."""
-    return texture_meshes([mesh], views, settings, progress, occluders)[0]
 
 
 def texture_meshes(
@@ -128,9 +123,13 @@ def texture_meshes(
         return [_neutral(mesh) for mesh in meshes]
     progress(0.0, "laying out textures")
     targets = [_target(mesh, views, settings) for mesh in meshes]
-    samples = _collect(meshes, targets, views, _raycaster([*meshes, *occluders]), settings, progress)
+    raycaster = _raycaster([*meshes, *occluders])
+    samples = _collect(meshes, targets, views, raycaster, settings, progress)
     gains = _exposure_gains(samples, len(views))
     colors, seen = _blend(samples, gains, settings.blended_views)
+    if settings.unlit:
+        things = [number for number in range(len(meshes)) if number >= len(doubtful) or doubtful[number] is None]
+        colors = _unlit(meshes, targets, things, colors, seen, raycaster)
     results, start = [], 0
     for mesh, target, test in itertools.zip_longest(meshes, targets, doubtful[: len(meshes)]):
         end = start + len(target.faces)
@@ -159,14 +158,22 @@ class _Target:
     positions: Float32Array
     normals: Float32Array
 
+    def mixed(self, values: npt.NDArray[Any], mesh: Mesh, points: IntArray) -> npt.NDArray[Any]:
+        """``(M, k)`` at some points, of values ``(V, k)`` at the mesh's vertices."""
+        return np.asarray((values[mesh.faces[self.faces[points]]] * self.barycentric[points, :, None]).sum(axis=1))
 
-def _target(mesh: Mesh, views: Sequence[TextureView], settings: TextureSettings) -> _Target:
+
+def _vertex_normals(mesh: Mesh) -> FloatArray:
+    """``(V, 3)`` unit normals, larger faces counting more."""
     corners = mesh.vertices[mesh.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    # Normals of vertices, interpolated: a face of a noisy mesh says little about how a texel faces the camera.
     smooth = np.zeros_like(mesh.vertices)
     for axis in range(3):
         smooth[:, axis] = np.bincount(mesh.faces.ravel(), np.repeat(normals[:, axis], 3), minlength=len(mesh.vertices))
+    return np.asarray(smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-18))
+
+
+def _target(mesh: Mesh, views: Sequence[TextureView], settings: TextureSettings) -> _Target:
     atlas = None
     if len(mesh.faces) <= settings.max_faces:
         atlas = unwrap(mesh, _texel_size(mesh, views) / settings.texels_per_pixel, settings.max_size)
@@ -178,7 +185,8 @@ def _target(mesh: Mesh, views: Sequence[TextureView], settings: TextureSettings)
         faces, barycentric = first // 3, np.eye(3, dtype=np.float32)[first % 3]
     weights = barycentric[:, :, None]
     positions = (mesh.vertices[mesh.faces[faces]] * weights).sum(axis=1)
-    mixed = (smooth[mesh.faces[faces]] * weights).sum(axis=1)
+    # Normals of vertices, interpolated: a face of a noisy mesh says little about how a texel faces the camera.
+    mixed = (_vertex_normals(mesh)[mesh.faces[faces]] * weights).sum(axis=1)
     mixed /= np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-18)
     return _Target(atlas, faces, barycentric, positions.astype(np.float32), mixed.astype(np.float32))
 
@@ -436,6 +444,46 @@ def _blend(samples: _Samples, gains: FloatArray, count: int) -> tuple[Float32Arr
     total = np.maximum(weights.sum(axis=1), np.float32(1e-20))
     mixed = (colors * weights[:, :, None]).sum(axis=1) / total[:, None]
     return mixed.astype(np.float32), seen
+
+
+# --- light ----------------------------------------------------------------------------------------------------------
+
+
+def _unlit(
+    meshes: Sequence[Mesh],
+    targets: Sequence[_Target],
+    things: Sequence[int],
+    colors: Float32Array,
+    seen: npt.NDArray[np.bool_],
+    raycaster: Any,
+) -> Float32Array:
+    """Colours ``(N, 3)`` of all points, those of some `things` without what light and shadow did to them."""
+    starts = np.cumsum([0, *(len(target.faces) for target in targets)])
+    # Light changes little within a face: it is cast at the vertices.
+    cast = {
+        number: exposure(
+            meshes[number].vertices.astype(np.float32), _vertex_normals(meshes[number]).astype(np.float32), raycaster
+        )
+        for number in things
+    }
+    points, owners, exposed = [], [], []
+    for number in things:
+        there = np.flatnonzero(seen[starts[number] : starts[number + 1]])
+        some = there[:: max(1, len(there) // _LIT_POINTS)]
+        points.append(starts[number] + some)
+        owners.append(np.full(len(some), number))
+        exposed.append(targets[number].mixed(cast[number], meshes[number], some))
+    if not sum(map(len, points)):
+        return colors
+    chosen = colors[np.concatenate(points)]
+    light = light_of(chosen, hues(chosen, np.concatenate(owners)), np.concatenate(exposed))
+    colors = colors.copy()
+    for number in things:
+        rows = slice(starts[number], starts[number + 1])
+        got = cast[number] @ light[:-1] + light[-1]
+        at = targets[number].mixed(got[:, None], meshes[number], np.arange(len(targets[number].faces)))[:, 0]
+        colors[rows] = brightened(colors[rows], at)
+    return colors
 
 
 # --- the picture -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,16 @@ import trimesh
 
 from reconstruction.atlas import rasterize, unwrap
 from reconstruction.mesh import Mesh, to_trimesh
-from reconstruction.texture import TextureSettings, TextureView, texture_mesh, texture_meshes
+from reconstruction.texture import TextureSettings, TextureView, texture_meshes
 
 SIZE = (320, 240)
 INTRINSICS = np.array([[300.0, 0.0, 159.5], [0.0, 300.0, 119.5], [0.0, 0.0, 1.0]])
+SEEN = TextureSettings(unlit=False)
+"""Colours as they are seen: balls that are painted in a gradient would be taken for lit ones."""
+
+
+def texture_mesh(mesh: Mesh, views: Sequence[TextureView], settings: TextureSettings = SEEN) -> Mesh:
+    return texture_meshes([mesh], views, settings)[0]
 
 
 def as_mesh(solid: trimesh.Trimesh, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Mesh:
@@ -112,9 +119,9 @@ def test_unseen_sides_continue_what_was_seen() -> None:
 def test_what_stands_in_front_does_not_rub_off() -> None:
     back, front = ball(), as_mesh(trimesh.creation.box((0.05, 0.05, 0.1)), (0.12, 0.0, 0.0))
     views = views_of([back, front], black=1)
-    hidden = texture_meshes([back], views, occluders=[front])[0]
+    hidden = texture_meshes([back], views, SEEN, occluders=[front])[0]
     assert np.quantile(surface_errors(hidden, above=-0.01), 0.97) < 15.0
-    together = texture_meshes([back, front], views)
+    together = texture_meshes([back, front], views, SEEN)
     assert np.quantile(surface_errors(together[0], above=-0.01), 0.97) < 15.0
     assert together[1].colors is not None
     assert np.median(together[1].colors) < 10
@@ -128,13 +135,13 @@ def test_where_views_are_doubted_the_colours_round_it_go_on() -> None:
         image[image.shape[0] // 2 :] = (250, 0, 0)  # as if another thing had rubbed off on the lower half
         views.append(replace(view, read_rgb=lambda image=image: image))
     below = mesh.vertices[:, 2] < -0.01
-    believed = texture_meshes([mesh], views)[0]
-    doubted = texture_meshes([mesh], views, doubtful=[lambda points: points[:, 2] < 0.025])[0]
+    believed = texture_meshes([mesh], views, SEEN)[0]
+    doubted = texture_meshes([mesh], views, SEEN, doubtful=[lambda points: points[:, 2] < 0.025])[0]
     assert believed.colors is not None
     assert doubted.colors is not None
     assert (believed.colors[below, 0] > 200).mean() > 0.5
     assert (doubted.colors[below, 0] > 200).mean() < 0.1
-    nothing = texture_meshes([mesh], views, doubtful=[lambda points: np.ones(len(points), bool)])[0]
+    nothing = texture_meshes([mesh], views, SEEN, doubtful=[lambda points: np.ones(len(points), bool)])[0]
     assert nothing.texture is None
 
 
@@ -174,7 +181,7 @@ def test_without_colour_the_mesh_is_grey() -> None:
 
 def test_big_meshes_get_vertex_colours() -> None:
     mesh = ball()
-    colored = texture_mesh(mesh, views_of([mesh]), TextureSettings(max_faces=100))
+    colored = texture_mesh(mesh, views_of([mesh]), TextureSettings(max_faces=100, unlit=False))
     assert colored.texture is None
     assert colored.colors is not None
     top = mesh.vertices[:, 2] > 0.0
