@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,7 +153,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.timeout(900)
 def test_the_walk_and_the_python_example(folder: Path) -> None:
     for line in walk():
+        started = time.perf_counter()
         done = run(line, folder)
+        print(f"{time.perf_counter() - started:5.1f} s  {line}")
         expected = 6 if line in NEEDS_A_DISPLAY and sys.platform.startswith("linux") else 0
         assert done.code == expected, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert (folder / "worlds" / "desk" / "report.html").is_file()
