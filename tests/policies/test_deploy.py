@@ -265,9 +265,9 @@ def test_ctrl_c_brings_it_to_rest_first(bundle: Bundle) -> None:
     with pytest.raises(KeyboardInterrupt):
         drive(bundle, arm, 5.0, fast=True)
     pace, slower = np.abs(np.diff(np.array(arm.told), axis=0))[:, :-1], bundle.manifest.limits.acceleration / 100
-    assert (pace[4] > 1.1 * slower).any()  # too fast to stop within a tick
+    assert (pace[3] > 1.5 * slower).any()  # too fast to stop within a tick
     assert (pace[-1] <= slower + 1e-9).all()
-    assert len(arm.told) > 7
+    assert len(arm.told) > 6
     assert arm.stopped == 1
 
 
