@@ -32,7 +32,7 @@ from app.trials import HELD_OUT_SEED, Trials  # noqa: E402
 from policies.act import ChunkingModel, ChunkingSettings  # noqa: E402
 from policies.checkpoint import load_model  # noqa: E402
 from policies.dataset import open_dataset  # noqa: E402
-from policies.evaluate import Score, wilson  # noqa: E402
+from policies.evaluate import Score, score, wilson  # noqa: E402
 from policies.model import ModelSettings, WorldActionModel  # noqa: E402
 from policies.policy import Policy, PolicySettings  # noqa: E402
 from policies.rollout import ActSettings  # noqa: E402
@@ -76,7 +76,7 @@ class Ground:
     def tried(self, policy: Path) -> Score:
         """How often a policy succeeds in the held-out cousins."""
         trials = Trials(self.project, self.folder, policy, HELD_OUT_SEED, self.longest_s, self.act, ())
-        return trials.score(self.cousins, self.executor, silent)
+        return score(trials.tried(self.cousins, self.executor, silent))
 
 
 def learnt(ground: Ground, kind: str, windows: Windows, seed: int) -> tuple[Path, float, int]:
