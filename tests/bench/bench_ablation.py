@@ -33,10 +33,11 @@ from policies.act import ChunkingModel, ChunkingSettings  # noqa: E402
 from policies.checkpoint import load_model  # noqa: E402
 from policies.dataset import open_dataset  # noqa: E402
 from policies.evaluate import Score, score, wilson  # noqa: E402
+from policies.files import BEST  # noqa: E402
 from policies.model import ModelSettings, WorldActionModel  # noqa: E402
 from policies.policy import Policy, PolicySettings  # noqa: E402
 from policies.rollout import ActSettings  # noqa: E402
-from policies.train import BEST, LoopSettings, train  # noqa: E402
+from policies.train import LoopSettings, train  # noqa: E402
 from policies.windows import POSE, Windows, windows_of  # noqa: E402
 from reconstruction.progress import silent  # noqa: E402
 from simulation.pool import workers  # noqa: E402

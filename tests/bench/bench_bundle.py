@@ -51,6 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         given = list(map(Path, sys.argv[1:3]))
         model = load_model(given[1])[0] if given else untrained()
+        assert isinstance(model, WorldActionModel)
         bundle = Bundle(given[0] if given else make_bundle(Path(place) / "bundle", model))
         seen = {name: values[0] for name, values in bundle.sample.items()}
         told = {name: torch.from_numpy(values)[None] for name, values in seen.items()}

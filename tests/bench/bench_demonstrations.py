@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from app.demonstrate_stage import DemonstrateSettings, Order, bank_file, try_some
 from app.project import Project, StageKey, StageNotes
@@ -107,7 +108,7 @@ def main() -> None:
                     order = Order(folder, bank, settings, f"{task} {cameras}")
                     list(executor.map(try_some, [order] * jobs, [(10_000 + n,) for n in range(jobs)]))
                     started = time.perf_counter()
-                    rows = []
+                    rows: list[Any] = []
                     index = 0
                     while sum(row[1] is not None for row in rows) < tries:
                         some = [tuple(range(index + 4 * n, index + 4 * n + 4)) for n in range(2 * jobs)]

@@ -107,8 +107,8 @@ def main() -> None:
             task, _ = best_task(Scene.load(project / "scene"))
             practice = ("--observe", s.observe, "--vary", *VARY, *PRACTICE[s.observe], "--cousins", 100)
             pocketworld("train-and-export", project, "--task", task, *practice, "--anyway", "--out", place / "bundle")
-            words = ("--project", project, "--count", s.count, "--each", s.each, "--films", 2)
-            real = pocketworld("reality-check", place / "bundle", *words)
+            tries = ("--project", project, "--count", s.count, "--each", s.each, "--films", 2)
+            real = pocketworld("reality-check", place / "bundle", *tries)
             low, high = (100 * value for value in real["gap_interval"])
             row(
                 seed,

@@ -121,7 +121,8 @@ class Stage:
         poses = {name: pose if pose.ndim == 2 else pose[frame] for name, pose in self.poses.items()}
         pose = self.cameras[camera]
         pose = pose if pose.ndim == 2 else pose[frame]
-        return self.renderer.render(poses, pose, self.optics(camera, size), LIGHT).rgb[0]
+        shot: npt.NDArray[np.uint8] = self.renderer.render(poses, pose, self.optics(camera, size), LIGHT).rgb[0]
+        return shot
 
     def rates(self, camera: str, size: int) -> dict[str, float]:
         """Frames a second, the best of four tries in turn."""
