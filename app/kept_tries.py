@@ -8,21 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.project import version
+from app.project import code_hash
+from app.stages import PACKAGES
 from reconstruction.disk import write_whole, writing_to
 
 
 class KeptTries:
     """The tries that earlier runs have kept, by groups, in each of them in the order of their numbers.
 
-    Those kept for something else (other bytes of the policy, another scene, other settings) are forgotten, and so is
-    what a dying process has left half written.
+    Those kept for something else (other bytes of the policy, another scene, other settings, a changed program) are
+    forgotten, and so is what a dying process has left half written.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         """Those in a file, if they are `about` the same: JSON-able, all that tries depend on."""
         self._path = path
-        all_of_it = json.dumps({"pocketworld": version(), **about}, sort_keys=True)
+        code = code_hash(PACKAGES / "policies", PACKAGES / "simulation")  # tries outlive the program that made them
+        all_of_it = json.dumps({"code": code, **about}, sort_keys=True)
         self._about = hashlib.blake2b(all_of_it.encode(), digest_size=16).hexdigest()
         self._rows: dict[str, list[dict[str, Any]]] = {}
         whole = bytearray()

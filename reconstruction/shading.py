@@ -36,7 +36,7 @@ DIFFERS = 0.25
 SMOOTH = 0.02
 """How much it costs, beside what is not explained, that more light comes from one direction than from another."""
 LEAST = 0.12
-"""Less light than this share of the brightest place is not made up for: what is seen there is mostly noise."""
+"""Less light than this share of an open place's is not made up for: what is seen there is mostly noise."""
 
 
 def directions() -> FloatArray:

@@ -37,10 +37,10 @@ def test_those_for_something_else_are_forgotten(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-def test_those_of_another_version_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_of_a_changed_program_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tries.jsonl"
     kept(path)
-    monkeypatch.setattr("app.kept_tries.version", lambda: "0.0.1")
+    monkeypatch.setattr("app.kept_tries.code_hash", lambda *places: "another")
     assert list(KeptTries(path, {"policy": "a", "patience": 2.0}).of("mass")) == []
 
 
