@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.console import log_traceback, program
-from app.project import Project, content_hash, is_folder, mode_of, real_path
+from app.project import Project, content_hash, folder_name, is_folder, mode_of, real_path
 from reconstruction.errors import PocketworldError, UsageError
 
 MEMORY_A_SCAN = 3.0e9
@@ -154,8 +154,19 @@ def _holds_scan(folder: Path) -> bool:
     return True
 
 
-def plan(scans: Mapping[Path, Path], out: Path) -> list[Job]:
-    """A project folder for each scan of `expand_scans`: the same one each time, and never one for two scans."""
+def plan(scans: Mapping[Path, Path], out: Path, name: str | None = None) -> list[Job]:
+    """A project folder for each scan of `expand_scans`: the same one each time, and never one for two scans.
+
+    Args:
+        scans: of `expand_scans`.
+        out: the folder for the projects.
+        name: of the folder of a single scan; left out: each is named like its scan.
+
+    Raises:
+        UsageError: the name is none, is that of another scan's project, or is for several scans.
+    """
+    if name is not None:
+        return [_named_job(scans, out, name)]
     there = {entry.name.casefold(): entry for entry in out.iterdir()} if is_folder(out) else {}
     owned = {scan: entry for entry in there.values() if (scan := Project(entry).scan()) is not None}
     folders = {scan: owned[real_path(scan)] for scan in scans if real_path(scan) in owned}
@@ -173,12 +184,22 @@ def plan(scans: Mapping[Path, Path], out: Path) -> list[Job]:
     return [Job(scan, folders[scan]) for scan in scans]
 
 
+def _named_job(scans: Mapping[Path, Path], out: Path, name: str) -> Job:
+    if len(scans) != 1 or name != folder_name(name):
+        what = "it is for one scan" if len(scans) != 1 else f"{name!r} is no name for a folder on every system"
+        raise UsageError(f"--name cannot be used: {what}.", remedy="Leave it out, or name one.", code="bad_value")
+    scan, folder = next(iter(scans)), out / name
+    if Project(folder).scan() != real_path(scan) and not _free_for(folder, scan):
+        raise UsageError(
+            f"{folder} is the project of another scan.", remedy="Give another --name.", code="path_in_the_way"
+        )
+    return Job(scan, folder)
+
+
 def project_name(place: Path) -> str:
     """The name of a scan's file or folder as the name of a folder on any system."""
     place = real_path(place)
-    stem = place.name if is_folder(place) else place.stem
-    name = re.sub(r'[\x00-\x1f<>:"/\\|?*\ud800-\udfff]', "_", stem).strip(" .")
-    return name[:100] or "scan"
+    return folder_name(place.name if is_folder(place) else place.stem)
 
 
 def _free_for(folder: Path, scan: Path) -> bool:

@@ -23,6 +23,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import stat
 import time
@@ -315,6 +316,12 @@ def mode_of(path: Path) -> int:
 def is_folder(path: Path) -> bool:
     """Whether a folder lies there; unlike `Path.is_dir` also to be asked about any name."""
     return stat.S_ISDIR(mode_of(path))
+
+
+def folder_name(text: str) -> str:
+    """A name as the name of a folder on any system."""
+    name = re.sub(r'[\x00-\x1f<>:"/\\|?*\ud800-\udfff]', "_", text).strip(" .")
+    return name[:100] or "scan"
 
 
 def real_path(path: Path) -> Path:

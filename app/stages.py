@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,11 +24,12 @@ from app.project import (
     read_json,
     real_path,
 )
+from reconstruction.disk import writing_to
 from reconstruction.errors import PocketworldError, UsageError
 from reconstruction.mesh import Mesh, write_obj
 from reconstruction.pipeline import ReconstructSettings
 from reconstruction.progress import Progress, part, silent
-from reconstruction.scene import LEARNT
+from reconstruction.scene import EDITED, LEARNT
 from simulation.settle import SettleSettings
 
 if TYPE_CHECKING:
@@ -215,8 +217,14 @@ def _make_scene(
     scene = settle(made.scene, settings.settle, part(progress, 0.9, 1.0))
     scene = replace(scene, warnings=(*scene.warnings, *with_remedies(damaged.sentences(), capture.source)))
     scene = scene if kept is None else kept.applied(scene, inputs["scan"])
-    if LEARNT in (read_json(project.stage_folder("scene") / "scene.json") or {}):
+    before = read_json(project.stage_folder("scene") / "scene.json") or {}
+    if LEARNT in before:
         scene = replace(scene, warnings=(*scene.warnings, FORGOTTEN))
+    if EDITED in before:
+        kept_scene = _keep_edited(project)
+        scene = replace(
+            scene, warnings=(*scene.warnings, f"What was edited by hand is not in the new scene: {kept_scene}")
+        )
     timings = {**made.timings, "settle": time.perf_counter() - started}
     scene.save(folder)
     fused: Mesh | None = getattr(made, "fused", None)
@@ -230,6 +238,19 @@ def _make_scene(
         **made.figures,
     }
     return StageNotes(scene.warnings, timings, figures)
+
+
+def _keep_edited(project: Project) -> str:
+    """Copy a scene that was edited by hand to where it stays; returns a sentence that says where."""
+    number = 1
+    while (place := project.folder / f"scene_edited_{number}").exists():
+        number += 1
+    partial = place.with_name(f"{place.name}.partial")
+    with writing_to(project.folder):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(project.stage_folder("scene"), partial)
+        partial.rename(place)
+    return f"the edited one is kept in {place.name}."
 
 
 @dataclass(frozen=True)

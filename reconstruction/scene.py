@@ -41,10 +41,12 @@ HULL_MARGIN_M = 0.001
 SUPPORT_FRICTION = 0.8
 ROLLING_FRICTION_M = 0.001
 SPINNING_FRICTION_M = 0.001
-LEARNT = "learnt"
-"""Key of ``scene.json``: what recorded runs have taught (`write_learnt`)."""
 """Torsional friction of the contact patch, in metres: a real can or fruit comes to rest, a bare Coulomb one never does.
 As MuJoCo's 2nd and 3rd friction numbers; 1 mm is what fruit shows on wood."""
+LEARNT = "learnt"
+"""Key of ``scene.json``: what recorded runs have taught (`write_learnt`)."""
+EDITED = "edited"
+"""Key of ``scene.json``: what was changed by hand since the scene was made, a sentence an edit, in order."""
 
 
 @dataclass(frozen=True)

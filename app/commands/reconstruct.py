@@ -22,6 +22,7 @@ def run(
     scans: tyro.conf.Positional[tuple[Path, ...]],
     /,
     out: Path,
+    name: str | None = None,
     jobs: int | None = None,
     json: tyro.conf.FlagCreatePairsOff[bool] = False,
     settings: Annotated[ReconstructSettings, tyro.conf.arg(name="")] = ReconstructSettings(),  # noqa: B008 - frozen
@@ -35,6 +36,7 @@ def run(
         console: Where to report to.
         scans: Exports of the phone as they are: files, folders, zips, patterns, or folders full of them.
         out: Folder for the projects; each is named like its scan.
+        name: Name of the project's folder, of a single scan.
         jobs: Processes at a time. Left out: what cores and memory allow. The result is the same for any number.
         json: Print one JSON object a line on stdout and nothing else.
         settings: Settings of the reconstruction.
@@ -42,7 +44,7 @@ def run(
     """
     started = time.perf_counter()
     missing_scans(scans)
-    work = plan(expand_scans(scans), out.absolute())
+    work = plan(expand_scans(scans), out.absolute(), name)
     parallel = parallel_scans(jobs, len(work))
     batch = Batch(
         settings=as_settings_json(SceneSettings(settings, settle)),

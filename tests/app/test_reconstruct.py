@@ -411,3 +411,34 @@ def test_sigterm_ends_with_an_event(tmp_path: Path) -> None:
         last = json.loads(process.stdout.read().splitlines()[-1])
         assert (last["event"], last["code"], last["exit_code"]) == ("error", "terminated", 143)
         assert process.wait(20) == 143
+
+
+def test_an_edited_scene_is_kept_when_it_is_made_anew(shell: Shell, tmp_path: Path) -> None:
+    scan, out = fake_scan(tmp_path / "desk"), tmp_path / "out"
+    project = out / "desk"
+    assert shell("reconstruct", scan, "--out", out, "--json").code == 0
+    path = project / "scene" / "scene.json"
+    document = {**json.loads(path.read_text(encoding="utf-8")), "edited": ["Rename object_01 to mug"]}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    kept = scene_bytes(project)
+    assert shell("reconstruct", scan, "--out", out, "--json").result["projects"][0]["status"] == "unchanged"
+    assert scene_bytes(project) == kept  # nobody asked for another one
+    again = shell("reconstruct", scan, "--out", out, "--fusion.voxel-m", "0.004", "--json").result["projects"][0]
+    assert any("scene_edited_1" in warning for warning in again["warnings"])
+    assert "edited" not in json.loads(path.read_text(encoding="utf-8"))
+    assert json.loads((project / "scene_edited_1" / "scene.json").read_text(encoding="utf-8")) == document
+
+
+def test_the_project_of_one_scan_may_be_named(shell: Shell, tmp_path: Path) -> None:
+    scan, out = fake_scan(tmp_path / "export (2).zip"), tmp_path / "out"
+    made = shell("reconstruct", scan, "--out", out, "--name", "Küche.2", "--json").result["projects"][0]
+    assert Path(made["project"]) == out / "Küche.2"
+    assert shell("reconstruct", scan, "--out", out, "--name", "Küche.2", "--json").code == 0
+    other = fake_scan(tmp_path / "other", objects=3)
+    refused = shell("reconstruct", other, "--out", out, "--name", "Küche.2", "--json")
+    assert refused.code == 2
+    assert "another scan" in refused.errors[0]["message"]
+    for scans, name in (([scan, other], "both"), ([scan], "a/b"), ([scan], "")):
+        refused = shell("reconstruct", *scans, "--out", out, "--name", name, "--json")
+        assert refused.errors[0]["code"] == "bad_value"
+    assert {path.name for path in out.iterdir()} == {"Küche.2"}
