@@ -11,14 +11,26 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from app.console import Console, JsonConsole, Outcome, StdoutError, TextConsole, internal_error, open_console, program
+from app.console import (
+    LIFE_LINE,
+    Console,
+    JsonConsole,
+    Outcome,
+    StdoutError,
+    TextConsole,
+    internal_error,
+    open_console,
+    program,
+)
 from reconstruction.errors import PocketworldError, UsageError
 
 COMMANDS: dict[str, str] = {
+    "window": "Open the window: from a scan to a robot without a command. `pocketworld` alone does the same.",
     "doctor": "Check this computer and print the exact fix for what is missing.",
     "inspect": "Show what a scan holds and what it lacks.",
     "reconstruct": "Turn phone scans into physics scenes, one project folder a scan.",
@@ -79,9 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
     try:
-        if not arguments or arguments[0] in ("-h", "--help"):
+        if not arguments:
+            arguments = ["window"]
+        if arguments[0] in ("-h", "--help"):
             _print(usage())
-            return 0 if arguments else 2
+            return 0
         if arguments[0] == "--version":
             from app.project import version
 
@@ -90,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if {"-h", "--help"} & set(arguments) and arguments[0] in COMMANDS:
             return _help(arguments)
         with open_console("--json" in arguments) as console, _terminable():
+            _end_with_parent()
             return _run(console, arguments)
     except StdoutError as error:
         return _without_stdout(error)
@@ -224,6 +239,20 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _end_with_parent() -> None:
+    """Where stdin is a life line, end like after SIGTERM when it breaks: no window, no command that it has started."""
+    if os.environ.pop(LIFE_LINE, None) is None:
+        return
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _stopped(how: str, code: str) -> PocketworldError:

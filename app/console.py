@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 MIN_SECONDS_BETWEEN_EVENTS = 0.1
+LIFE_LINE = "POCKETWORLD_LIFE_LINE"
+"""Set in the environment of a command whose stdin is open for as long as whoever started it lives."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,678 @@
+"""The scene: select, move, rename, merge, split, weigh its things, and throw them about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QMenu,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.gui.desk import Desk
+from app.gui.editor import Editor
+from app.gui.job import Job, Task
+from app.gui.page import Notice, StepPage, label
+from app.gui.viewport import Viewport
+
+if TYPE_CHECKING:
+    from app.scene_document import ListedThing
+    from app.scene_draft import Draft, Edit
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FloatArray = npt.NDArray[np.float64]
+MESHES = "*.obj *.ply *.stl *.glb *.gltf *.off"
+
+
+@lru_cache(maxsize=1)
+def materials() -> tuple[str, ...]:
+    """The names of ``resources/materials.json``."""
+    document = json.loads((ROOT / "resources" / "materials.json").read_text(encoding="utf-8"))
+    return tuple(sorted(document["materials"]))
+
+
+class ScenePage(StepPage):
+    """A list of things, what is known of the selected one, and the viewport with its tools."""
+
+    step: ClassVar[str] = "scene"
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(
+            desk,
+            self.tr("Scene"),
+            self.tr("Click a thing to select it. Every change is saved at once, and can be undone."),
+        )
+        self.editor = Editor(self)
+        self._objects: dict[str, ListedThing] = {}
+        self._stamp: tuple[Path, int] | None = None
+        self._point: FloatArray | None = None
+        self._measured = 0.0
+        self._make_list()
+        self._make_facts()
+        self._make_view()
+        self._make_actions()
+        self.editor.changed.connect(self._changed)
+        self.editor.refused.connect(self._refused)
+        self.editor.busy.connect(self._busy)
+        self._select_names(())
+
+    # --- what stands where -------------------------------------------------------------------------------------------
+
+    def _make_list(self) -> None:
+        self.list = QListWidget(self)
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.list.setMinimumHeight(300)
+        self.list.setAccessibleName(self.tr("Things of the scene"))
+        self.list.setToolTip(self.tr("Ctrl+click selects several. Del deletes, Ctrl+D duplicates, F2 renames."))
+        self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.list.customContextMenuRequested.connect(
+            lambda place: self._menu().popup(self.list.viewport().mapToGlobal(place))
+        )
+        self.list.itemSelectionChanged.connect(self._list_selected)
+        self.side.addWidget(self.list)
+
+    def _make_facts(self) -> None:
+        self.facts = QWidget(self)
+        form = QFormLayout(self.facts)
+        form.setContentsMargins(0, 0, 0, 0)
+        self.name = QLineEdit(self.facts)
+        self.name.setToolTip(self.tr("Tasks call the thing by this name."))
+        self.name.editingFinished.connect(self._rename)
+        self.material = QComboBox(self.facts)
+        self.material.addItems(materials())
+        self.material.setToolTip(self.tr("Sets mass, friction and bounce to what is usual for it."))
+        self.material.activated.connect(self._set_material)
+        self.mass = self._number(0.5, 50_000.0, 1, self.tr("Put the thing on a kitchen scale: that beats every guess."))
+        self.mass.editingFinished.connect(self._set_mass)
+        self.friction = self._number(0.0, 2.0, 2, self.tr("Against wood: 0.3 slips, 0.9 grips."))
+        self.friction.editingFinished.connect(self._set_friction)
+        self.bounce = self._number(0.0, 1.0, 2, self.tr("0 stays where it falls, 0.8 bounces like a ball."))
+        self.bounce.editingFinished.connect(self._set_bounce)
+        self.more = label("", "faint", self.facts)
+        for text, widget in (
+            (self.tr("Name"), self.name),
+            (self.tr("Material"), self.material),
+            (self.tr("Mass (g)"), self.mass),
+            (self.tr("Friction"), self.friction),
+            (self.tr("Bounce"), self.bounce),
+        ):
+            form.addRow(text, widget)
+            widget.setAccessibleName(text)
+        form.addRow(self.more)
+        self.side.addWidget(self.facts)
+        self.check = self.add_run(self.tr("Check that it is at rest"), "")
+        self.rest = label("", "faint", self)
+        self.side.addWidget(self.rest)
+
+    def _number(self, low: float, high: float, digits: int, tip: str) -> QDoubleSpinBox:
+        box = QDoubleSpinBox(self.facts)
+        box.setRange(low, high)
+        box.setDecimals(digits)
+        box.setSingleStep(10.0**-digits * 5)
+        box.setKeyboardTracking(False)
+        box.setToolTip(tip)
+        return box
+
+    def _make_view(self) -> None:
+        self.trouble = Notice("failed", self)
+        self.view = Viewport(self)
+        self.view.picked.connect(self._picked)
+        self.view.pose_changed.connect(self._moved)
+        self.view.measured.connect(self._measure)
+        self.view.failed.connect(lambda message, remedy: self.trouble.say(message, remedy))
+        self._tools = QHBoxLayout()
+        self._tools.setSpacing(4)
+        self.said = label("", "faint", self)
+        self.result.addLayout(self._tools)
+        self.result.addWidget(self.view, 1)
+        self.result.addWidget(self.trouble)
+        self.result.addWidget(self.said)
+
+    def _make_actions(self) -> None:
+        tools = QActionGroup(self)
+        tips = {
+            "select": (self.tr("Select"), "Q", self.tr("Click a thing.")),
+            "move": (
+                self.tr("Move"),
+                "W",
+                self.tr("Drag the arrows of the selected thing; it comes to stand on what is below it."),
+            ),
+            "turn": (self.tr("Turn"), "E", self.tr("Drag the ring of the selected thing.")),
+            "measure": (self.tr("Measure"), "R", self.tr("Click two points.")),
+        }
+        self.tool_actions: dict[str, QAction] = {}
+        for tool, (text, key, tip) in tips.items():
+            action = self._new_action(text, lambda tool=tool: self._use(tool), key, tip)
+            action.setCheckable(True)
+            tools.addAction(action)
+            self.tool_actions[tool] = action
+            self._tools.addWidget(self._button(action))
+        self.tool_actions["select"].setChecked(True)
+        self._tools.addSpacing(10)
+        self.play = self._new_action(
+            self.tr("Play"), self._play, "P", self.tr("Let physics go; grab things with the mouse and throw them.")
+        )
+        self.play.setCheckable(True)
+        self.reset = self._new_action(
+            self.tr("Reset"), self._reset, "", self.tr("Put everything back where the scene has it.")
+        )
+        for action in (self.play, self.reset):
+            self._tools.addWidget(self._button(action))
+        self._tools.addStretch(1)
+        shown = QToolButton(self)
+        shown.setText(self.tr("Show"))
+        shown.setToolTip(self.tr("What the view shows."))
+        shown.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(shown)
+        for name, text, on in (
+            ("background", self.tr("Background"), True),
+            ("parts", self.tr("Convex parts"), False),
+            ("seen", self.tr("Seen green, guessed orange"), False),
+            ("wireframe", self.tr("Wireframe"), False),
+        ):
+            action = menu.addAction(text)
+            action.setCheckable(True)
+            action.setChecked(on)
+            action.toggled.connect(lambda value, name=name: self.view.set_options(**{name: value}))
+        robot = menu.addAction(self.tr("Robot"))
+        robot.setCheckable(True)
+        robot.toggled.connect(lambda value: self.view.set_options(robot="panda" if value else None))
+        shown.setMenu(menu)
+        self._tools.addWidget(shown)
+        self.undo = self._new_action(self.tr("Undo"), self.editor.undo.undo, "Ctrl+Z", "")
+        self.redo = self._new_action(self.tr("Redo"), self.editor.undo.redo, "Ctrl+Shift+Z", "")
+        self.editor.undo.indexChanged.connect(self._name_undo)
+        self._name_undo()
+        self.duplicate = self._new_action(self.tr("Duplicate"), self._duplicate, "Ctrl+D", "")
+        self.delete = self._new_action(self.tr("Delete"), self._delete, "Del", "")
+        self.merge = self._new_action(
+            self.tr("Merge two"), self._merge, "Ctrl+M", self.tr("Make two selected things one.")
+        )
+        self.split = self._new_action(self.tr("Split…"), self._split, "", self.tr("Cut a thing in two by a plane."))
+        self.add = self._new_action(
+            self.tr("Add a mesh…"), self._add, "", self.tr("A thing from a file: OBJ, PLY, STL, GLB.")
+        )
+        self.scale = self._new_action(
+            self.tr("Set the scale…"), self._scale, "", self.tr("Measure a distance that you know first.")
+        )
+        self.robot = self._new_action(
+            self.tr("Place the robot…"), self._place_robot, "", self.tr("Where its base stands.")
+        )
+        self.drop = self._new_action(
+            self.tr("Put it down"), self._drop, "Ctrl+Down", self.tr("Let a thing stand on what is below it.")
+        )
+        more = QToolButton(self)
+        more.setText(self.tr("Edit"))
+        more.setToolTip(self.tr("What can be done with the selected things."))
+        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        more.setMenu(self._menu())
+        self._tools.addWidget(more)
+
+    def _new_action(self, text: str, what: Any, key: str, tip: str) -> QAction:
+        action = QAction(text, self)
+        action.triggered.connect(lambda _checked=False: what())
+        if key:
+            action.setShortcut(QKeySequence(key))
+            action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        action.setToolTip(f"{tip} {f'({key})' if key else ''}".strip() or text)
+        self.addAction(action)
+        return action
+
+    def _button(self, action: QAction) -> QToolButton:
+        button = QToolButton(self)
+        button.setDefaultAction(action)
+        return button
+
+    def _menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.addActions(self.edit_actions()[2:])
+        return menu
+
+    def edit_actions(self) -> Sequence[QAction]:
+        """For the window's Edit menu: undo and redo first."""
+        things = [self.duplicate, self.delete, self.merge, self.split, self.drop, self.add, self.scale, self.robot]
+        return [self.undo, self.redo, *things]
+
+    # --- the scene ---------------------------------------------------------------------------------------------------
+
+    def task(self) -> Task:
+        """``simulate --check``.
+
+        Raises:
+            ValueError: no project is open.
+        """
+        folder = self.project_folder()
+        return Task(self.tr("Check {0}").format(folder.name), ("simulate", str(folder), "--check"), self.step, folder)
+
+    def refresh(self) -> None:
+        """Open the project's scene, or the one that has taken its place."""
+        super().refresh()
+        project = self.desk.project
+        scene = None if project is None else project.stage_folder("scene")
+        there = scene is not None and (scene / "stage.json").is_file()
+        self.setEnabled(there)
+        if scene is None or not there:
+            self.editor.close_scene()
+            self._stamp = None
+            self._changed(())
+            return
+        stamp = (scene, (scene / "stage.json").stat().st_mtime_ns)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.editor.open(scene)
+            self.view.show_scene(scene)
+        else:
+            self.editor.check()
+
+    def follow(self, job: Job | None) -> None:
+        """The scene is let go before it is made anew."""
+        super().follow(job)
+        running, open_at = self.desk.jobs.running, self._stamp
+        if (
+            running is not None
+            and open_at is not None
+            and (running.task.step, running.task.project) == ("scan", open_at[0].parent)
+        ):
+            self.editor.close_scene()
+            self._stamp = None
+        said = "" if job is None or job.state.kind != "done" else _rest_sentence(self, job.state.result)
+        self.rest.setText(said)
+        self.rest.setVisible(bool(said))
+
+    def _changed(self, objects: tuple[ListedThing, ...]) -> None:
+        chosen = self.selected()
+        self._objects = {item.name: item for item in objects}
+        with QSignalBlocker(self.list):
+            self.list.clear()
+            for item in objects:
+                entry = QListWidgetItem(item.name)
+                entry.setData(Qt.ItemDataRole.UserRole, item.name)
+                low, high = item.mass_interval_kg
+                entry.setToolTip(
+                    self.tr("{0}, {1} g ({2} … {3}), {4} % seen").format(
+                        item.material,
+                        *(f"{1000 * value:.0f}" for value in (item.mass_kg, low, high)),
+                        f"{100 * item.seen_fraction:.0f}",
+                    )
+                )
+                self.list.addItem(entry)
+        if self._stamp is not None and self.editor.folder is not None:
+            self.view.reload()
+        self._select_names([name for name in chosen if name in self._objects])
+
+    def _refused(self, message: str, remedy: str) -> None:
+        self.desk.problem.emit(message, remedy)
+        self._show_selected()
+        if self._stamp is not None:
+            self.view.reload()  # a preview may stand where the edit did not lead
+
+    def _busy(self, at_work: bool) -> None:
+        saving = self.tr("Saving …")
+        if at_work:
+            self.said.setText(saving)
+        elif self.said.text() == saving:
+            self.said.setText("")
+        self._name_undo()
+
+    def _name_undo(self) -> None:
+        """An edit that is being made cannot be undone yet, nor anything before it."""
+        stack = self.editor.undo
+        self.undo.setEnabled(stack.canUndo() and not self.editor.at_work)
+        self.redo.setEnabled(stack.canRedo() and not self.editor.at_work)
+        self.undo.setText(self.tr("Undo: {0}").format(stack.undoText()) if stack.canUndo() else self.tr("Undo"))
+        self.redo.setText(self.tr("Redo: {0}").format(stack.redoText()) if stack.canRedo() else self.tr("Redo"))
+
+    # --- selection ---------------------------------------------------------------------------------------------------
+
+    def selected(self) -> list[str]:
+        """The names of the selected things, in the order of the list."""
+        return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self.list.selectedItems()]
+
+    def select(self, *names: str) -> None:
+        """Select these."""
+        self._select_names(names)
+
+    def _select_names(self, names: Sequence[str]) -> None:
+        with QSignalBlocker(self.list):
+            for row in range(self.list.count()):
+                item = self.list.item(row)
+                item.setSelected(item.data(Qt.ItemDataRole.UserRole) in names)
+                if names and item.data(Qt.ItemDataRole.UserRole) == names[0]:
+                    self.list.setCurrentItem(item)
+                    item.setSelected(True)
+        self._show_selected()
+
+    def _list_selected(self) -> None:
+        self._show_selected()
+
+    def _show_selected(self) -> None:
+        names = self.selected()
+        self.view.select(names)
+        one = self._objects.get(names[0]) if len(names) == 1 else None
+        self.facts.setVisible(one is not None)
+        for action in (self.duplicate, self.delete):
+            action.setEnabled(bool(names))
+        for action in (self.split, self.drop):
+            action.setEnabled(one is not None)
+        self.merge.setEnabled(len(names) == 2)
+        self.scale.setEnabled(self._measured > 0.0)
+        if one is None:
+            return
+        for box, value in (
+            (self.mass, 1000 * one.mass_kg),
+            (self.friction, one.friction),
+            (self.bounce, one.restitution),
+        ):
+            with QSignalBlocker(box):
+                box.setValue(value)
+        self.name.setText(one.name)
+        self.material.setCurrentText(one.material)
+        low, high = one.mass_interval_kg
+        self.more.setText(
+            self.tr("80 % sure: {0} … {1} g. {2} mm. {3} % was seen.").format(
+                f"{1000 * low:.0f}",
+                f"{1000 * high:.0f}",
+                " × ".join(f"{1000 * side:.0f}" for side in one.size_m),
+                f"{100 * one.seen_fraction:.0f}",
+            )
+        )
+
+    def _picked(self, name: str, point: Any) -> None:
+        self._point = None if point is None else np.asarray(point, dtype=np.float64)
+        self._select_names([name] if name in self._objects else [])
+
+    # --- edits -------------------------------------------------------------------------------------------------------
+
+    def _apply(self, edit: Edit) -> None:
+        self.editor.apply(lambda _draft: edit)
+
+    def _one(self) -> ListedThing | None:
+        names = self.selected()
+        return self._objects.get(names[0]) if len(names) == 1 else None
+
+    def _rename(self) -> None:
+        from app.scene_edits import Rename, plain_name
+
+        one, text = self._one(), plain_name(self.name.text())
+        if one is not None and text and text != one.name:
+            self._then_select(text)
+            self._apply(Rename(one.name, text))
+
+    def _then_select(self, name: str) -> None:
+        """Select a thing that the edit under way will bring."""
+
+        def once(_objects: object) -> None:
+            self.editor.changed.disconnect(once)
+            if name in self._objects:
+                self._select_names([name])
+
+        self.editor.changed.connect(once)
+
+    def _set_material(self) -> None:
+        from app.scene_edits import SetMaterial
+
+        one = self._one()
+        if one is not None and self.material.currentText() != one.material:
+            self._apply(SetMaterial(one.name, self.material.currentText()))
+
+    def _set_mass(self) -> None:
+        from app.scene_edits import SetMass
+
+        one = self._one()
+        if one is not None and abs(self.mass.value() - 1000 * one.mass_kg) > 0.06:
+            self._apply(SetMass(one.name, self.mass.value() / 1000.0))
+
+    def _set_friction(self) -> None:
+        from app.scene_edits import SetFriction
+
+        one = self._one()
+        if one is not None and abs(self.friction.value() - one.friction) > 0.005:
+            self._apply(SetFriction(one.name, self.friction.value()))
+
+    def _set_bounce(self) -> None:
+        from app.scene_edits import SetRestitution
+
+        one = self._one()
+        if one is not None and abs(self.bounce.value() - one.restitution) > 0.005:
+            self._apply(SetRestitution(one.name, self.bounce.value()))
+
+    def _moved(self, name: str, pose: FloatArray) -> None:
+        """A gizmo was let go: the thing comes to stand on what is below it."""
+
+        def make(draft: Draft) -> Edit:
+            from app.scene_edits import Move
+            from app.scene_places import snapped
+
+            return Move(name, snapped(draft, name, pose))
+
+        self.editor.apply(make)
+
+    def _drop(self) -> None:
+        one = self._one()
+        if one is not None:
+            self._moved(one.name, one.pose)
+
+    def _duplicate(self) -> None:
+        from app.scene_edits import Duplicate
+
+        for name in self.selected():
+            self._apply(Duplicate(name))
+
+    def _delete(self) -> None:
+        from app.scene_edits import Delete
+
+        for name in self.selected():
+            self._apply(Delete(name))
+
+    def _merge(self) -> None:
+        from app.scene_edits import Merge
+
+        names = self.selected()
+        if len(names) == 2:
+            self._apply(Merge(*names))
+
+    def _split(self) -> None:
+        from app.scene_edits import Split
+
+        one = self._one()
+        if one is None:
+            return
+        dialog = _SplitDialog(one.name, self)
+        point = one.pose[:3, 3] if self._point is None else self._point
+        if dialog.exec() == QDialog.DialogCode.Accepted:
+            self._apply(Split(one.name, point, dialog.normal()))
+
+    def _add(self) -> None:
+        from app.scene_edits import AddThing
+
+        kinds = self.tr("Meshes ({0})").format(MESHES)
+        name, _ = QFileDialog.getOpenFileName(self, self.tr("Add a mesh"), str(Path.home()), kinds)
+        if name:
+            at = None if self._point is None else (float(self._point[0]), float(self._point[1]))
+            self._apply(AddThing(Path(name), at))
+
+    def _measure(self, distance_m: float) -> None:
+        self._measured = float(distance_m)
+        self.scale.setEnabled(self._measured > 0.0)
+        self.said.setText(self.tr("{0} mm").format(f"{1000 * self._measured:.1f}"))
+
+    def _scale(self) -> None:
+        from app.scene_edits import Scale
+
+        dialog = _NumbersDialog(
+            self.tr("Set the scale"),
+            self.tr("The measured distance is {0} mm. In truth it is:").format(f"{1000 * self._measured:.1f}"),
+            [(self.tr("True distance (mm)"), 1000 * self._measured, 0.1, 1e5)],
+            self,
+        )
+        if dialog.exec() == QDialog.DialogCode.Accepted:
+            self._apply(Scale(self._measured, dialog.values()[0] / 1000.0))
+
+    def _place_robot(self) -> None:
+        from app.scene_edits import PlaceRobot
+
+        x, y = (0.0, -0.5) if self._point is None else (float(self._point[0]), float(self._point[1]))
+        dialog = _NumbersDialog(
+            self.tr("Place the robot"),
+            self.tr(
+                "Where its base stands: metres, z is up, 0 the height of the table. A click in the view sets x and y."
+            ),
+            [
+                (self.tr("x (m)"), x, -50.0, 50.0),
+                (self.tr("y (m)"), y, -50.0, 50.0),
+                (self.tr("z (m)"), 0.0, -50.0, 50.0),
+                (self.tr("Turned by (°)"), 0.0, -360.0, 360.0),
+            ],
+            self,
+            self.tr("Wherever suits the scene"),
+        )
+        code = dialog.exec()
+        if code == QDialog.DialogCode.Accepted:
+            *place, yaw = dialog.values()
+            pose = np.eye(4)
+            turn = np.radians(yaw)
+            pose[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+            pose[:3, 3] = place
+            self._apply(PlaceRobot(pose))
+        elif dialog.other:
+            self._apply(PlaceRobot(None))
+
+    # --- the view ----------------------------------------------------------------------------------------------------
+
+    def _use(self, tool: str) -> None:
+        self.view.set_tool(tool)
+
+    def _play(self) -> None:
+        if self.play.isChecked():
+            self.view.set_tool("grab")
+            self.view.play()
+            self.play.setText(self.tr("Pause"))
+        else:
+            self.view.pause()
+            self.play.setText(self.tr("Play"))
+            self._use_checked_tool()
+
+    def _use_checked_tool(self) -> None:
+        tool = next((name for name, action in self.tool_actions.items() if action.isChecked()), "select")
+        self.view.set_tool(tool)
+
+    def _reset(self) -> None:
+        self.play.setChecked(False)
+        self.play.setText(self.tr("Play"))
+        self.view.reset()
+        self._use_checked_tool()
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Leave no process, no thread and no lock."""
+        self.view.close()
+        self.editor.stop()
+        super().closeEvent(event)
+
+
+def _rest_sentence(page: QWidget, result: dict[str, Any]) -> str:
+    moved = result.get("max_moved_mm")
+    return page.tr("At rest: at most {0} mm in five seconds.").format(moved) if moved is not None else ""
+
+
+class _SplitDialog(QDialog):
+    """By which plane a thing is cut; it goes through the point that was clicked last, or the middle."""
+
+    def __init__(self, name: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(self.tr("Split {0}").format(name))
+        self._way = QComboBox(self)
+        for text, normal in (
+            (self.tr("Flat: a lower and an upper part"), (0.0, 0.0, 1.0)),
+            (self.tr("Upright, along y: a left and a right part"), (1.0, 0.0, 0.0)),
+            (self.tr("Upright, along x: a near and a far part"), (0.0, 1.0, 0.0)),
+        ):
+            self._way.addItem(text, normal)
+        self._turn = QDoubleSpinBox(self)
+        self._turn.setRange(-180.0, 180.0)
+        self._turn.setSuffix(" °")
+        self._turn.setToolTip(self.tr("Turns an upright cut about the vertical."))
+        buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, parent=self
+        )
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        column = QVBoxLayout(self)
+        column.addWidget(label(self.tr("The cut goes through the point that you clicked last."), "faint", self))
+        form = QFormLayout()
+        form.addRow(self.tr("Cut"), self._way)
+        form.addRow(self.tr("Turned by"), self._turn)
+        column.addLayout(form)
+        column.addWidget(buttons)
+
+    def normal(self) -> FloatArray:
+        """``(3,)`` of the plane, in the scene's frame."""
+        x, y, z = self._way.currentData()
+        turn = np.radians(self._turn.value())
+        return np.array([np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y, z])
+
+
+class _NumbersDialog(QDialog):
+    """A few numbers."""
+
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        rows: Sequence[tuple[str, float, float, float]],
+        parent: QWidget,
+        other: str = "",
+    ) -> None:
+        """`rows`: name, value, least, most. `other`: a third button; `self.other` says whether it was pressed."""
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.other = False
+        column = QVBoxLayout(self)
+        column.addWidget(label(text, "", self))
+        form = QFormLayout()
+        self._boxes = []
+        for name, value, low, high in rows:
+            box = QDoubleSpinBox(self)
+            box.setRange(low, high)
+            box.setDecimals(3)
+            box.setValue(value)
+            form.addRow(name, box)
+            self._boxes.append(box)
+        column.addLayout(form)
+        buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, parent=self
+        )
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        if other:
+            button = buttons.addButton(other, QDialogButtonBox.ButtonRole.ResetRole)
+            button.clicked.connect(self._choose_other)
+        column.addWidget(buttons)
+
+    def _choose_other(self) -> None:
+        self.other = True
+        self.reject()
+
+    def values(self) -> list[float]:
+        """As they were typed."""
+        return [box.value() for box in self._boxes]

@@ -1,0 +1,123 @@
+"""What tests of the window share: preferences of its own, the stand-ins' command line, and what it must not leave."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QSettings, QTimer
+from PySide6.QtWidgets import QApplication
+
+from app.gui import theme
+from app.gui.desk import Desk
+from app.gui.window import MainWindow
+from tests.conftest import FAKES, ROOT
+
+
+@pytest.fixture
+def fake_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run the real command line with stand-ins for the steps."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(FAKES), str(ROOT))))
+
+
+@pytest.fixture
+def preferences(tmp_path: Path) -> QSettings:
+    """Nobody's, in a folder of their own."""
+    found = QSettings(str(tmp_path / "preferences.ini"), QSettings.Format.IniFormat)
+    found.setValue("home", str(tmp_path / "Projekte für Ömer"))
+    found.setValue("toured", True)
+    return found
+
+
+@pytest.fixture
+def clean(qapp: QApplication) -> Iterator[None]:
+    """Fails where a widget, a timer, a thread or a process outlives the test. To be asked for before the window."""
+    theme.apply(qapp, "dark")
+    processes = {child.pid for child in _children()}
+    widgets = set(map(id, qapp.topLevelWidgets()))
+    threads = _qt_threads()
+    yield
+    deadline = time.monotonic() + 5.0
+    left: dict[str, object] = {}
+    while time.monotonic() < deadline:
+        qapp.processEvents()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        gc.collect()
+        left = {
+            "processes": [child for child in _children() if child.pid not in processes],
+            "widgets": [widget for widget in qapp.topLevelWidgets() if id(widget) not in widgets],
+            "threads": _qt_threads() - threads,
+        }
+        if not any(left.values()):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"left over: {left}")
+
+
+def _children() -> list[psutil.Process]:
+    """All there are but the one that forks commands for all tests (`tests.prefork`), and its own."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if not any(word.endswith("prefork.py") for word in child.cmdline()):
+                found += [child, *child.children(recursive=True)]
+    return found
+
+
+def _qt_threads() -> int:
+    """How many threads of Qt's run; the render and pool threads of libraries have other names."""
+    count = 0
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            count += (task / "comm").read_text(encoding="utf-8").startswith("QThread")
+        except OSError:
+            continue
+    return count
+
+
+@pytest.fixture
+def desk(clean: None, preferences: QSettings) -> Iterator[Desk]:
+    """A desk without a window."""
+    made = Desk(preferences)
+    yield made
+    made.jobs.stop_all()
+    made.deleteLater()
+
+
+@pytest.fixture
+def window(clean: None, preferences: QSettings) -> Iterator[MainWindow]:
+    """The window, closed and gone at the end."""
+    made = MainWindow(preferences)
+    made.show()
+    yield made
+    made.desk.jobs.stop_all()
+    made.close()
+    made.deleteLater()
+
+
+class Heartbeat(QObject):
+    """The longest time for which the window did not listen, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest_s, self._last = 0.0, time.perf_counter()
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._beat)
+
+    def __enter__(self) -> Heartbeat:
+        self._last = time.perf_counter()
+        self._timer.start(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.stop()
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        self.longest_s, self._last = max(self.longest_s, now - self._last), now
