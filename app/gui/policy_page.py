@@ -1,0 +1,601 @@
+"""The page of the policy: choose a task by its objects, train and export with one button, see what it is worth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from PySide6.QtCore import QDateTime, QLocale, Qt, QTimer, QUrl
+from PySide6.QtGui import QDesktopServices, QHideEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.gui.curves import Bars, ShareBar, groups_of, wilson
+from app.gui.desk import Desk
+from app.gui.film_player import FilmPlayer
+from app.gui.job import Job, Task
+from app.gui.known_policies import Known, known
+from app.gui.learning import Curves, Learning, Plan
+from app.gui.page import StepPage, card, label
+from app.gui.settings_form import SettingsForm
+from app.gui.task_chooser import TaskChooser
+from app.gui.walk import policies, scene_hash
+from app.policy_folder import films_of
+from app.project import Project, read_json
+from app.report import REPORT
+from app.skill_stage import SkillSettings
+from policies.files import METRICS
+
+VARY = ("pose", "appearance", "light", "camera", "physics")
+"""What varies unless it is said otherwise, as in `make demo`."""
+DREAM = "dream.mp4"
+NOT_GOOD = "not_good_enough"
+"""Code of the failure of a policy that succeeds too seldom to be exported."""
+POLL_MS = 1000
+
+
+class PolicyPage(StepPage):
+    """From a task's words to a bundle, and what the policies of the project are worth."""
+
+    step = "policy"
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(
+            desk,
+            self.tr("Policy"),
+            self.tr("The robot practises a task in cousins of your scene until it can do it, and proves it."),
+        )
+        self._known: list[Known] = []
+        self._learning: Learning | None = None  # of the job that runs
+        self._began = 0.0
+        self._followed: Job | None = None
+        self._filling = False
+        self._build_side()
+        self._build_result()
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        self.refresh()
+
+    # --- the left ----------------------------------------------------------------------------------------------------
+
+    def _build_side(self) -> None:
+        self.chooser = TaskChooser(self)
+        self.side.addWidget(self.chooser)
+        self.presets: tuple[tuple[str, Mapping[str, int] | None, str], ...] = (
+            (
+                self.tr("Quick"),
+                {"demonstrations": 25, "blunders": 10, "glances": 60, "eye_steps": 400, "steps": 300, "cousins": 20},
+                self.tr(
+                    "A few minutes, to see the whole way. Expect it to fail mostly; nobody has measured how often."
+                ),
+            ),
+            (
+                self.tr("Standard"),
+                {
+                    "demonstrations": 85,
+                    "blunders": 60,
+                    "glances": 300,
+                    "eye_steps": 2200,
+                    "steps": 1300,
+                    "cousins": 100,
+                },
+                self.tr(
+                    "For the sample, two cores took 19 minutes; it then put the screwdriver into the bowl in 66 of 100 "
+                    "unseen cousins. That is below the 80 % which an export wants."
+                ),
+            ),
+            (
+                self.tr("Thorough"),
+                {
+                    "demonstrations": 300,
+                    "blunders": 100,
+                    "glances": 400,
+                    "eye_steps": 3000,
+                    "steps": 2000,
+                    "cousins": 100,
+                },
+                self.tr(
+                    "Three and a half times the demonstrations of Standard, half as many more steps: think of an hour "
+                    "on two cores. Not measured for the sample's cameras."
+                ),
+            ),
+            (self.tr("Own numbers"), None, self.tr("The numbers below, as you have set them.")),
+        )
+        self.preset = QComboBox(self)
+        self.preset.addItems([name for name, _, _ in self.presets])
+        self.preset.setToolTip(self.tr("How much it practises: sets the numbers below."))
+        self.honest = label("", "faint", self)
+        self.chooser.add_row(self.tr("Effort"), self.preset)
+        self.side.addWidget(self.honest)
+        self.big = self.add_run(self.tr("Train && export"), "big")
+        self.big.setAccessibleName(self.tr("Train and export"))
+        self.big.setToolTip(
+            self.tr(
+                "Demonstrate, train, evaluate and export, one after another (Ctrl+Return). It goes on where it was."
+            )
+        )
+        self.form = SettingsForm(SkillSettings, ("observe", "demonstrations", "steps", "cousins"), ("task",), self)
+        self.form.set_values({"vary": VARY})
+        self.form._fold.setChecked(False)  # what is preset is not to be looked at by everybody
+        self.form.changed.connect(self._numbers_changed)
+        self.preset.currentIndexChanged.connect(self._preset_chosen)
+        self.side.addWidget(self.form)
+        self.preset.setCurrentIndex(1)
+
+    def _preset_chosen(self) -> None:
+        _, numbers, honest = self.presets[self.preset.currentIndex()]
+        self.honest.setText(honest)
+        if numbers is not None:
+            self._filling = True
+            self.form.set_values(dict(numbers))
+            self._filling = False
+
+    def _numbers_changed(self) -> None:
+        if self._filling:
+            return
+        for index, (_, numbers, _) in enumerate(self.presets):
+            if numbers is None or all(self.form.control(name).read() == value for name, value in numbers.items()):
+                self.preset.setCurrentIndex(index)
+                return
+
+    def pick(self, name: str) -> None:
+        """An object was selected elsewhere: it is what the robot moves."""
+        self.chooser.pick(name)
+
+    def task(self) -> Task:
+        """The whole way from the task's words to a bundle."""
+        folder, words = self.project_folder(), self.chooser.words()
+        if not self._has_scene():
+            raise ValueError(self.tr("There is no scene yet."))
+        command = ("train-and-export", str(folder), "--task", words, *self.form.words())
+        return Task(self.tr("Train: {0}").format(words), command, self.step, folder)
+
+    def _has_scene(self) -> bool:
+        project = self.desk.project
+        return project is not None and bool(project.record("scene"))
+
+    # --- the right ---------------------------------------------------------------------------------------------------
+
+    def _build_result(self) -> None:
+        inside = QWidget(self)
+        self.column = QVBoxLayout(inside)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.setSpacing(12)
+        scroll = QScrollArea(self)
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.result.addWidget(scroll)
+        for made in (
+            self._make_empty(),
+            self._make_refused(),
+            self._make_live(),
+            self._make_list(),
+            self._make_detail(),
+            self._make_breaks(),
+        ):
+            self.column.addWidget(made)
+        self.column.addStretch(1)
+
+    def _make_empty(self) -> QFrame:
+        self.empty_text = label("", "faint", self)
+        self.go = QPushButton(self.tr("Go to the scan"), self)
+        self.go.setObjectName("primary")
+        self.go.setToolTip(self.tr("The page on which a scan becomes a scene."))
+        self.go.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.go.clicked.connect(lambda: self.desk.step_wanted.emit("scan"))
+        self.empty = card(label(self.tr("First, a scene"), "heading", self), self.empty_text, self.go, parent=self)
+        return self.empty
+
+    def _make_refused(self) -> QFrame:
+        self.refused_text = label("", "", self)
+        self.anyway = QPushButton(self.tr("Export it anyway"), self)
+        self.anyway.setToolTip(
+            self.tr("Make it a bundle although it succeeds too seldom. What is finished is not done again.")
+        )
+        self.anyway.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.anyway.clicked.connect(self._export_anyway)
+        heading = label(self.tr("Trained, but not exported"), "heading", self)
+        self.refused = card(heading, self.refused_text, self.anyway, parent=self)
+        self.refused.setObjectName("stale")
+        return self.refused
+
+    def _make_live(self) -> QFrame:
+        self.live_heading = label("", "heading", self)
+        self.plan = Plan(self)
+        self.live_success = ShareBar(self)
+        self.live_said = label("", "faint", self)
+        self.live_curves = Curves(self)
+        self.live = card(self.live_heading, self.plan, self.live_curves, self.live_success, self.live_said, parent=self)
+        return self.live
+
+    def _make_list(self) -> QFrame:
+        self.table = QTableWidget(0, 5, self)
+        self.table.setHorizontalHeaderLabels(
+            [self.tr("Task"), self.tr("Sees"), self.tr("Shown"), self.tr("Success"), self.tr("Trained")]
+        )
+        self.table.setAccessibleName(self.tr("Policies of this project"))
+        self.table.setToolTip(self.tr("The policies of this project; the selected one is shown below."))
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setTabKeyNavigation(False)
+        self.table.verticalHeader().hide()
+        self.table.setShowGrid(False)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        header.setHighlightSections(False)
+        self.table.itemSelectionChanged.connect(self._show_selected)
+        self.report = QPushButton(self.tr("Open report"), self)
+        self.report.setToolTip(self.tr("Everything about this project on one page, report.html, in the browser."))
+        self.report.clicked.connect(self._open_report)
+        head = QHBoxLayout()
+        head.addWidget(label(self.tr("Policies"), "heading", self), 1)
+        head.addWidget(self.report)
+        self.list = card(parent=self)
+        layout = self.list.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.addLayout(head)
+        layout.addWidget(self.table)
+        return self.list
+
+    def _make_detail(self) -> QFrame:
+        self.detail_title = label("", "heading", self)
+        self.detail_stale = label("", "faint", self)
+        self.figure, self.figure_said = label("", "figure", self, wrap=False), label("", "faint", self)
+        self.interval = ShareBar(self)
+        self.facts, self.failures = label("", "", self), label("", "", self)
+        self.player = FilmPlayer(self)
+        left = QVBoxLayout()
+        for widget in (self.figure, self.interval, self.figure_said, self.failures, self.facts):
+            left.addWidget(widget)
+        left.addStretch(1)
+        right = QVBoxLayout()
+        right.addWidget(self.player)
+        right.addStretch(1)
+        both = QHBoxLayout()
+        both.setSpacing(18)
+        both.addLayout(left, 4)
+        both.addLayout(right, 5)
+        self.detail = card(self.detail_title, self.detail_stale, parent=self)
+        layout = self.detail.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.addLayout(both)
+        layout.addLayout(self._make_buttons())
+        return self.detail
+
+    def _make_buttons(self) -> QHBoxLayout:
+        self.count = QSpinBox(self)
+        self.count.setRange(1, 100_000)
+        self.count.setValue(200)
+        self.count.setSuffix(self.tr(" cousins"))
+        self.count.setAccessibleName(self.tr("Cousins to evaluate on"))
+        self.count.setToolTip(self.tr("In so many unseen cousins it is tried, those of before included."))
+        self.again = QPushButton(self.tr("Evaluate again"), self)
+        self.again.setToolTip(self.tr("Try it in more unseen cousins: the figure becomes surer, with new films."))
+        self.again.clicked.connect(self._evaluate)
+        self.episode = QSpinBox(self)
+        self.episode.setRange(0, 1_000_000)
+        self.episode.setPrefix(self.tr("episode "))
+        self.episode.setAccessibleName(self.tr("Episode to dream"))
+        self.episode.setToolTip(self.tr("Which demonstration it is shown."))
+        self.dream = QPushButton(self.tr("Film its dream"), self)
+        self.dream.setToolTip(
+            self.tr("What it foretells in a demonstration (rings), beside what then came (dots), as a film.")
+        )
+        self.dream.clicked.connect(self._dream)
+        row = QHBoxLayout()
+        for widget in (self.again, self.count):
+            row.addWidget(widget)
+        row.addSpacing(10)
+        for widget in (self.dream, self.episode):
+            row.addWidget(widget)
+        row.addStretch(1)
+        return row
+
+    def _make_breaks(self) -> QFrame:
+        self.bars = Bars(self.tr("Success by variation"), self)
+        self.bars_heading = label(self.tr("Success by how far each variation went (least to most)"), "heading", self)
+        self.curves_heading = label(self.tr("How it learnt"), "heading", self)
+        self.curves = Curves(self)
+        self.breaks = card(self.bars_heading, self.bars, self.curves_heading, self.curves, parent=self)
+        return self.breaks
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show what the project's folder says now."""
+        project = self.desk.project
+        scene = None if project is None else scene_hash(project)
+        document = read_json(project.stage_folder("scene") / "scene.json") if project is not None else None
+        objects = (document or {}).get("objects")
+        self.chooser.show_objects(objects if isinstance(objects, list) else [])
+        self._known = [] if project is None else [known(project, path, scene) for path in policies(project)]
+        super().refresh()
+        if self._known and self._known[0].stale:
+            self.stale.say(self._known[0].stale)
+        self._fill_table()
+        self._show_parts()
+
+    def _fill_table(self) -> None:
+        row = max(self.table.currentRow(), 0)
+        before = self.table.item(row, 0)
+        chosen = None if before is None else before.data(Qt.ItemDataRole.UserRole)
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(self._known))
+        for number, one in enumerate(self._known):
+            for column, text in enumerate(self._row_of(one)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(one.stale or text)
+                self.table.setItem(number, column, item)
+            first = self.table.item(number, 0)
+            assert first is not None
+            first.setData(Qt.ItemDataRole.UserRole, one.name)
+        names = [one.name for one in self._known]
+        self.table.setCurrentCell(names.index(chosen) if chosen in names else 0, 0)
+        self.table.blockSignals(False)
+        high = self.table.horizontalHeader().sizeHint().height() + 2 * self.table.frameWidth() + 2
+        rows = sum(self.table.rowHeight(index) for index in range(min(len(self._known), 5)))
+        self.table.setFixedHeight(high + rows)
+        self._show_selected()
+
+    def _row_of(self, one: Known) -> tuple[str, ...]:
+        if one.share is None:
+            success = self.tr("not evaluated")
+        else:
+            done, count = one.share
+            low, high = one.interval
+            success = self.tr("{0} %  ({1} … {2})").format(
+                round(100 * done / count), round(100 * low), round(100 * high)
+            ) + (" *" if one.stale else "")
+        shown = "" if one.episodes is None else str(one.episodes)
+        return one.task, self._sees(one.observe), shown, success, _when(one.seconds)
+
+    def _sees(self, observe: str) -> str:
+        return {
+            "rgb": self.tr("cameras"),
+            "pointcloud": self.tr("points"),
+            "state": self.tr("is told"),
+        }.get(observe, "")
+
+    @property
+    def selected(self) -> Known | None:
+        """The policy that is shown."""
+        row = self.table.currentRow()
+        return self._known[row] if 0 <= row < len(self._known) else None
+
+    def _show_selected(self) -> None:
+        one = self.selected
+        if one is None:
+            self.player.show_films({})
+            return
+        self.detail_title.setText(one.task)
+        self.detail_stale.setText(one.stale)
+        self.detail_stale.setVisible(bool(one.stale))
+        if one.share is None:
+            self.figure.setText("–")
+            self.figure_said.setText(self.tr("Not evaluated yet: nobody knows how often it succeeds."))
+            self.interval.clear()
+        else:
+            done, count = one.share
+            low, high = one.interval
+            self.figure.setText(f"{round(100 * done / count)} %")
+            said = self.tr("{0} of {1} unseen cousins; the true share is {2} … {3} %, 95 % sure").format(
+                done, count, round(100 * low), round(100 * high)
+            )
+            self.figure_said.setText(said)
+            self.interval.show_share(done / count, low, high, said)
+        self.figure.setAccessibleName(self.tr("Success: {0}").format(self.figure.text()))
+        self._show_words(one)
+        films = films_of(one.file)
+        if (one.file.parent / DREAM).is_file():
+            films[self.tr("its dream beside what came")] = one.file.parent / DREAM
+        self.player.show_films(films)
+        groups = groups_of((one.evaluation or {}).get("by_variation"))
+        self.bars.show_groups(groups)
+        for widget in (self.bars, self.bars_heading):
+            widget.setVisible(bool(groups))
+        learning = Learning(one.file.parent)
+        learning.poll()
+        self.curves.show_learning(learning)
+        for part in (self.curves, self.curves_heading):
+            part.setVisible(not self.curves.is_empty)
+        self.breaks.setVisible(bool(groups) or not self.curves.is_empty)
+        self._enable()
+
+    def _show_words(self, one: Known) -> None:
+        found = one.evaluation or {}
+        failures = found.get("failures")
+        rows = [f"{count} × {reason}" for reason, count in (failures if isinstance(failures, dict) else {}).items()]
+        self.failures.setText(self.tr("Failures: {0}").format(", ".join(rows)) if rows else "")
+        self.failures.setVisible(bool(rows))
+        facts = []
+        if isinstance(found.get("seconds_to_finish"), int | float) and one.share and one.share[0]:
+            facts.append(self.tr("A success takes {0:.1f} s.").format(found["seconds_to_finish"]))
+        if isinstance(auroc := found.get("dream_auroc"), int | float):
+            at = found.get("dream_at_s")
+            when = self.tr("after {0:.1f} s").format(at) if isinstance(at, int | float) else ""
+            facts.append(
+                self.tr(
+                    "Its dreams tell failures from successes {0}: AUROC {1:.2f} (½ is chance, 1 is always)."
+                ).format(when, auroc)
+            )
+        skipped = found.get("skipped")
+        if isinstance(skipped, dict) and skipped:
+            count = sum(value for value in skipped.values() if isinstance(value, int))
+            facts.append(self.tr("In {0} further cousins the task made no sense: not counted.").format(count))
+        self.facts.setText("\n".join(facts))
+        self.facts.setVisible(bool(facts))
+
+    # --- jobs --------------------------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        if (one := self.selected) is not None:
+            words = ("evaluate", str(self.project_folder()), *one.words, "--count", str(self.count.value()))
+            self.start(Task(self.tr("Evaluate: {0}").format(one.task), words, self.step, self.project_folder()))
+
+    def _dream(self) -> None:
+        if (one := self.selected) is not None:
+            video = str(one.file.parent / DREAM)
+            words = ("dream", str(self.project_folder()), *one.words, "--episode", str(self.episode.value()))
+            task = Task(
+                self.tr("Dream: {0}").format(one.task), (*words, "--video", video), self.step, self.project_folder()
+            )
+            self.start(task)
+
+    def _export_anyway(self) -> None:
+        job = self.panel.job
+        if job is not None:
+            self.start(Task(job.task.title, (*job.task.words, "--anyway"), self.step, job.task.project))
+
+    def _open_report(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.project_folder() / REPORT)))
+
+    def follow(self, job: Job | None) -> None:
+        """The page's job is further."""
+        if job is not self._followed:
+            self._followed, self._learning, self._began = job, None, time.time()
+            self.plan.mark(-1)
+            self.live_success.clear()
+            self.live_said.setText("")
+            self.live_curves.show_learning(None)
+            if job is not None:
+                job.ended.connect(self._ended)
+        if job is not None and job.state.kind == "running":
+            self.plan.follow(job.state.message)
+        self._show_parts()
+
+    def _ended(self) -> None:
+        job = self._followed
+        if job is not None and job.state.kind == "done" and job.task.words[0] == "dream":
+            self._show_selected()
+            self.player.select(self.tr("its dream beside what came"))
+
+    def _show_parts(self) -> None:
+        """Show and hide the cards as the project and the job are."""
+        job = self.panel.job
+        ready, busy = self._has_scene(), job is not None and not job.is_over
+        training = busy and job is not None and job.task.words[0] == "train-and-export"
+        self.empty.setVisible(not ready)
+        self.empty_text.setText(
+            self.tr("No project is open. Open one, or begin with a scan.")
+            if self.desk.project is None
+            else self.tr("A policy practises in cousins of a scene. Reconstruct the scan first, then come back.")
+        )
+        failure = job.state.failure if job is not None and job.state.kind == "failed" else None
+        refused = failure is not None and failure.code == NOT_GOOD
+        self.refused.setVisible(refused and ready)
+        if failure is not None and refused:
+            self.refused_text.setText(
+                self.tr(
+                    "{0} It is kept, and listed below. Train it on more, or export it all the same, to try the rest "
+                    "of the way."
+                ).format(failure.message)
+            )
+        self.live.setVisible(ready and (training or not self._known))
+        self.live_heading.setText(self.tr("At work") if training else self.tr("Four parts, one button"))
+        self.live_curves.setVisible(training and not self.live_curves.is_empty)
+        for widget in (self.live_success, self.live_said):
+            widget.setVisible(training and self.live_success.share is not None)
+        for part in (self.list, self.detail):
+            part.setVisible(ready and bool(self._known))
+        if not (ready and self._known):
+            self.breaks.hide()
+        self.chooser.setEnabled(ready)
+        self.big.setEnabled(ready and not busy)
+        self._enable()
+        self._watch()
+
+    def _enable(self) -> None:
+        job, one = self.panel.job, self.selected
+        free = one is not None and (job is None or job.is_over)
+        for button in (self.again, self.dream):
+            button.setEnabled(free)
+        project = self.desk.project
+        self.report.setEnabled(project is not None and (project.folder / REPORT).is_file())
+
+    # --- live --------------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Read what a training writes only while it runs and is looked at."""
+        job = self.panel.job
+        wanted = self.isVisible() and job is not None and job.state.kind == "running"
+        wanted = wanted and job is not None and job.task.words[0] == "train-and-export"
+        if wanted and not self._timer.isActive():
+            self._timer.start()
+        elif not wanted:
+            self._timer.stop()
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it reads what a training writes."""
+        return self._timer.isActive()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Somebody looks."""
+        super().showEvent(event)
+        self._watch()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Nobody looks: hold what works for nobody."""
+        self._timer.stop()
+        super().hideEvent(event)
+
+    def _poll(self) -> None:
+        project = self.desk.project
+        if project is None:
+            return
+        folder = self._written(project)
+        if folder is None:
+            return
+        if self._learning is None or self._learning.folder != folder:
+            self._learning = Learning(folder)
+        if not self._learning.poll():
+            return
+        self.live_curves.show_learning(self._learning)
+        done, count = self._learning.tried()
+        if count and self.plan.current >= 2:
+            low, high = wilson(done, count)
+            said = self.tr("{0} of {1} unseen cousins so far; the true share is {2} … {3} %, 95 % sure").format(
+                done, count, round(100 * low), round(100 * high)
+            )
+            self.live_success.show_share(done / count, low, high, said)
+            self.live_said.setText(said)
+        self._show_parts()
+
+    def _written(self, project: Project) -> Path | None:
+        """The policy's folder in which something was written since the job began: its name is the command's affair."""
+        newest, found = self._began - 2.0, None
+        patterns = (f"*/*/{METRICS}", "*/evaluation_tries.jsonl")
+        for path in (path for pattern in patterns for path in (project.folder / "policy").glob(pattern)):
+            try:
+                written = path.stat().st_mtime
+            except OSError:
+                continue
+            if written >= newest:
+                newest, found = written, path
+        if found is None:
+            return None
+        return found.parent if found.name != METRICS else found.parent.parent
+
+
+def _when(seconds: float) -> str:
+    return QLocale().toString(QDateTime.fromSecsSinceEpoch(int(seconds)), QLocale.FormatType.ShortFormat)

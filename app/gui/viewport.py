@@ -1,0 +1,781 @@
+"""The 3-D view: a widget that shows what a process of its own draws (`app.viewer`), and passes the mouse on to it.
+
+The window never waits for that process: it sends a line and paints what came last. When the process dies, of native
+code or of a lack of memory, the widget says so and starts another on request.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QByteArray, QEvent, QPointF, QProcess, QProcessEnvironment, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QCloseEvent,
+    QColor,
+    QImage,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QPen,
+    QPolygonF,
+    QResizeEvent,
+    QShowEvent,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
+
+from app.viewer import gizmo
+from app.viewer.frames import Frames, new_file
+from app.viewer.view import View, corners
+
+FloatArray = npt.NDArray[np.float64]
+TOOLS = ("select", "move", "turn", "measure", "grab")
+OPTIONS = ("background", "supports", "parts", "seen", "wireframe", "robot")
+CLICK_PX = 4.0
+"""A mouse that moves less between press and release has clicked."""
+ORBIT_DEG = 0.4
+"""A pixel of dragging."""
+KEY_DEG, KEY_ZOOM = 6.0, 0.85
+AXIS_COLORS = ("#e5484d", "#46a758", "#3e8bff")
+ACCENT = "#ff9d0a"
+LIGHT_SKY, DARK_SKY = ((238, 241, 245), (203, 209, 217)), ((66, 71, 80), (33, 36, 41))
+TOLD_BYTES = 4000
+"""So much of what the process says on stderr is kept."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What is at a place in the view.
+
+    Attributes:
+        kind: object, support, background, point or nothing.
+        name: of the thing or support, else empty.
+        point: ``(3,)`` of the scene, metres; `normal`: unit, towards the camera. None where there is nothing.
+    """
+
+    kind: str
+    name: str
+    point: FloatArray | None
+    normal: FloatArray | None
+
+
+@dataclass(frozen=True)
+class _Thing:
+    pose: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+class Viewport(QWidget):
+    """Shows a scene or a point cloud; see the tool tip for the mouse.
+
+    Signals:
+        picked(name, point): a click; the name of the thing there, else empty, and its point ``(3,)`` or None.
+        hit(Hit): the same click, with what else is known of it.
+        pose_changed(name, pose): a thing was moved or turned by its handles: ``(4, 4)`` scene_from_object. It is shown
+            there until `reload` or `show_scene`.
+        measured(metres): between two clicks.
+        loaded(names): a scene (its things' names) or a point cloud (none) is there.
+        physics_changed(state): playing, paused or reset.
+        frame_shown(still): another picture is there; still: in full quality.
+        failed(message, remedy): a scene cannot be shown, or the process has died.
+    """
+
+    picked = Signal(str, object)
+    hit = Signal(object)
+    pose_changed = Signal(str, object)
+    measured = Signal(float)
+    loaded = Signal(object)
+    physics_changed = Signal(str)
+    frame_shown = Signal(bool)
+    failed = Signal(str, str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setMinimumSize(160, 120)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self._again = QPushButton(self)
+        self._again.hide()
+        self._again.clicked.connect(self.restart)
+        self._process: QProcess | None = None
+        self._mine: list[QProcess] = []  # outlives the widget, so that its end can end them
+        self._frames: Frames | None = None
+        self._ready = False
+        self._pending = b""
+        self._told = b""
+        # What another process would have to be told after this one.
+        self._source: tuple[str, str] | None = None
+        self._options: dict[str, bool | str | None] = {}
+        self._selected: tuple[str, ...] = ()
+        self._kept_view: View | None = None
+        self._colors: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
+        # What is shown.
+        self._image: QImage | None = None
+        self._pixels = b""
+        self._view: View | None = None
+        self._shown: View | None = None
+        self._things: dict[str, _Thing] = {}
+        self._box = (np.full(3, -0.5), np.full(3, 0.5))
+        self._state = "empty"
+        self._awaited = False  # something else was asked for than what frames still show
+        self._message = ""
+        self._playing = False
+        # What the mouse is doing.
+        self._tool = "select"
+        self._doing = ""
+        self._pressed = self._last = QPointF()
+        self._drag: gizmo.Drag | None = None
+        self._before = np.eye(4)
+        self._hover: gizmo.Handle | None = None
+        self._measure: list[FloatArray] = []
+        self._asked: dict[int, str] = {}
+        self._asks = 0
+        self._name_things()
+        self.destroyed.connect(partial(_end, self._mine))
+
+    # What the window calls.
+
+    def show_scene(self, folder: Path | str) -> None:
+        """Show a scene folder."""
+        self._show("scene", str(folder))
+
+    def show_points(self, path: Path | str) -> None:
+        """Show an ``.npz`` with ``points``, ``colors`` and, as wished, ``path``; the next takes its place."""
+        self._show("points", str(path))
+
+    def reload(self) -> None:
+        """The scene's folder has been edited: take over what has changed. The camera stays."""
+        self._send("reload")
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._source, self._image, self._shown = None, None, None
+        self._things, self._state = {}, "empty"
+        self._measure = []
+        self._send("clear")
+        self.update()
+
+    def set_options(self, **options: bool | str | None) -> None:
+        """Set ``background``, ``supports``, ``parts``, ``seen``, ``wireframe``, or ``robot`` (a name or None)."""
+        for name in options:
+            if name not in OPTIONS:
+                raise ValueError(f"there is no option {name!r}, only {', '.join(OPTIONS)}")
+        self._options.update(options)
+        self._send("options", **options)
+
+    def options(self) -> dict[str, bool | str | None]:
+        """What `set_options` was told so far."""
+        return dict(self._options)
+
+    def select(self, names: Sequence[str]) -> None:
+        """Outline things; the handles of a tool are those of the last."""
+        if tuple(names) != self._selected:
+            self._selected = tuple(names)
+            self._send("select", names=list(names))
+            self.update()
+
+    def selection(self) -> tuple[str, ...]:
+        """What is outlined."""
+        return self._selected
+
+    def set_tool(self, tool: str) -> None:
+        """What clicking and dragging do: ``select``, ``move``, ``turn``, ``measure`` or ``grab``."""
+        if tool not in TOOLS:
+            raise ValueError(f"there is no tool {tool!r}, only {', '.join(TOOLS)}")
+        self._cancel()
+        self._tool, self._hover, self._measure = tool, None, []
+        self.setCursor(Qt.CursorShape.CrossCursor if tool == "measure" else Qt.CursorShape.ArrowCursor)
+        self.update()
+
+    def tool(self) -> str:
+        """Which tool it is."""
+        return self._tool
+
+    def play(self) -> None:
+        """Let physics run, from where it was paused."""
+        self._send("play")
+
+    def pause(self) -> None:
+        """Stop physics where it is."""
+        self._send("pause")
+
+    def reset(self) -> None:
+        """End physics; everything is where the scene has it."""
+        self._send("reset")
+
+    def frame(self, names: Sequence[str] = ()) -> None:
+        """Come so near that these things fill the view; without names: everything worth seeing."""
+        if self._view is None:
+            return
+        things = [self._things[name] for name in names if name in self._things]
+        if things:
+            boxes = [corners(item.low, item.high) @ item.pose[:3, :3].T + item.pose[:3, 3] for item in things]
+            self._look(self._view.framing_points(np.concatenate(boxes), self._aspect, margin=2.2))
+        else:
+            self._look(self._view.framing(*self._box, self._aspect))
+
+    def set_sky(self, top: tuple[int, int, int], bottom: tuple[int, int, int]) -> None:
+        """Colours behind the scene, instead of those that suit the window's theme."""
+        self._colors = (top, bottom)
+        self._send("colors", top=top, bottom=bottom)
+        self.update()
+
+    def view(self) -> View | None:
+        """The camera, or None while there is nothing to look at."""
+        return self._view
+
+    def set_view(self, view: View) -> None:
+        """Look from elsewhere."""
+        self._look(view)
+
+    def image(self) -> QImage:
+        """A copy of the picture that is shown; null if there is none."""
+        return QImage() if self._image is None else self._image.copy()
+
+    def pid(self) -> int:
+        """The process's number, 0: there is none."""
+        return 0 if self._process is None else int(self._process.processId())
+
+    def restart(self) -> None:
+        """Start the process anew and show what was shown."""
+        self._kept_view = self._view
+        self._stop()
+        self._start()
+
+    def shut_down(self) -> None:
+        """End the process; showing something starts another."""
+        self._stop()
+        self._image, self._shown, self._state = None, None, "empty"
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """As large as there is room; this much by itself."""
+        return QSize(800, 600)
+
+    # The process.
+
+    def _show(self, kind: str, place: str) -> None:
+        if kind == "scene" or self._source is None or self._source[0] != kind:
+            self._state = "loading"
+            self._image, self._shown, self._things = None, None, {}
+            self._measure, self._kept_view = [], None
+            self._cancel()
+        self._source, self._awaited = (kind, place), True
+        if self._process is None:
+            self._start()
+        else:
+            self._send(kind, **{"folder" if kind == "scene" else "path": place})
+        self.update()
+
+    def _start(self) -> None:
+        self._state = "loading" if self._source is not None else "empty"
+        self._again.hide()
+        try:
+            file = new_file()
+            self._frames = Frames(file, write=False)
+        except OSError as error:
+            self._fail(self.tr("The 3-D view cannot start: {0}.").format(error), self.tr("Make room on the disk."))
+            return
+        process = QProcess()  # not a child: it may take a moment to end, and the widget is not to wait for that
+        around = QProcessEnvironment.systemEnvironment()
+        root = str(Path(__file__).resolve().parent.parent.parent)
+        paths = [root, *filter(None, around.value("PYTHONPATH", "").split(os.pathsep))]
+        around.insert("PYTHONPATH", os.pathsep.join(paths))
+        process.setProcessEnvironment(around)
+        process.readyReadStandardOutput.connect(self._hear)
+        process.readyReadStandardError.connect(self._overhear)
+        process.finished.connect(self._died)
+        process.errorOccurred.connect(self._died)
+        self._process = process
+        self._mine.append(process)
+        _RUNNING.append((process, file))
+        process.start(sys.executable, ["-m", "app.viewer", str(file)])
+        self.update()
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        self._ready, self._pending, self._playing = False, b"", False
+        self._cancel()
+        if process is not None:
+            _end(self._mine)
+        if self._frames is not None:
+            self._frames.close()
+            self._frames = None
+
+    def _died(self) -> None:
+        if self._process is None or self._process.state() != QProcess.ProcessState.NotRunning:
+            return
+        self._stop()
+        said = self._told.decode("utf-8", "replace").strip().splitlines()
+        detail = f" ({said[-1][:200]})" if said else ""
+        self._fail(
+            self.tr("The 3-D view has stopped.") + detail, self.tr("Restart the view; nothing of your scene is lost.")
+        )
+
+    def _fail(self, message: str, remedy: str) -> None:
+        self._state = "crashed"
+        self._message = f"{message}\n{remedy}"
+        self._again.show()
+        self._place_button()
+        self.update()
+        self.failed.emit(message, remedy)
+
+    def _send(self, do: str, **more: object) -> None:
+        """Tell the process something; before it is ready nothing is lost, for it is told the whole state then."""
+        if self._process is not None and self._ready:
+            self._process.write(QByteArray(json.dumps({"do": do, **more}).encode() + b"\n"))
+
+    def _tell_all(self) -> None:
+        self._send_size()
+        top, bottom = self._sky()
+        self._send("colors", top=top, bottom=bottom)
+        if self._options:
+            self._send("options", **self._options)
+        if self._source is not None:
+            kind, place = self._source
+            self._send(kind, **{"folder" if kind == "scene" else "path": place})
+        if self._selected:
+            self._send("select", names=list(self._selected))
+
+    def _send_size(self) -> None:
+        ratio = self.devicePixelRatioF()
+        self._send("size", width=max(1, round(self.width() * ratio)), height=max(1, round(self.height() * ratio)))
+
+    def _overhear(self) -> None:
+        if self._process is not None:
+            self._told = (self._told + self._process.readAllStandardError().data())[-TOLD_BYTES:]
+
+    def _hear(self) -> None:
+        if self._process is None:
+            return
+        *lines, self._pending = (self._pending + self._process.readAllStandardOutput().data()).split(b"\n")
+        newest: Mapping[str, Any] | None = None
+        for line in lines:
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue  # half a line of a process that died
+            if said["event"] == "frame":
+                newest = said  # older ones are being written over
+                continue
+            if said["event"] == "loaded":
+                newest = None
+            self._take(said)
+        if newest is not None:
+            self._take_frame(newest)
+
+    def _take(self, said: Mapping[str, Any]) -> None:
+        event = said["event"]
+        if event == "ready":
+            self._ready = True
+            self._tell_all()
+        elif event == "loaded":
+            self._take_scene(said)
+        elif event == "picked":
+            self._take_pick(said)
+        elif event == "physics":
+            self._playing = said["state"] == "playing"
+            self.physics_changed.emit(said["state"])
+            self.update()
+        elif event == "grabbed" and self._doing == "hand" and not said["name"]:
+            self._doing = "orbit"  # nothing there to be held
+        elif event == "error":
+            if said["about"] in ("scene", "points"):
+                self._awaited = False
+                if self._image is None:
+                    self._state, self._message = "failed", f"{said['message']}\n{said['remedy']}"
+                    self.update()
+            self.failed.emit(said["message"], said["remedy"])
+
+    def _take_scene(self, said: Mapping[str, Any]) -> None:
+        self._awaited = False
+        self._things = {
+            item["name"]: _Thing(*(np.array(item[key]) for key in ("pose", "low", "high"))) for item in said["objects"]
+        }
+        self._box = (np.array(said["low"]), np.array(said["high"]))
+        self._selected = tuple(name for name in self._selected if name in self._things)
+        if self._kept_view is not None:
+            self._look(self._kept_view)
+            self._kept_view = None
+        elif not said["again"] or self._view is None:
+            self._view = View.of(said["camera"])
+        self.loaded.emit(list(self._things))
+
+    def _take_frame(self, said: Mapping[str, Any]) -> None:
+        if self._frames is None or self._awaited or self._state in ("empty", "failed"):
+            return
+        width, height = said["width"], said["height"]
+        self._pixels = self._frames.take(said["slot"], width, height)
+        self._image = QImage(self._pixels, width, height, 3 * width, QImage.Format.Format_RGB888)
+        self._shown = View.of(said["camera"])
+        self._state = "shown"
+        self.update()
+        self.frame_shown.emit(said["still"])
+
+    def _take_pick(self, said: Mapping[str, Any]) -> None:
+        point, normal = (None if said[key] is None else np.array(said[key]) for key in ("point", "normal"))
+        asked = self._asked.pop(said["id"], "")
+        if asked == "pivot":
+            if point is not None and self._view is not None:
+                self._look(self._view.turned_about(point))
+        elif asked == "measure":
+            if point is not None:
+                self._measure = [*self._measure, point] if len(self._measure) < 2 else [point]
+                self.update()
+                if len(self._measure) == 2:
+                    self.measured.emit(float(np.linalg.norm(self._measure[1] - self._measure[0])))
+        elif asked == "click":
+            name = said["name"] if said["kind"] == "object" else ""
+            self.select([name] if name else [])
+            self.picked.emit(name, point)
+            self.hit.emit(Hit(said["kind"], said["name"], point, normal))
+
+    # The camera.
+
+    @property
+    def _aspect(self) -> float:
+        return max(1, self.width()) / max(1, self.height())
+
+    def _look(self, view: View) -> None:
+        self._view = view
+        self._send("camera", **view.words())
+
+    def _share(self, at: QPointF) -> tuple[float, float]:
+        return at.x() / max(1, self.width()), at.y() / max(1, self.height())
+
+    def _ask(self, at: QPointF, purpose: str) -> None:
+        x, y = self._share(at)
+        self._asks += 1
+        self._asked[self._asks] = purpose
+        self._send("pick", x=x, y=y, id=self._asks)
+
+    # Handles.
+
+    def _middle(self) -> FloatArray | None:
+        """Where the handles are: at the last selected thing, with the tools that have any."""
+        if self._playing or self._tool not in gizmo.HANDLES or not self._selected:
+            return None
+        thing = self._things.get(self._selected[-1])
+        return None if thing is None else thing.pose[:3, 3]
+
+    def _handle_at(self, at: QPointF) -> gizmo.Handle | None:
+        middle = self._middle()
+        if middle is None or self._shown is None:
+            return None
+        return gizmo.under(self._tool, middle, self._shown, (at.x(), at.y()), (self.width(), self.height()))
+
+    def _cancel(self) -> None:
+        """Give up what the mouse was doing."""
+        if self._drag is not None and self._selected:
+            name, self._drag = self._selected[-1], None
+            if name in self._things:
+                self._move(name, self._before)
+                self._send("pose", name=name, pose=None)
+        if self._doing == "hand":
+            self._send("release")
+        self._doing = ""
+
+    def _move(self, name: str, pose: FloatArray) -> None:
+        thing = self._things[name]
+        self._things[name] = _Thing(pose, thing.low, thing.high)
+        self._send("pose", name=name, pose=pose.tolist())
+        self.update()
+
+    # What Qt calls.
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Begin to orbit, to pan, to drag a handle, or to grab."""
+        at, left = event.position(), event.button() == Qt.MouseButton.LeftButton
+        self._pressed = self._last = at
+        if self._view is None:
+            return
+        handle = self._handle_at(at) if left else None
+        if handle is not None and self._shown is not None:
+            pose = self._things[self._selected[-1]].pose
+            self._before = pose
+            self._drag = gizmo.Drag(handle, pose, self._shown, self._share(at), self._aspect)
+            self._doing, self._hover = "handle", handle
+        elif left and self._tool == "grab" and self._playing:
+            self._doing = "hand"
+            x, y = self._share(at)
+            self._send("grab", x=x, y=y)
+        elif left and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            self._doing = "click"
+        else:
+            self._doing = "pan"
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Go on with it."""
+        at = event.position()
+        step, self._last = at - self._last, at
+        if self._doing == "click" and _length(at - self._pressed) > CLICK_PX:
+            self._doing, step = "orbit", at - self._pressed
+        if self._doing == "handle" and self._drag is not None:
+            snap = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+            self._move(self._selected[-1], self._drag.pose(self._share(at), snap=snap))
+        elif self._doing == "hand":
+            x, y = self._share(at)
+            self._send("drag", x=x, y=y)
+        elif self._doing == "orbit" and self._view is not None:
+            self._look(self._view.orbited(-ORBIT_DEG * step.x(), ORBIT_DEG * step.y()))
+        elif self._doing == "pan" and self._view is not None:
+            self._look(self._view.panned(*self._share(step), self._aspect))
+        elif not self._doing:
+            handle = self._handle_at(at)
+            if handle != self._hover:
+                self._hover = handle
+                self.update()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """End it."""
+        doing, self._doing = self._doing, ""
+        if doing == "handle" and self._drag is not None:
+            self._drag = None
+            name = self._selected[-1]
+            if name in self._things and not np.array_equal(self._things[name].pose, self._before):
+                self.pose_changed.emit(name, self._things[name].pose.copy())
+        elif doing == "hand":
+            self._send("release")
+        elif doing == "click":
+            self._ask(event.position(), "measure" if self._tool == "measure" else "click")
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Turn about what is there from now on."""
+        self._doing = ""
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._ask(event.position(), "pivot")
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Come nearer to what the cursor is on."""
+        if self._view is not None and self._doing != "hand":
+            factor = float(0.9987 ** event.angleDelta().y())
+            self._look(self._view.zoomed(factor, *self._share(event.position()), self._aspect))
+        event.accept()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Arrows orbit, + and - zoom, F frames, Escape gives up."""
+        turns = {
+            Qt.Key.Key_Left: (-KEY_DEG, 0.0),
+            Qt.Key.Key_Right: (KEY_DEG, 0.0),
+            Qt.Key.Key_Up: (0.0, KEY_DEG),
+            Qt.Key.Key_Down: (0.0, -KEY_DEG),
+        }
+        key = event.key()
+        if self._view is not None and key in turns:
+            self._look(self._view.orbited(*turns[Qt.Key(key)]))
+        elif self._view is not None and key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal):
+            self._look(self._view.zoomed(KEY_ZOOM))
+        elif self._view is not None and key in (Qt.Key.Key_Minus, Qt.Key.Key_Underscore):
+            self._look(self._view.zoomed(1 / KEY_ZOOM))
+        elif key == Qt.Key.Key_F:
+            self.frame(self._selected)
+        elif key == Qt.Key.Key_Escape and (self._doing or self._measure):
+            self._cancel()
+            self._measure = []
+            self.update()
+        else:
+            super().keyPressEvent(event)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Ask for pictures of the new size."""
+        self._send_size()
+        self._place_button()
+        super().resizeEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Ask for pictures as fine as the screen that this is now on."""
+        self._send_size()
+        super().showEvent(event)
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
+        """End the process with the widget."""
+        self.shut_down()
+        super().closeEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Follow the screen's density."""
+        if event.type() == getattr(QEvent.Type, "DevicePixelRatioChange", None):
+            self._send_size()
+        return bool(super().event(event))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Follow the theme and the language."""
+        if event.type() == QEvent.Type.PaletteChange:
+            top, bottom = self._sky()
+            self._send("colors", top=top, bottom=bottom)
+            self.update()
+        elif event.type() == QEvent.Type.LanguageChange:
+            self._name_things()
+        super().changeEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Paint the last picture and what lies over it."""
+        painter = QPainter(self)
+        if self._image is not None and self._state != "crashed":
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+            painter.drawImage(QRectF(self.rect()), self._image)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            self._paint_handles(painter)
+            self._paint_measure(painter)
+        else:
+            painter.fillRect(self.rect(), QColor(*self._sky()[0]))
+            self._paint_text(painter)
+        painter.end()
+
+    def _paint_text(self, painter: QPainter) -> None:
+        texts = {
+            "empty": self.tr("There is no scene yet."),
+            "loading": self.tr("Loading the scene …"),
+            "shown": "",
+        }
+        text = texts.get(self._state, self._message)
+        color = self.palette().color(QPalette.ColorRole.WindowText)
+        color.setAlphaF(0.7)
+        painter.setPen(color)
+        room = QRectF(self.rect()).adjusted(24, 24, -24, -24)
+        if self._state == "crashed":
+            room.setBottom(max(room.top() + 1, self._again.y() - 12))
+            flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignBottom | Qt.TextFlag.TextWordWrap
+        else:
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+        painter.drawText(room, int(flags), text)
+
+    def _pixels_of(self, points: FloatArray) -> list[QPointF]:
+        assert self._shown is not None
+        at, _ = self._shown.project(points, self._aspect)
+        return [QPointF(x * self.width(), y * self.height()) for x, y in at]
+
+    def _paint_handles(self, painter: QPainter) -> None:
+        middle = self._middle()
+        if middle is None or self._shown is None:
+            return
+        if (middle - self._shown.position) @ self._shown.axes()[2] <= 0.01:
+            return
+        for handle in gizmo.HANDLES[self._tool]:
+            if self._doing == "handle" and handle != self._hover:
+                continue
+            points = self._pixels_of(gizmo.line(handle, middle, self._shown))
+            color = QColor(ACCENT if handle == self._hover else AXIS_COLORS[handle.axis])
+            painter.setPen(QPen(color, 5 if handle == self._hover else 3.5, c=Qt.PenCapStyle.RoundCap))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            if handle.kind == "arrow":
+                painter.drawLine(points[0], points[1])
+                painter.setBrush(color)
+                painter.drawPolygon(_tip(points[0], points[1]))
+            elif handle.kind == "plate":
+                color.setAlphaF(0.55)
+                painter.setBrush(color)
+                painter.drawPolygon(QPolygonF(points))
+            else:
+                painter.drawPolyline(QPolygonF(points))
+
+    def _paint_measure(self, painter: QPainter) -> None:
+        if not self._measure or self._shown is None:
+            return
+        points = self._pixels_of(np.array(self._measure))
+        for color, width in (("#20242a", 5.0), (ACCENT, 2.5)):
+            painter.setPen(QPen(QColor(color), width, c=Qt.PenCapStyle.RoundCap))
+            if len(points) == 2:
+                painter.drawLine(points[0], points[1])
+            painter.setBrush(QColor(color))
+            for point in points:
+                painter.drawEllipse(point, 1.5 * width / 2, 1.5 * width / 2)
+        if len(points) == 2:
+            text = _length_text(float(np.linalg.norm(self._measure[1] - self._measure[0])))
+            size = painter.fontMetrics().boundingRect(text).adjusted(-8, -4, 8, 4)
+            size.moveCenter(((points[0] + points[1]) / 2 - QPointF(0, 18)).toPoint())
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(32, 36, 42, 225))
+            painter.drawRoundedRect(QRectF(size), 5, 5)
+            painter.setPen(QColor("white"))
+            painter.drawText(size, int(Qt.AlignmentFlag.AlignCenter), text)
+
+    def _sky(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        if self._colors is not None:
+            return self._colors
+        dark = self.palette().color(QPalette.ColorRole.Window).lightness() < 128
+        return DARK_SKY if dark else LIGHT_SKY
+
+    def _place_button(self) -> None:
+        self._again.adjustSize()
+        self._again.move((self.width() - self._again.width()) // 2, self.height() // 2 + 8)
+
+    def _name_things(self) -> None:
+        self._again.setText(self.tr("Restart the view"))
+        self.setAccessibleName(self.tr("3-D view of the scene"))
+        self.setAccessibleDescription(self.tr("Arrow keys turn it, plus and minus zoom, F frames what is selected."))
+        self.setToolTip(
+            self.tr(
+                "Drag: turn · right button or Shift and drag: move · wheel: zoom\n"
+                "Click: select · double click: turn about this point\n"
+                "Arrows: turn · + and −: zoom · F: frame what is selected, or all"
+            )
+        )
+
+
+_RUNNING: list[tuple[QProcess, Path]] = []
+"""All processes of all views that have not ended yet, with their files."""
+
+
+def _end(processes: list[QProcess]) -> None:
+    """End them. They hold nothing that would be lost, and their native code may be busy for seconds: no farewell."""
+    while processes:
+        process = processes.pop()
+        process.finished.connect(partial(_forget, process))
+        process.kill()
+        if process.state() == QProcess.ProcessState.NotRunning:  # it had ended already: no signal will come
+            _forget(process)
+
+
+def _forget(process: QProcess, *_: object) -> None:
+    """It has ended, and its file with it (where files in use can be removed, it has done that itself)."""
+    for known, file in list(_RUNNING):
+        if known is process:
+            _RUNNING.remove((known, file))
+            process.deleteLater()
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+@atexit.register
+def _end_all() -> None:
+    """The program ends, and no event loop hears of their end any more."""
+    for process, file in _RUNNING:
+        with contextlib.suppress(RuntimeError):  # Qt has gone before
+            process.blockSignals(True)
+            process.kill()
+            process.waitForFinished(1000)
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+
+def _length(way: QPointF) -> float:
+    return float(np.hypot(way.x(), way.y()))
+
+
+def _tip(start: QPointF, end: QPointF) -> QPolygonF:
+    """An arrow's head."""
+    way = end - start
+    way *= 1.0 / max(_length(way), 1e-6)
+    across = QPointF(-way.y(), way.x()) * 5.5
+    back = end - way * 5.0
+    return QPolygonF([end + way * 8.0, back + across, back - across])
+
+
+def _length_text(metres: float) -> str:
+    return f"{100 * metres:.1f} cm" if metres < 1.0 else f"{metres:.3f} m"

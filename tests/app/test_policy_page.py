@@ -1,0 +1,479 @@
+"""The policy page: every state, on made-up projects, with a made-up command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QObject, QPoint, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.gui import theme
+from app.gui.background import Stopped, Worker, at_work
+from app.gui.curves import Tail, nice, wilson
+from app.gui.desk import Desk
+from app.gui.policy_page import PolicyPage
+from app.gui.settings_form import SettingsForm
+from app.gui.task_chooser import TaskChooser
+from app.project import content_hash
+from simulation.tasks import task_of
+from tests.app.fakes.fake_steps import scene_of
+from tests.app.skill_projects import (
+    NAME,
+    FakeCommand,
+    made_policy,
+    made_project,
+    metrics,
+    progress,
+    result,
+    understood,
+)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCommand:
+    return FakeCommand(tmp_path / "command", monkeypatch)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return made_project(tmp_path / "Küche 1")
+
+
+@pytest.fixture
+def page(qtbot: QtBot, desk: Desk, command: FakeCommand) -> Iterator[PolicyPage]:
+    made = PolicyPage(desk)
+    made.resize(1090, 740)
+    made.show()
+    qtbot.waitExposed(made)
+    yield made
+    desk.jobs.stop_all()
+    made.close()
+    made.deleteLater()
+    assert at_work() == 0
+
+
+def test_its_import_brings_nothing_heavy() -> None:
+    heavy = "torch", "open3d", "pybullet", "mujoco", "scipy", "cv2", "av"
+    code = f"import app.gui.policy_page, app.gui.robot_page, sys; print([x for x in {heavy!r} if x in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_a_scene_it_leads_to_the_scan(qtbot: QtBot, page: PolicyPage, desk: Desk, tmp_path: Path) -> None:
+    assert page.empty.isVisible()
+    assert not page.big.isEnabled()
+    assert not page.table.isVisible()
+    assert not page.live.isVisible()
+    with qtbot.waitSignal(desk.step_wanted) as wanted:
+        page.go.click()
+    assert wanted.args == ["scan"]
+    desk.open_project(made_project(tmp_path / "without", scene=False))
+    assert page.empty.isVisible()
+    with qtbot.waitSignal(desk.problem):
+        page.run()
+
+
+def test_a_scene_makes_it_ready(page: PolicyPage, desk: Desk, project: Path) -> None:
+    desk.open_project(project)
+    assert not page.empty.isVisible()
+    assert page.live.isVisible()
+    assert page.big.isEnabled()
+    assert page.big.objectName() == "big"
+    # The lightest thing, into the widest vessel.
+    assert page.chooser.words() == "put stick_1 in container_2"
+    page.pick("block_1")
+    assert page.chooser.words() == "put block_1 in container_2"
+    page.pick("nothing of that name")
+    assert page.chooser.words() == "put block_1 in container_2"
+    desk.refreshed.emit()
+    assert page.chooser.words() == "put block_1 in container_2"
+
+
+def test_every_verb_makes_a_task(qtbot: QtBot, desk: Desk) -> None:
+    chooser = TaskChooser()
+    qtbot.addWidget(chooser)
+    chooser.show_objects([{"name": "object_01"}, {"name": "object_02"}])
+    chooser.where.setCurrentText("object_02")
+    chooser.pick("object_01")
+    kinds = set()
+    for index in range(chooser.verb.count()):
+        chooser.verb.setCurrentIndex(index)
+        kinds.add(task_of(chooser.words(), scene_of(2)).kind)
+        assert chooser.where.isHidden() == ("{where}" not in chooser.verbs[index].words)
+    assert kinds == {"pick", "place-in", "place-on", "place-beside", "push", "stack", "clear"}
+
+
+def test_words_that_make_no_task_are_refused(qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path) -> None:
+    desk.open_project(project)
+    page.pick("container_2")
+    with qtbot.waitSignal(desk.problem) as said:
+        page.big.click()
+    assert "itself" in said.args[0]
+    page.chooser.sentence.setText("  put  stick_1 in   container_1 ")
+    assert page.chooser.words() == "put stick_1 in container_1"
+    page.chooser.sentence.setText(" ")
+    with pytest.raises(ValueError, match="No task"):
+        page.task()
+    assert not desk.jobs.all
+
+
+def after(words: Sequence[str], flag: str) -> str:
+    return words[list(words).index(flag) + 1]
+
+
+def cell(page: PolicyPage, row: int, column: int) -> str:
+    item = page.table.item(row, column)
+    assert item is not None
+    return item.text()
+
+
+def test_effort_sets_the_numbers(page: PolicyPage, desk: Desk, project: Path) -> None:
+    desk.open_project(project)
+    words = list(page.task().words)
+    understood(words)
+    vary = words[words.index("--vary") + 1 :]
+    assert vary[:5] == ["pose", "appearance", "light", "camera", "physics"]
+    assert after(words, "--demonstrations") == "85"
+    assert after(words, "--glances") == "300"
+    assert "66 of 100" in page.honest.text()
+    page.preset.setCurrentIndex(2)
+    assert "--demonstrations" not in page.task().words  # the command line's own
+    page.form.control("steps").write(7)
+    assert page.preset.currentIndex() == 3
+    assert after(page.task().words, "--steps") == "7"
+    page.preset.setCurrentIndex(0)
+    assert after(page.task().words, "--demonstrations") == "25"
+    assert "few minutes" in page.honest.text()
+    page.form.control("steps").write(1300)
+    for name, value in (page.presets[1][1] or {}).items():
+        page.form.control(name).write(value)
+    assert page.preset.currentIndex() == 1  # found again by its numbers
+
+
+def test_training_is_shown_while_it_runs(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand
+) -> None:
+    desk.open_project(project)
+    folder = project / "policy" / NAME
+    seen = json.dumps({"step": 50, "acting": 18.0, "dreaming": 0.0})
+    acted = json.dumps({"step": 50, "acting": 0.4, "dreaming": 0.3})
+    trials = [json.dumps(["k", "", n, {"skipped": "", "reason": "" if n else "slow"}]) for n in range(4)]
+    trials.append(json.dumps(["k", "", 4, {"skipped": "out of reach", "reason": ""}]))
+    command.will(
+        {"append": [str(folder / "eyes" / "metrics.jsonl"), seen]},
+        progress(0.5, "2 of 4, training: step 50"),
+        {"await": str(command.gate)},
+        {"append": [str(folder / "round_0" / "metrics.jsonl"), acted]},
+        {"append": [str(folder / "evaluation_tries.jsonl"), "\n".join(trials)]},
+        progress(0.8, "3 of 4, evaluating: 4 of 100 cousins"),
+        {"await": str(command.gate) + "2"},
+        result(seconds=1.0),
+    )
+    page.big.click()
+    qtbot.waitUntil(lambda: page.plan.current == 1)
+    assert page.live.isVisible()
+    assert not page.big.isEnabled()
+    qtbot.waitUntil(lambda: page.live_curves.seeing.isVisible(), timeout=5000)
+    assert page.live_curves.seeing.lines[0].points == [(50.0, 18.0)]
+    assert not page.live_success.isVisible()
+    command.gate.touch()
+    qtbot.waitUntil(lambda: page.live_success.isVisible(), timeout=5000)
+    share = page.live_success.share
+    assert share == pytest.approx((0.75, *wilson(3, 4)))
+    assert "3 of 4" in page.live_said.text()
+    assert page.plan.current == 2
+    assert {line.name: line.points for line in page.live_curves.acting.lines} == {
+        "acting": [(50.0, 0.4)],
+        "foretelling": [(50.0, 0.3)],
+    }
+    assert page.is_watching
+    page.hide()
+    assert not page.is_watching  # nobody looks
+    page.show()
+    assert page.is_watching
+    made_policy(project)
+    (command.gate.parent / "gate2").touch()
+    job = page.panel.job
+    assert job is not None
+    qtbot.waitUntil(lambda: job.is_over)
+    assert job.state.kind == "done"
+    assert not page.is_watching
+    assert not page.live.isVisible()
+    assert page.figure.text() == "66 %"
+    assert command.words[0][:4] == ["train-and-export", str(project), "--task", "put stick_1 in container_2"]
+
+
+def test_checks_of_success_are_drawn(qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path) -> None:
+    folder = made_policy(project)
+    metrics(folder / "round_0", [{"step": 100, "success": 0.4}])
+    metrics(folder / "round_1", [{"step": 50, "acting": 0.1, "dreaming": 0.1}, {"step": 50, "success": 0.7}])
+    desk.open_project(project)
+    assert page.curves.checks.lines[0].points == [(100.0, 0.4), (150.0, 0.7)]
+    assert page.curves.acting.lines[0].points[-1] == (150.0, 0.1)
+
+
+def test_results_of_a_policy(page: PolicyPage, desk: Desk, project: Path) -> None:
+    made_policy(project)
+    desk.open_project(project)
+    assert page.figure.text() == "66 %"
+    assert page.interval.share == pytest.approx((0.66, 0.56, 0.75))
+    assert "66 of 100" in page.figure_said.text()
+    assert "32 × took too long" in page.failures.text()
+    assert "AUROC 0.57" in page.facts.text()
+    assert "7 further" in page.facts.text()
+    assert [group.name for group in page.bars.groups] == ["pose", "light"]
+    assert page.bars.groups[0].bars[0].text == "25 / 33"
+    assert not page.stale.text()
+    assert [cell(page, 0, column) for column in (0, 1, 2)] == [
+        "put stick_1 in container_2",
+        "cameras",
+        "85",
+    ]
+    assert not page.report.isEnabled()
+    (project / "report.html").write_text("<html>")
+    desk.refreshed.emit()
+    assert page.report.isEnabled()
+
+
+def test_policies_are_compared(page: PolicyPage, desk: Desk, project: Path) -> None:
+    made_policy(project, done=70)
+    made_policy(project, "push_stick_1_panda_1", evaluated=False)
+    desk.open_project(project)
+    assert page.table.rowCount() == 2
+    texts = {cell(page, row, 3) for row in range(2)}
+    assert texts == {"70 %  (56 … 75)", "not evaluated"}
+    row = next(row for row in range(2) if cell(page, row, 3) == "not evaluated")
+    page.table.setCurrentCell(row, 0)
+    assert page.figure.text() == "–"
+    one = page.selected
+    assert one is not None
+    assert (one.observe, one.episodes, one.seed) == ("state", 12, 3)  # of the file's own head
+    desk.refreshed.emit()
+    assert page.selected is not None
+    assert page.selected.name == "push_stick_1_panda_1"  # stays selected
+    page.table.setCurrentCell(1 - row, 0)
+    assert page.figure.text() == "70 %"
+
+
+def test_stale_figures_are_said(page: PolicyPage, desk: Desk, project: Path) -> None:
+    folder = made_policy(project)
+    scene = project / "scene" / "scene.json"
+    scene.write_text(scene.read_text() + " ")
+    desk.open_project(project)
+    assert "scene has changed" in page.stale.text()
+    record = project / "episodes" / f"{NAME}.json"
+    record.write_text(json.dumps({"settings": {}, "inputs": {"scene": content_hash(scene)}}))
+    desk.refreshed.emit()
+    assert page.stale.text() == ""
+    (folder / "policy.safetensors").touch()
+    desk.refreshed.emit()
+    assert "trained again" in page.stale.text()
+    assert page.detail_stale.isVisible()
+
+
+@pytest.mark.parametrize(
+    "damage", ["[]", "{", '{"count": "many"}', '{"learnt": 3, "by_variation": [1], "interval": 2}']
+)
+def test_damaged_files_do_no_harm(page: PolicyPage, desk: Desk, project: Path, damage: str) -> None:
+    folder = made_policy(project)
+    for path in (folder / "evaluation.json", project / "episodes" / f"{NAME}.json", folder / "eyes" / "metrics.jsonl"):
+        path.write_text(damage)
+    (folder / "policy.safetensors").write_bytes(b"\xff" * 12)
+    desk.open_project(project)
+    assert page.table.rowCount() == 1
+    assert page.figure.text() == "–"
+
+
+def test_refused_for_too_low_success_it_can_be_exported_anyway(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand
+) -> None:
+    desk.open_project(project)
+    error = {"event": "error", "code": "not_good_enough", "message": "It succeeded in 12% only.", "remedy": "More."}
+    command.will({"say": error}, {"exit": 2})
+    page.big.click()
+    qtbot.waitUntil(lambda: page.refused.isVisible())
+    assert "12%" in page.refused_text.text()
+    assert "12%" in page.panel.failed.text()
+    command.will(result(seconds=1.0))
+    page.anyway.click()
+    assert not page.refused.isVisible()
+    qtbot.waitUntil(lambda: page.panel.job is not None and page.panel.job.state.kind == "done")
+    first, second = command.words
+    assert second == [*first, "--anyway"]
+    understood(second)
+
+
+def test_another_failure_offers_no_such_thing(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand
+) -> None:
+    desk.open_project(project)
+    command.will(
+        {"say": {"event": "error", "code": "no_space", "message": "Full.", "remedy": "Empty it."}}, {"exit": 4}
+    )
+    page.big.click()
+    qtbot.waitUntil(lambda: page.panel.job is not None and page.panel.job.state.kind == "failed")
+    assert not page.refused.isVisible()
+    assert page.big.isEnabled()
+
+
+def test_evaluate_and_dream(qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand) -> None:
+    folder = made_policy(project)
+    desk.open_project(project)
+    command.will(result(count=250))
+    page.count.setValue(250)
+    page.again.click()
+    assert not page.again.isEnabled()
+    qtbot.waitUntil(lambda: page.again.isEnabled())
+    named = ["--task", "put stick_1 in container_2", "--robot", "panda", "--seed", "3"]
+    assert command.words == [["evaluate", str(project), *named, "--count", "250"]]
+    understood(command.words[0])
+    assert "its dream beside what came" not in [page.player.choice.itemText(i) for i in range(2)]
+    (folder / "films" / "succeeded_000003.mp4").rename(folder / "dream.mp4")
+    command.will(result(video="…"))
+    page.episode.setValue(4)
+    page.dream.click()
+    qtbot.waitUntil(lambda: page.again.isEnabled())
+    video = str(folder / "dream.mp4")
+    assert command.words[1] == ["dream", str(project), *named, "--episode", "4", "--video", video]
+    understood(command.words[1])
+    assert page.player.choice.currentText() == "its dream beside what came"
+
+
+def test_films_play_inside_the_page(qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path) -> None:
+    folder = made_policy(project)
+    desk.open_project(project)
+    player = page.player
+    assert [player.choice.itemText(i) for i in range(2)] == ["failed in cousin 0", "succeeded in cousin 3"]
+    qtbot.waitUntil(lambda: player.frames == 8)
+    assert at_work() == 0
+    dark = player.screen_.picture.pixelColor(30, 15).lightness()
+    player.speed.setCurrentText("4×")
+    player.play_button.click()
+    assert player.is_playing
+    assert player.play_button.text() == "Pause"
+    qtbot.waitUntil(lambda: player.place.value() == 7)
+    assert player.screen_.picture.pixelColor(30, 15).lightness() > dark + 50
+    qtbot.waitUntil(lambda: player.place.value() == 1)  # round again
+    player.loop.setChecked(False)
+    qtbot.waitUntil(lambda: not player.is_playing)
+    assert player.place.value() == 7
+    player.play_button.click()  # from the beginning
+    assert player.place.value() == 0
+    page.hide()
+    assert not player.is_playing
+    page.show()
+    (folder / "films" / "succeeded_000003.mp4").write_bytes(b"no film")
+    player.select("succeeded in cousin 3")
+    assert player.frames == 0
+    qtbot.waitUntil(lambda: at_work() == 0 and "cannot be shown" in player.screen_._sentence)
+    player.select("failed in cousin 0")
+    page.hide()  # while it is being read
+    assert at_work() == 0
+    page.show()
+    qtbot.waitUntil(lambda: player.frames == 8)
+
+
+def test_a_thread_ends_with_who_wanted_it(qtbot: QtBot, clean: None) -> None:
+    def work(stopped: Stopped) -> None:
+        while not stopped():
+            time.sleep(0.01)
+
+    owner = QObject()
+    Worker(work, owner).start()
+    assert at_work() == 1
+    owner.deleteLater()
+    qtbot.waitUntil(lambda: at_work() == 0)
+
+
+def test_metrics_are_read_once_each(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tail = Tail(path)
+    assert not tail.poll()
+    path.write_text('{"step": 1}\n{"st')
+    assert tail.poll()
+    assert tail.rows == [{"step": 1}]
+    assert not tail.poll()
+    with path.open("a") as file:
+        file.write('ep": 2}\nno JSON\n')
+    assert tail.poll()
+    assert tail.rows == [{"step": 1}, {"step": 2}]
+    path.write_text('{"step": 9}\n')  # a resumed training begins at its last checkpoint
+    assert tail.poll()
+    assert tail.rows == [{"step": 9}]
+    path.unlink()
+    assert tail.poll()
+    assert tail.rows == []
+    assert not tail.poll()
+
+
+def test_intervals_are_those_of_the_evaluation() -> None:
+    assert wilson(66, 100) == pytest.approx((0.5628, 0.7454), abs=5e-5)  # as `evaluate` has written them
+    assert wilson(26, 40) == pytest.approx((0.4951, 0.7787), abs=5e-5)
+    assert wilson(5, 5)[1] == 1.0
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert [nice(value) for value in (0.0, 0.42, 18.1, 1.0)] == [1.0, 0.5, 20.0, 1.0]
+
+
+def told_nothing(page: QWidget) -> list[str]:
+    """Controls without a tool tip or a name for who cannot see them."""
+    kinds = (QAbstractButton, QComboBox, QSpinBox, QLineEdit)
+    found = []
+    for widget in (widget for kind in kinds for widget in page.findChildren(kind)):
+        inside = isinstance(
+            widget.parent(), QComboBox | QSpinBox | QTabBar | SettingsForm
+        ) or widget.objectName().startswith("qt_")
+        named = widget.accessibleName() or (isinstance(widget, QAbstractButton) and widget.text())
+        if not inside and not (widget.toolTip() and named):
+            found.append(f"{type(widget).__name__} {widget.objectName()} {widget.accessibleName()!r}")
+    return found
+
+
+def cut_off(page: QWidget) -> list[str]:
+    """Labels and buttons that are to be seen and narrower than their text, or reach out of the page."""
+    found = list[str]()
+    shown: list[QLabel | QAbstractButton] = [*page.findChildren(QLabel), *page.findChildren(QAbstractButton)]
+    for widget in shown:
+        if not widget.isVisible() or not widget.text():
+            continue
+        wraps = isinstance(widget, QLabel) and widget.wordWrap()
+        wide, high = widget.width(), widget.height()
+        out = widget.mapTo(page, QPoint(wide, 0)).x() > page.width()
+        short = high < widget.heightForWidth(wide) if wraps else wide < widget.sizeHint().width()
+        if out or short:
+            found.append(widget.text())
+    return found
+
+
+@pytest.mark.parametrize("name", ["dark", "light"])
+def test_nothing_is_cut_off_and_all_is_told(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, name: str, qapp: object
+) -> None:
+    theme.apply(qapp, name)  # type: ignore[arg-type]
+    assert cut_off(page) == []
+    desk.open_project(project)
+    assert cut_off(page) == []
+    made_policy(project)
+    desk.refreshed.emit()
+    qtbot.waitUntil(lambda: page.player.frames == 8)
+    assert cut_off(page) == []
+    assert not page.grab().isNull()
+    assert told_nothing(page) == []
+
+
+def test_the_keyboard_starts_it(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand
+) -> None:
+    desk.open_project(project)
+    page.activateWindow()
+    page.chooser.sentence.setFocus()
+    qtbot.waitUntil(lambda: page.isActiveWindow())
+    QTest.keyClick(page.chooser.sentence, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: len(command.words) == 1)
