@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 DONE = "the task is done"
+TOLD = "it was told to stop"
 SIMULATED = ("sim", "stand-in")
 """Robots in a cousin of a project's scene: in the simulation, and in what stands in for reality."""
 COUSINS = 50
@@ -339,7 +342,10 @@ def run_bundle(
                 else:
                     recorder = Noted(dry_robot(bundle) if arm_there is None else arm_there)
                 share = part(progress, number / settings.count, (number + 1) / settings.count)
-                report = _driven(bundle, recorder, settings, share, pressed, person)
+                with _told_to_stop() as told:
+                    report = _driven(bundle, recorder, settings, share, partial(_any, pressed, told), person)
+                    if report.stopped == KEY and told():
+                        report = dataclasses.replace(report, stopped=TOLD)
                 done += 1
                 if len(recorder):
                     episode = recorder.episode(bundle.manifest, report.stopped)
@@ -351,7 +357,7 @@ def run_bundle(
                     successes += episode.success
                     summary = writer.finish()
                     kept = summary.folder if episode.success else summary.failures_folder
-                if report.fault or report.stopped == KEY:
+                if report.fault or report.stopped in (KEY, TOLD):
                     break
     finally:
         forget_if_empty(runs)
@@ -403,6 +409,37 @@ def _check(settings: RunSettings, arm: ArmSettings, person: Person | None) -> No
         )
     if settings.fast and is_real(settings.robot):
         raise UsageError("A real arm cannot go by no clock.", remedy="Leave --fast out.", code="bad_value")
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM has come: the first one brings the arm to rest, and what it did is recorded.
+
+    A second one is what it always is.
+    """
+    came, before = False, dict[int, Any]()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came and callable(before[number]):
+            before[number](number, frame)
+        came = True
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not in the main thread: signals do not come here
+        yield lambda: False
+        return
+    try:
+        yield lambda: came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _any(*asked: Callable[[], bool]) -> bool:
+    return any(one() for one in asked)
 
 
 def _driven(

@@ -747,6 +747,7 @@ class CousinsPage(StepPage):
         """Shows a scene that was written; the window may have a better way."""
         self._record: dict[str, Any] | None = None
         self._again = ""
+        self._ordered: dict[str, Any] | None = None
         self._scene: tuple[Path, str] | None = None
         self._asked: dict[str, Any] | None = None
         self._ready = False
@@ -859,6 +860,7 @@ class CousinsPage(StepPage):
         if self.form.control("count").read() < 1:
             raise ValueError(self.tr("There must be at least one cousin."))
         vary = words_for(self.strengths.values())
+        self._ordered = self.settings()
         words = ("cousins", str(folder), *self.form.words(), *(("--vary", *vary) if vary else ()))
         return Task(self.tr("Cousins of {0}").format(folder.name), words, self.step, folder)
 
@@ -870,6 +872,13 @@ class CousinsPage(StepPage):
         """
         values = {name: _as_json(value) for name, value in self.form.values().items() if name != "count"}
         return {**values, "vary": words_for(self.strengths.values())}
+
+    def _moved_meanwhile(self) -> bool:
+        """Whether somebody has other settings in mind than those that cousins were last ordered with."""
+        try:
+            return self._ordered is not None and self._ordered != self.settings()
+        except ValueError:
+            return True
 
     def _show_settings(self, settings: Mapping[str, Any]) -> None:
         """Show the settings with which the cousins were made."""
@@ -890,6 +899,7 @@ class CousinsPage(StepPage):
     def _project_changed(self) -> None:
         self._stop_drawing()
         self._record, self._scene, self._asked, self._open, self._large = None, None, None, None, None
+        self._ordered = None
         self._written.clear()
         self._wanted_tiles = TILES
         self.tiles.outdate(forget=True)
@@ -905,7 +915,9 @@ class CousinsPage(StepPage):
         if record and renewed:
             self._record = record
             self._written.clear()
-            self._show_settings(record.get("settings") or {})
+            if not self._moved_meanwhile():
+                self._show_settings(record.get("settings") or {})
+            self._ordered = None
         self._record = record
         self.make.setEnabled(scene is not None)
         self._tell()

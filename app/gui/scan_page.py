@@ -153,7 +153,7 @@ class ScanPage(StepPage):
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Leave no process and no files."""
         self._end_preview()
-        self.view.close()
+        self.view.shut_down()
         super().closeEvent(event)
 
 

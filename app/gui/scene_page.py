@@ -585,7 +585,7 @@ class ScenePage(StepPage):
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Leave no process, no thread and no lock."""
-        self.view.close()
+        self.view.shut_down()
         self.editor.stop()
         super().closeEvent(event)
 

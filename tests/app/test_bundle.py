@@ -7,7 +7,10 @@ import dataclasses
 import json
 import keyword
 import re
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from policies.deploy.ros2.settings import parameters_of
 from reconstruction.errors import OutputError, UsageError
 from tests import bundles
 from tests.app.scans import tree
-from tests.conftest import ROOT, Run
+from tests.conftest import ROOT, Run, command, environment
 from tests.robot_bench import VARY, project_at
 
 Shell = Callable[..., Run]
@@ -233,6 +236,25 @@ def test_dry_runs_are_recorded_one_after_another(bundle: Path, shell: Shell) -> 
     assert "observation.environment_state" in episode.extra
     said = shell("run", bundle, "--robot", "dry-run", "--seconds", 1, "--fast")
     assert "deadlines missed: 0 of 10" in said.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_is_recorded(bundle: Path, tmp_path: Path, number: int) -> None:
+    words = command("run", bundle, "--robot", "dry-run", "--seconds", "60", "--out", tmp_path / "runs", "--json")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment(fake=False))
+    assert process.stdout is not None
+    while b" s\"" not in process.stdout.readline():  # it runs: "0.1 s"
+        assert process.poll() is None
+    time.sleep(0.5)
+    process.send_signal(number)
+    said = [json.loads(line) for line in process.stdout.read().splitlines()]
+    process.stdout.close()
+    assert process.wait(timeout=30) == 0
+    result = said[-1]
+    assert (result["event"], result["stopped"]) == ("result", "it was told to stop")
+    assert 3 < result["ticks"] < 300
+    recorded = open_dataset(Path(result["dataset"]))
+    assert recorded.length(0) == result["ticks"]
 
 
 def test_what_makes_no_sense_is_refused(bundle: Path, project: Path, shell: Shell, tmp_path: Path) -> None:

@@ -391,11 +391,25 @@ def test_the_process_ends_with_its_stdin(tmp_path: Path, bench_project: Project)
 
 
 def test_a_scene_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "app.cousin_wall", str(tmp_path)]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env=environment(False), check=False)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    # Its stdin ended at once: it may have gone before it could say so.
-    assert done.returncode == 0 or lines[-1]["event"] == "error"
+    env = {**environment(False), "TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-m", "app.cousin_wall", str(tmp_path / "none")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as running:
+        assert running.stdout is not None
+        event = json.loads(running.stdout.readline())
+        assert (event["event"], bool(event["message"]), bool(event["remedy"])) == ("error", True, True)
+        assert running.wait(timeout=10) == event["exit_code"] != 0
+    assert list(tmp_path.glob(WALLS)) == []
+
+
+def test_a_scene_that_cannot_be_drawn_is_told_once(
+    qtbot: QtBot, page_of: Any, bench_project: Project, copy_of: Callable[[Project], Project]
+) -> None:
+    project = copy_of(bench_project)
+    (project.stage_folder("scene") / "scene.json").write_text("{}")
+    page = page_of(project)
+    qtbot.waitUntil(lambda: page.complaint.text() != "" and not page.wall.runs, timeout=20_000)
+    assert "exit code" not in page.complaint.text()  # what it says itself, not that it is gone
+    assert not page.retry.isHidden()
 
 
 def test_the_wall_shows_the_very_cousins_that_are_made() -> None:
@@ -403,13 +417,13 @@ def test_the_wall_shows_the_very_cousins_that_are_made() -> None:
     vary = ("pose=0.9", "shape", "support=0.5", "camera", "light")
     whole = bench()
     scene = replace(whole, objects=tuple(item for item in whole.objects if item.name != "bowl_1"))  # many parts: slow
-    settings = CousinSettings(count=6, seed=2, vary=vary)
+    settings = CousinSettings(count=4, seed=2, vary=vary)
     wardrobe = replace(wardrobe_of(scene, settings.seed, strengths_of(vary)), forms=2)
     usual = Draw(wardrobe.bare(), build(wardrobe.bare()), settings)
     wall = Wall(Path(tempfile.gettempdir()), scene, Path(), print, lambda: False)
     lazy, trials = wall._draw(settings, wardrobe, sketch=False)
     trials.stacks_now = True
-    for index in range(6):
+    for index in range(4):
         assert lazy.cousin(index)[0].to_json() == usual.cousin(index)[0].to_json()
     wall.superseded = lambda: True
     with pytest.raises(Superseded):

@@ -296,7 +296,10 @@ def test_the_process_ends_with_its_window(folder: Path, tmp_path: Path) -> None:
         assert json.loads(process.stdout.readline())["event"] == "loaded"
         started = time.monotonic()
         process.stdin.close()
-        assert process.wait(10) == 0
+        try:
+            assert process.wait(5) == 0
+        finally:
+            process.kill()
         assert time.monotonic() - started < 1.5
         assert process.stderr.read() == b""
     assert not frames.exists()

@@ -1,0 +1,34 @@
+"""The 3-D view's own process: it draws a scene or a point cloud without a window, and never keeps anybody waiting.
+
+``python -m app.viewer FRAMES`` reads one JSON command a line on stdin, writes one JSON event a line on stdout and ends
+when stdin does. ``FRAMES`` is a file made by `app.viewer.frames.new_file`, in which the pictures appear; whoever made
+it has opened it before, for it is unlinked at once.
+
+Places in the picture are shares of its width and height, ``x`` to the right and ``y`` down. Poses are ``(4, 4)``
+`scene_from_object`, lengths metres, colours ``[red, green, blue]`` 0 … 255.
+
+Commands, by ``"do"``:
+
+- ``scene`` (``folder``): show a scene folder; ``reload``: it was edited, so take over what has changed.
+- ``points`` (``path``): show an ``.npz`` with ``points`` (N, 3), ``colors`` (N, 3) uint8 and, as wished, ``path``
+  (M, 3), the camera's way; z is up. Told again, it takes the place of what was shown.
+- ``clear``: show nothing.
+- ``camera`` (``position``, ``focal``, ``up``, ``angle`` in degrees, vertical).
+- ``size`` (``width``, ``height``): pixels. ``colors`` (``top``, ``bottom``): of what is behind everything.
+- ``options``: any of ``background``, ``supports``, ``parts`` (convex parts, a hue each), ``seen`` (green: measured,
+  orange: guessed), ``wireframe`` (all true or false) and ``robot`` (a name, or null for none).
+- ``select`` (``names``): outline these. ``pose`` (``name``, ``pose``): show a thing elsewhere, null: where it belongs.
+- ``pick`` (``x``, ``y``, ``id``): what is there?
+- ``play``, ``pause``, ``reset``: physics; ``grab`` (``x``, ``y``), ``drag`` (``x``, ``y``), ``release``: by the mouse.
+
+Events, by ``"event"``:
+
+- ``ready``: commands are read from now on.
+- ``loaded`` (``kind`` scene or points, ``again``, ``objects``: a list of ``name``, ``pose``, ``low``, ``high`` (its box
+  in its own frame), ``low``, ``high`` (of what is worth seeing), ``camera``: a good one, which is in use unless
+  ``again``).
+- ``frame`` (``slot``, ``width``, ``height``, ``number``, ``still``, ``camera``: it was drawn with it, ``seconds``).
+- ``picked`` (``id``, ``kind``: object, support, background, point or nothing; ``name``, ``point``, ``normal``).
+- ``physics`` (``state``: playing, paused or reset); ``grabbed`` (``name``, empty where there was nothing).
+- ``error`` (``code``, ``message``, ``remedy``, ``about``: the command that failed).
+"""
