@@ -417,12 +417,13 @@ def _told_to_stop() -> Iterator[Callable[[], bool]]:
 
     A second one is what it always is.
     """
-    came, before = False, dict[int, Any]()
+    came, before = False, dict[signal.Signals, Any]()
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal came
-        if came and callable(before[number]):
-            before[number](number, frame)
+        earlier = before[signal.Signals(number)]
+        if came and callable(earlier):
+            earlier(number, frame)
         came = True
 
     try:

@@ -60,6 +60,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from shiboken6 import isValid
 
 from app.gui import theme
 from app.gui.desk import Desk
@@ -257,7 +258,7 @@ class WallProcess(QObject):
         """End it: at once, or, with `wait`, before this returns."""
         process, self._process = self._process, None
         self.ticket += 1
-        if process is None:
+        if process is None or not isValid(process):  # the application may have ended it before the page
             return
         folder = self._folder
         process.readyReadStandardOutput.disconnect(self._read)

@@ -43,7 +43,7 @@ class _Hand(QObject):
     """Lives in the thread: whatever takes long is done here."""
 
     reached = Signal(object)
-    refused = Signal(str, str)
+    refused = Signal(str, str, str)
     ended = Signal()
 
     def __init__(self) -> None:
@@ -56,12 +56,12 @@ class _Hand(QObject):
             if reached is not None:
                 self.reached.emit(reached)
         except PocketworldError as error:
-            self.refused.emit(error.message, error.remedy)
+            self.refused.emit(error.message, error.remedy, error.code)
         except Exception as error:  # noqa: BLE001 - a thread's exception would go nowhere
             from app.console import internal_error
 
             said = internal_error(error, None)
-            self.refused.emit(said.message, said.remedy)
+            self.refused.emit(said.message, said.remedy, said.code)
         self.ended.emit()
 
     @Slot(object)

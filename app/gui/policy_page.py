@@ -131,7 +131,7 @@ class PolicyPage(StepPage):
         )
         self.form = SettingsForm(SkillSettings, ("observe", "demonstrations", "steps", "cousins"), ("task",), self)
         self.form.set_values({"vary": VARY})
-        self.form._fold.setChecked(False)  # what is preset is not to be looked at by everybody
+        self.form.fold()  # what is preset is not to be looked at by everybody
         self.form.changed.connect(self._numbers_changed)
         self.preset.currentIndexChanged.connect(self._preset_chosen)
         self.side.addWidget(self.form)

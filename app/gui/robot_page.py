@@ -423,7 +423,7 @@ class RobotPage(StepPage):
         """The next run of a real arm goes by where its camera is."""
         if self.arm_form.control("align").read() is None:
             self.arm_form.set_values({"align": Path(file)})
-            self.arm_form._fold.setChecked(False)
+            self.arm_form.fold()
 
     def _show_parts(self) -> None:
         """Show and hide the parts as the bundle, the project and the job are."""

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QSignalBlocker, Qt
-from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QDialog,
     QDialogButtonBox,
@@ -22,9 +21,8 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QListWidget,
-    QListWidgetItem,
     QMenu,
+    QPushButton,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -34,7 +32,10 @@ from app.gui.desk import Desk
 from app.gui.editor import Editor
 from app.gui.job import Job, Task
 from app.gui.page import Notice, StepPage, label
+from app.gui.scene_list import PICTURE, ThingList
+from app.gui.scene_split import SplitPanel
 from app.gui.viewport import Viewport
+from app.viewer.view import corners
 
 if TYPE_CHECKING:
     from app.scene_document import ListedThing
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FloatArray = npt.NDArray[np.float64]
+HOLDING = ("reconstruct", "cousins", "mount", "learn-from")
+"""Commands that keep the project to themselves; others do so for a moment at most."""
 MESHES = "*.obj *.ply *.stl *.glb *.gltf *.off"
 
 
@@ -67,7 +70,10 @@ class ScenePage(StepPage):
         self._objects: dict[str, ListedThing] = {}
         self._stamp: tuple[Path, int] | None = None
         self._point: FloatArray | None = None
+        self._clicked = ""
         self._measured = 0.0
+        self._scaling = False
+        self._held = False
         self._make_list()
         self._make_facts()
         self._make_view()
@@ -80,16 +86,15 @@ class ScenePage(StepPage):
     # --- what stands where -------------------------------------------------------------------------------------------
 
     def _make_list(self) -> None:
-        self.list = QListWidget(self)
-        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.wait = label("", "faint", self)
+        self.wait.hide()
+        self.list = ThingList(self)
         self.list.setMinimumHeight(300)
-        self.list.setAccessibleName(self.tr("Things of the scene"))
-        self.list.setToolTip(self.tr("Ctrl+click selects several. Del deletes, Ctrl+D duplicates, F2 renames."))
-        self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.list.customContextMenuRequested.connect(
-            lambda place: self._menu().popup(self.list.viewport().mapToGlobal(place))
+            lambda place: self.menu.popup(self.list.viewport().mapToGlobal(place))
         )
         self.list.itemSelectionChanged.connect(self._list_selected)
+        self.side.addWidget(self.wait)
         self.side.addWidget(self.list)
 
     def _make_facts(self) -> None:
@@ -138,16 +143,38 @@ class ScenePage(StepPage):
         self.trouble = Notice("failed", self)
         self.view = Viewport(self)
         self.view.picked.connect(self._picked)
+        self.view.picked_more.connect(self._picked_more)
+        self.view.menu_wanted.connect(self._menu_wanted)
+        self.view.thumbnail.connect(self.list.set_picture)
+        self.view.set_thumbnails(PICTURE)
         self.view.pose_changed.connect(self._moved)
         self.view.measured.connect(self._measure)
         self.view.failed.connect(lambda message, remedy: self.trouble.say(message, remedy))
         self._tools = QHBoxLayout()
         self._tools.setSpacing(4)
         self.said = label("", "faint", self)
+        self.true_length = QPushButton(self.tr("This is … mm"), self)
+        self.true_length.setToolTip(self.tr("Say how long this is in truth: the whole scene gets its true size by it."))
+        self.true_length.clicked.connect(self._scale)
+        self.true_length.hide()
+        self.cut = SplitPanel(self)
+        self.cut.moved.connect(lambda point, normal: self.view.show_cut(self.cut.thing, point, normal))
+        self.cut.accepted.connect(self._cut_in_two)
+        self.cut.ended.connect(self._no_cut)
+        self._no_cut_key = QShortcut(QKeySequence("Esc"), self)
+        self._no_cut_key.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        self._no_cut_key.setEnabled(False)  # Esc has other uses in the view
+        self._no_cut_key.activated.connect(self.cut.end)
+        below = QHBoxLayout()
+        below.setSpacing(12)
+        below.addWidget(self.said)
+        below.addWidget(self.true_length)
+        below.addStretch(1)
         self.result.addLayout(self._tools)
         self.result.addWidget(self.view, 1)
+        self.result.addWidget(self.cut)
         self.result.addWidget(self.trouble)
-        self.result.addWidget(self.said)
+        self.result.addLayout(below)
 
     def _make_actions(self) -> None:
         tools = QActionGroup(self)
@@ -159,7 +186,11 @@ class ScenePage(StepPage):
                 self.tr("Drag the arrows of the selected thing; it comes to stand on what is below it."),
             ),
             "turn": (self.tr("Turn"), "E", self.tr("Drag the ring of the selected thing.")),
-            "measure": (self.tr("Measure"), "R", self.tr("Click two points.")),
+            "measure": (
+                self.tr("Measure"),
+                "R",
+                self.tr("Click two points. If you know how far apart they are, the scene can get its true size."),
+            ),
         }
         self.tool_actions: dict[str, QAction] = {}
         for tool, (text, key, tip) in tips.items():
@@ -210,6 +241,7 @@ class ScenePage(StepPage):
             self.tr("Merge two"), self._merge, "Ctrl+M", self.tr("Make two selected things one.")
         )
         self.split = self._new_action(self.tr("Split…"), self._split, "", self.tr("Cut a thing in two by a plane."))
+        self.rename = self._new_action(self.tr("Rename"), self._to_name, "F2", "")
         self.add = self._new_action(
             self.tr("Add a mesh…"), self._add, "", self.tr("A thing from a file: OBJ, PLY, STL, GLB.")
         )
@@ -222,11 +254,13 @@ class ScenePage(StepPage):
         self.drop = self._new_action(
             self.tr("Put it down"), self._drop, "Ctrl+Down", self.tr("Let a thing stand on what is below it.")
         )
+        self.menu = QMenu(self)
+        self.menu.addActions(self.edit_actions()[2:])
         more = QToolButton(self)
         more.setText(self.tr("Edit"))
         more.setToolTip(self.tr("What can be done with the selected things."))
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        more.setMenu(self._menu())
+        more.setMenu(self.menu)
         self._tools.addWidget(more)
 
     def _new_action(self, text: str, what: Any, key: str, tip: str) -> QAction:
@@ -244,15 +278,10 @@ class ScenePage(StepPage):
         button.setDefaultAction(action)
         return button
 
-    def _menu(self) -> QMenu:
-        menu = QMenu(self)
-        menu.addActions(self.edit_actions()[2:])
-        return menu
-
     def edit_actions(self) -> Sequence[QAction]:
         """For the window's Edit menu: undo and redo first."""
-        things = [self.duplicate, self.delete, self.merge, self.split, self.drop, self.add, self.scale, self.robot]
-        return [self.undo, self.redo, *things]
+        things = [self.rename, self.duplicate, self.delete, self.merge, self.split, self.drop]
+        return [self.undo, self.redo, *things, self.add, self.scale, self.robot]
 
     # --- the scene ---------------------------------------------------------------------------------------------------
 
@@ -272,6 +301,7 @@ class ScenePage(StepPage):
         scene = None if project is None else project.stage_folder("scene")
         there = scene is not None and (scene / "stage.json").is_file()
         self.setEnabled(there)
+        self._hold()
         if scene is None or not there:
             self.editor.close_scene()
             self._stamp = None
@@ -288,6 +318,7 @@ class ScenePage(StepPage):
     def follow(self, job: Job | None) -> None:
         """The scene is let go before it is made anew."""
         super().follow(job)
+        self._hold()
         running, open_at = self.desk.jobs.running, self._stamp
         if (
             running is not None
@@ -300,29 +331,47 @@ class ScenePage(StepPage):
         self.rest.setText(said)
         self.rest.setVisible(bool(said))
 
+    def _hold(self, *, refused: bool = False) -> None:
+        """Edits wait for a job that keeps the project to itself, in place of being refused one after another."""
+        job, project = self.desk.jobs.running, self.desk.project
+        task = None if job is None else job.task
+        mine = task is not None and project is not None and task.project == project.folder
+        self._held = mine and task is not None and task.words[0] in HOLDING
+        waits = self._held or refused
+        said = self.tr("Another step is at work on this project: edits wait until it has ended.") if waits else ""
+        self.wait.setText(said)
+        self.wait.setVisible(waits)
+        if self._held:
+            self.cut.end()
+        for tool in ("move", "turn"):
+            self.tool_actions[tool].setEnabled(not self._held)
+        if not self.play.isChecked():
+            self._use_checked_tool()
+        self._enable()
+        self._name_undo()
+
     def _changed(self, objects: tuple[ListedThing, ...]) -> None:
         chosen = self.selected()
         self._objects = {item.name: item for item in objects}
-        with QSignalBlocker(self.list):
-            self.list.clear()
-            for item in objects:
-                entry = QListWidgetItem(item.name)
-                entry.setData(Qt.ItemDataRole.UserRole, item.name)
-                low, high = item.mass_interval_kg
-                entry.setToolTip(
-                    self.tr("{0}, {1} g ({2} … {3}), {4} % seen").format(
-                        item.material,
-                        *(f"{1000 * value:.0f}" for value in (item.mass_kg, low, high)),
-                        f"{100 * item.seen_fraction:.0f}",
-                    )
-                )
-                self.list.addItem(entry)
+        self.list.show_things(objects)
         if self._stamp is not None and self.editor.folder is not None:
             self.view.reload()
-        self._select_names([name for name in chosen if name in self._objects])
+        if self.cut.thing not in self._objects:
+            self.cut.end()
+        if self._scaling:  # what was measured is as long as it was said to be
+            self._scaling = False
+            self.view.clear_measure()
+        if not self._held:
+            self.wait.hide()
+        self.list.select([name for name in chosen if name in self._objects], reveal=False)
+        self._show_selected()
 
-    def _refused(self, message: str, remedy: str) -> None:
-        self.desk.problem.emit(message, remedy)
+    def _refused(self, message: str, remedy: str, code: str) -> None:
+        if code == "busy":
+            self._hold(refused=True)
+        else:
+            self.desk.problem.emit(message, remedy)
+        self._scaling = False
         self._show_selected()
         if self._stamp is not None:
             self.view.reload()  # a preview may stand where the edit did not lead
@@ -338,8 +387,9 @@ class ScenePage(StepPage):
     def _name_undo(self) -> None:
         """An edit that is being made cannot be undone yet, nor anything before it."""
         stack = self.editor.undo
-        self.undo.setEnabled(stack.canUndo() and not self.editor.at_work)
-        self.redo.setEnabled(stack.canRedo() and not self.editor.at_work)
+        free = not self.editor.at_work and not self._held
+        self.undo.setEnabled(stack.canUndo() and free)
+        self.redo.setEnabled(stack.canRedo() and free)
         self.undo.setText(self.tr("Undo: {0}").format(stack.undoText()) if stack.canUndo() else self.tr("Undo"))
         self.redo.setText(self.tr("Redo: {0}").format(stack.redoText()) if stack.canRedo() else self.tr("Redo"))
 
@@ -347,20 +397,14 @@ class ScenePage(StepPage):
 
     def selected(self) -> list[str]:
         """The names of the selected things, in the order of the list."""
-        return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self.list.selectedItems()]
+        return self.list.selected()
 
     def select(self, *names: str) -> None:
         """Select these."""
         self._select_names(names)
 
     def _select_names(self, names: Sequence[str]) -> None:
-        with QSignalBlocker(self.list):
-            for row in range(self.list.count()):
-                item = self.list.item(row)
-                item.setSelected(item.data(Qt.ItemDataRole.UserRole) in names)
-                if names and item.data(Qt.ItemDataRole.UserRole) == names[0]:
-                    self.list.setCurrentItem(item)
-                    item.setSelected(True)
+        self.list.select(names)
         self._show_selected()
 
     def _list_selected(self) -> None:
@@ -371,12 +415,7 @@ class ScenePage(StepPage):
         self.view.select(names)
         one = self._objects.get(names[0]) if len(names) == 1 else None
         self.facts.setVisible(one is not None)
-        for action in (self.duplicate, self.delete):
-            action.setEnabled(bool(names))
-        for action in (self.split, self.drop):
-            action.setEnabled(one is not None)
-        self.merge.setEnabled(len(names) == 2)
-        self.scale.setEnabled(self._measured > 0.0)
+        self._enable()
         if one is None:
             return
         for box, value in (
@@ -398,9 +437,40 @@ class ScenePage(StepPage):
             )
         )
 
+    def _enable(self) -> None:
+        """Whatever edits: by how many things are selected, and not while a step keeps the project to itself."""
+        count, free = len(self.selected()), not self._held
+        for action in (self.duplicate, self.delete):
+            action.setEnabled(count > 0 and free)
+        for action in (self.rename, self.split, self.drop):
+            action.setEnabled(count == 1 and free)
+        self.merge.setEnabled(count == 2 and free)
+        self.scale.setEnabled(self._measured > 0.0 and free)
+        self.true_length.setEnabled(free)
+        for action in (self.add, self.robot):
+            action.setEnabled(free)
+        self.facts.setEnabled(free)
+
     def _picked(self, name: str, point: Any) -> None:
         self._point = None if point is None else np.asarray(point, dtype=np.float64)
+        self._clicked = name
         self._select_names([name] if name in self._objects else [])
+
+    def _picked_more(self, name: str, point: Any) -> None:
+        """Ctrl was held: one more, or one less."""
+        if name in self._objects:
+            others = [other for other in self.selected() if other != name]
+            self._select_names(others if name in self.selected() else [*others, name])
+
+    def _menu_wanted(self, name: str, place: QPoint) -> None:
+        """A right click is about what is there, but not only where that is one of several that are selected."""
+        if name in self._objects and name not in self.selected():
+            self._select_names([name])
+        self.menu.popup(place)
+
+    def _to_name(self) -> None:
+        self.name.setFocus()
+        self.name.selectAll()
 
     # --- edits -------------------------------------------------------------------------------------------------------
 
@@ -493,15 +563,29 @@ class ScenePage(StepPage):
             self._apply(Merge(*names))
 
     def _split(self) -> None:
+        one = self._one()
+        if one is not None:
+            size, pose = one.size_m, one.pose
+            longest = pose[:2, int(np.argmax(np.abs(pose[:2, :3]).max(axis=0) * size))]
+            turn = float(np.degrees(np.arctan2(longest[1], longest[0])))
+            point = self._point if self._clicked == one.name else None
+            self._no_cut_key.setEnabled(True)
+            self.cut.begin(one.name, self._corners(one), turn, point)
+
+    def _corners(self, one: ListedThing) -> FloatArray:
+        """``(8, 3)`` of a thing's box, also before the view has it."""
+        box = self.view.box(one.name)
+        half = 0.5 * np.array(one.size_m)
+        return corners(-half, half) @ one.pose[:3, :3].T + one.pose[:3, 3] if box is None else box
+
+    def _no_cut(self) -> None:
+        self._no_cut_key.setEnabled(False)
+        self.view.hide_cut()
+
+    def _cut_in_two(self, name: str, point: FloatArray, normal: FloatArray) -> None:
         from app.scene_edits import Split
 
-        one = self._one()
-        if one is None:
-            return
-        dialog = _SplitDialog(one.name, self)
-        point = one.pose[:3, 3] if self._point is None else self._point
-        if dialog.exec() == QDialog.DialogCode.Accepted:
-            self._apply(Split(one.name, point, dialog.normal()))
+        self._apply(Split(name, point, normal))
 
     def _add(self) -> None:
         from app.scene_edits import AddThing
@@ -514,24 +598,30 @@ class ScenePage(StepPage):
 
     def _measure(self, distance_m: float) -> None:
         self._measured = float(distance_m)
-        self.scale.setEnabled(self._measured > 0.0)
-        self.said.setText(self.tr("{0} mm").format(f"{1000 * self._measured:.1f}"))
+        there = self._measured > 0.0
+        self.said.setText(self.tr("Measured: {0} mm").format(f"{1000 * self._measured:.1f}") if there else "")
+        self.true_length.setVisible(there)
+        self._enable()
 
     def _scale(self) -> None:
-        from app.scene_edits import Scale
-
+        if self._measured <= 0.0:
+            return
         dialog = _NumbersDialog(
             self.tr("Set the scale"),
             self.tr("The measured distance is {0} mm. In truth it is:").format(f"{1000 * self._measured:.1f}"),
             [(self.tr("True distance (mm)"), 1000 * self._measured, 0.1, 1e5)],
             self,
         )
-        if dialog.exec() == QDialog.DialogCode.Accepted:
-            self._apply(Scale(self._measured, dialog.values()[0] / 1000.0))
+        dialog.accepted.connect(lambda: self._scale_to(dialog.values()[0] / 1000.0))
+        dialog.open()
+
+    def _scale_to(self, true_m: float) -> None:
+        from app.scene_edits import Scale
+
+        self._scaling = True
+        self._apply(Scale(self._measured, true_m))
 
     def _place_robot(self) -> None:
-        from app.scene_edits import PlaceRobot
-
         x, y = (0.0, -0.5) if self._point is None else (float(self._point[0]), float(self._point[1]))
         dialog = _NumbersDialog(
             self.tr("Place the robot"),
@@ -547,8 +637,13 @@ class ScenePage(StepPage):
             self,
             self.tr("Wherever suits the scene"),
         )
-        code = dialog.exec()
-        if code == QDialog.DialogCode.Accepted:
+        dialog.finished.connect(lambda: self._robot_placed(dialog))
+        dialog.open()
+
+    def _robot_placed(self, dialog: _NumbersDialog) -> None:
+        from app.scene_edits import PlaceRobot
+
+        if dialog.result() == QDialog.DialogCode.Accepted:
             *place, yaw = dialog.values()
             pose = np.eye(4)
             turn = np.radians(yaw)
@@ -562,6 +657,12 @@ class ScenePage(StepPage):
 
     def _use(self, tool: str) -> None:
         self.view.set_tool(tool)
+        if tool == "measure":
+            self.said.setText(
+                self.tr("Click two points. If you know how far apart they are, the scene can get its true size.")
+            )
+        elif self._measured <= 0.0:
+            self.said.setText("")
 
     def _play(self) -> None:
         if self.play.isChecked():
@@ -575,7 +676,9 @@ class ScenePage(StepPage):
 
     def _use_checked_tool(self) -> None:
         tool = next((name for name, action in self.tool_actions.items() if action.isChecked()), "select")
-        self.view.set_tool(tool)
+        tool = tool if self.tool_actions[tool].isEnabled() else "select"
+        if tool != self.view.tool():  # told again, it would forget what was measured
+            self.view.set_tool(tool)
 
     def _reset(self) -> None:
         self.play.setChecked(False)
@@ -595,43 +698,6 @@ def _rest_sentence(page: QWidget, result: dict[str, Any]) -> str:
     return page.tr("At rest: at most {0} mm in five seconds.").format(moved) if moved is not None else ""
 
 
-class _SplitDialog(QDialog):
-    """By which plane a thing is cut; it goes through the point that was clicked last, or the middle."""
-
-    def __init__(self, name: str, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setWindowTitle(self.tr("Split {0}").format(name))
-        self._way = QComboBox(self)
-        for text, normal in (
-            (self.tr("Flat: a lower and an upper part"), (0.0, 0.0, 1.0)),
-            (self.tr("Upright, along y: a left and a right part"), (1.0, 0.0, 0.0)),
-            (self.tr("Upright, along x: a near and a far part"), (0.0, 1.0, 0.0)),
-        ):
-            self._way.addItem(text, normal)
-        self._turn = QDoubleSpinBox(self)
-        self._turn.setRange(-180.0, 180.0)
-        self._turn.setSuffix(" °")
-        self._turn.setToolTip(self.tr("Turns an upright cut about the vertical."))
-        buttons = QDialogButtonBox(
-            QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, parent=self
-        )
-        buttons.accepted.connect(self.accept)
-        buttons.rejected.connect(self.reject)
-        column = QVBoxLayout(self)
-        column.addWidget(label(self.tr("The cut goes through the point that you clicked last."), "faint", self))
-        form = QFormLayout()
-        form.addRow(self.tr("Cut"), self._way)
-        form.addRow(self.tr("Turned by"), self._turn)
-        column.addLayout(form)
-        column.addWidget(buttons)
-
-    def normal(self) -> FloatArray:
-        """``(3,)`` of the plane, in the scene's frame."""
-        x, y, z = self._way.currentData()
-        turn = np.radians(self._turn.value())
-        return np.array([np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y, z])
-
-
 class _NumbersDialog(QDialog):
     """A few numbers."""
 
@@ -646,6 +712,7 @@ class _NumbersDialog(QDialog):
         """`rows`: name, value, least, most. `other`: a third button; `self.other` says whether it was pressed."""
         super().__init__(parent)
         self.setWindowTitle(title)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.other = False
         column = QVBoxLayout(self)
         column.addWidget(label(text, "", self))

@@ -339,6 +339,7 @@ class SettingsForm(QWidget):
         self._fold.setText(self.tr("Advanced settings"))
         self._fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._fold.setArrowType(Qt.ArrowType.RightArrow)
+        self._fold.setToolTip(self.tr("Everything else that this step can be told. The defaults suit most scans."))
         self._fold.setCheckable(True)
         self._fold.setAutoRaise(True)
         self._fold.setVisible(bool(self._advanced_names))
@@ -383,6 +384,10 @@ class SettingsForm(QWidget):
     def open_all(self) -> None:
         """Unfold what is folded away."""
         self._fold.setChecked(True)
+
+    def fold(self) -> None:
+        """Fold it away again; what was changed stays so."""
+        self._fold.setChecked(False)
 
     def control(self, name: str) -> Control:
         """The control of a field, which is made if it is still folded away."""

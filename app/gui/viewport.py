@@ -7,6 +7,7 @@ code or of a lack of memory, the widget says so and starts another on request.
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import json
 import os
@@ -19,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QByteArray, QEvent, QPointF, QProcess, QProcessEnvironment, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QByteArray, QEvent, QPoint, QPointF, QProcess, QProcessEnvironment, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QCloseEvent,
     QColor,
+    QContextMenuEvent,
     QImage,
     QKeyEvent,
     QMouseEvent,
@@ -87,7 +89,11 @@ class Viewport(QWidget):
         hit(Hit): the same click, with what else is known of it.
         pose_changed(name, pose): a thing was moved or turned by its handles: ``(4, 4)`` scene_from_object. It is shown
             there until `reload` or `show_scene`.
-        measured(metres): between two clicks.
+        picked_more(name, point): the same with Ctrl: the thing was added to what is outlined, or taken from it.
+        menu_wanted(name, place): a click with the right button on a thing, else empty, or the menu key (empty, too);
+            the place ``QPoint`` is of the screen.
+        measured(metres): between two clicks; 0: what was measured is not shown any more.
+        thumbnail(name, picture): a thing alone, a transparent ``QImage``; see `set_thumbnails`.
         loaded(names): a scene (its things' names) or a point cloud (none) is there.
         physics_changed(state): playing, paused or reset.
         frame_shown(still): another picture is there; still: in full quality.
@@ -97,7 +103,10 @@ class Viewport(QWidget):
     picked = Signal(str, object)
     hit = Signal(object)
     pose_changed = Signal(str, object)
+    picked_more = Signal(str, object)
+    menu_wanted = Signal(str, object)
     measured = Signal(float)
+    thumbnail = Signal(str, object)
     loaded = Signal(object)
     physics_changed = Signal(str)
     frame_shown = Signal(bool)
@@ -124,6 +133,8 @@ class Viewport(QWidget):
         self._options: dict[str, bool | str | None] = {}
         self._selected: tuple[str, ...] = ()
         self._kept_view: View | None = None
+        self._thumbnails: QSize | None = None
+        self._cut: tuple[str, list[float], list[float]] | None = None
         self._colors: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
         # What is shown.
         self._image: QImage | None = None
@@ -144,7 +155,7 @@ class Viewport(QWidget):
         self._before = np.eye(4)
         self._hover: gizmo.Handle | None = None
         self._measure: list[FloatArray] = []
-        self._asked: dict[int, str] = {}
+        self._asked: dict[int, tuple[str, QPoint]] = {}
         self._asks = 0
         self._name_things()
         self.destroyed.connect(partial(_end, self._mine))
@@ -166,8 +177,8 @@ class Viewport(QWidget):
     def clear(self) -> None:
         """Show nothing."""
         self._source, self._image, self._shown = None, None, None
-        self._things, self._state = {}, "empty"
-        self._measure = []
+        self._things, self._state, self._cut = {}, "empty", None
+        self.clear_measure()
         self._send("clear")
         self.update()
 
@@ -199,13 +210,47 @@ class Viewport(QWidget):
         if tool not in TOOLS:
             raise ValueError(f"there is no tool {tool!r}, only {', '.join(TOOLS)}")
         self._cancel()
-        self._tool, self._hover, self._measure = tool, None, []
+        self._tool, self._hover = tool, None
+        self.clear_measure()
         self.setCursor(Qt.CursorShape.CrossCursor if tool == "measure" else Qt.CursorShape.ArrowCursor)
         self.update()
 
     def tool(self) -> str:
         """Which tool it is."""
         return self._tool
+
+    def clear_measure(self) -> None:
+        """Show no measurement."""
+        said, self._measure = len(self._measure) == 2, []
+        if said:
+            self.measured.emit(0.0)
+        self.update()
+
+    def set_thumbnails(self, size: QSize) -> None:
+        """Have each thing drawn alone, so large (of this widget's pixels), in the process's spare time.
+
+        `thumbnail` follows for each, and again for those that have changed after a `reload`.
+        """
+        self._thumbnails = size
+        self._send_thumbnails()
+
+    def show_cut(self, name: str, point: FloatArray, normal: FloatArray) -> None:
+        """Show a plane through a thing."""
+        self._cut = (name, point.tolist(), normal.tolist())
+        self._send_cut()
+
+    def hide_cut(self) -> None:
+        """Show none."""
+        if self._cut is not None:
+            self._cut = None
+            self._send_cut()
+
+    def box(self, name: str) -> FloatArray | None:
+        """``(8, 3)`` corners of a thing's box, in the scene; None: it is not shown."""
+        thing = self._things.get(name)
+        if thing is None:
+            return None
+        return np.asarray(corners(thing.low, thing.high) @ thing.pose[:3, :3].T + thing.pose[:3, 3])
 
     def play(self) -> None:
         """Let physics run, from where it was paused."""
@@ -273,7 +318,8 @@ class Viewport(QWidget):
         if kind == "scene" or self._source is None or self._source[0] != kind:
             self._state = "loading"
             self._image, self._shown, self._things = None, None, {}
-            self._measure, self._kept_view = [], None
+            self._kept_view, self._cut = None, None
+            self.clear_measure()
             self._cancel()
         self._source, self._awaited = (kind, place), True
         if self._process is None:
@@ -351,10 +397,23 @@ class Viewport(QWidget):
             self._send(kind, **{"folder" if kind == "scene" else "path": place})
         if self._selected:
             self._send("select", names=list(self._selected))
+        if self._thumbnails is not None:
+            self._send_thumbnails()
+        if self._cut is not None:
+            self._send_cut()
 
     def _send_size(self) -> None:
         ratio = self.devicePixelRatioF()
         self._send("size", width=max(1, round(self.width() * ratio)), height=max(1, round(self.height() * ratio)))
+
+    def _send_thumbnails(self) -> None:
+        if self._thumbnails is not None:
+            size = self._thumbnails * self.devicePixelRatioF()
+            self._send("thumbnails", width=size.width(), height=size.height())
+
+    def _send_cut(self) -> None:
+        name, point, normal = self._cut or (None, None, None)
+        self._send("cut", name=name, point=point, normal=normal)
 
     def _overhear(self) -> None:
         if self._process is not None:
@@ -388,6 +447,10 @@ class Viewport(QWidget):
             self._take_scene(said)
         elif event == "picked":
             self._take_pick(said)
+        elif event == "thumbnail":
+            picture = QImage.fromData(QByteArray(base64.b64decode(said["png"])))
+            picture.setDevicePixelRatio(self.devicePixelRatioF())
+            self.thumbnail.emit(said["name"], picture)
         elif event == "physics":
             self._playing = said["state"] == "playing"
             self.physics_changed.emit(said["state"])
@@ -429,21 +492,31 @@ class Viewport(QWidget):
 
     def _take_pick(self, said: Mapping[str, Any]) -> None:
         point, normal = (None if said[key] is None else np.array(said[key]) for key in ("point", "normal"))
-        asked = self._asked.pop(said["id"], "")
+        asked, place = self._asked.pop(said["id"], ("", QPoint()))
         if asked == "pivot":
             if point is not None and self._view is not None:
                 self._look(self._view.turned_about(point))
         elif asked == "measure":
             if point is not None:
-                self._measure = [*self._measure, point] if len(self._measure) < 2 else [point]
+                if len(self._measure) == 2:
+                    self.clear_measure()
+                self._measure.append(point)
                 self.update()
                 if len(self._measure) == 2:
                     self.measured.emit(float(np.linalg.norm(self._measure[1] - self._measure[0])))
-        elif asked == "click":
+        elif asked:
             name = said["name"] if said["kind"] == "object" else ""
-            self.select([name] if name else [])
-            self.picked.emit(name, point)
-            self.hit.emit(Hit(said["kind"], said["name"], point, normal))
+            if asked == "menu":
+                self.menu_wanted.emit(name, place)
+            elif asked == "more":
+                if name:
+                    others = [other for other in self._selected if other != name]
+                    self.select(others if name in self._selected else [*others, name])
+                self.picked_more.emit(name, point)
+            else:
+                self.select([name] if name else [])
+                self.picked.emit(name, point)
+                self.hit.emit(Hit(said["kind"], said["name"], point, normal))
 
     # The camera.
 
@@ -461,7 +534,7 @@ class Viewport(QWidget):
     def _ask(self, at: QPointF, purpose: str) -> None:
         x, y = self._share(at)
         self._asks += 1
-        self._asked[self._asks] = purpose
+        self._asked[self._asks] = (purpose, self.mapToGlobal(at.toPoint()))
         self._send("pick", x=x, y=y, id=self._asks)
 
     # Handles.
@@ -516,6 +589,8 @@ class Viewport(QWidget):
             self._send("grab", x=x, y=y)
         elif left and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
             self._doing = "click"
+        elif event.button() == Qt.MouseButton.RightButton:
+            self._doing = "menu"
         else:
             self._doing = "pan"
 
@@ -525,6 +600,8 @@ class Viewport(QWidget):
         step, self._last = at - self._last, at
         if self._doing == "click" and _length(at - self._pressed) > CLICK_PX:
             self._doing, step = "orbit", at - self._pressed
+        elif self._doing == "menu" and _length(at - self._pressed) > CLICK_PX:
+            self._doing, step = "pan", at - self._pressed
         if self._doing == "handle" and self._drag is not None:
             snap = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
             self._move(self._selected[-1], self._drag.pose(self._share(at), snap=snap))
@@ -551,8 +628,17 @@ class Viewport(QWidget):
                 self.pose_changed.emit(name, self._things[name].pose.copy())
         elif doing == "hand":
             self._send("release")
+        elif doing == "menu":
+            self._ask(event.position(), "menu")
         elif doing == "click":
-            self._ask(event.position(), "measure" if self._tool == "measure" else "click")
+            more = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+            self._ask(event.position(), "measure" if self._tool == "measure" else "more" if more else "click")
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802 - Qt's name
+        """The mouse asks when its button is let go without having moved."""
+        if event.reason() == QContextMenuEvent.Reason.Keyboard:
+            self.menu_wanted.emit("", self.mapToGlobal(self.rect().center()))
+        event.accept()
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Turn about what is there from now on."""
@@ -586,8 +672,7 @@ class Viewport(QWidget):
             self.frame(self._selected)
         elif key == Qt.Key.Key_Escape and (self._doing or self._measure):
             self._cancel()
-            self._measure = []
-            self.update()
+            self.clear_measure()
         else:
             super().keyPressEvent(event)
 
@@ -611,6 +696,7 @@ class Viewport(QWidget):
         """Follow the screen's density."""
         if event.type() == getattr(QEvent.Type, "DevicePixelRatioChange", None):
             self._send_size()
+            self._send_thumbnails()
         return bool(super().event(event))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
@@ -722,7 +808,8 @@ class Viewport(QWidget):
         self.setToolTip(
             self.tr(
                 "Drag: turn · right button or Shift and drag: move · wheel: zoom\n"
-                "Click: select · double click: turn about this point\n"
+                "Click: select · Ctrl+click: several · double click: turn about this point\n"
+                "Right click: what can be done\n"
                 "Arrows: turn · + and −: zoom · F: frame what is selected, or all"
             )
         )

@@ -18,6 +18,9 @@ Commands, by ``"do"``:
 - ``options``: any of ``background``, ``supports``, ``parts`` (convex parts, a hue each), ``seen`` (green: measured,
   orange: guessed), ``wireframe`` (all true or false) and ``robot`` (a name, or null for none).
 - ``select`` (``names``): outline these. ``pose`` (``name``, ``pose``): show a thing elsewhere, null: where it belongs.
+- ``cut`` (``name``, ``point``, ``normal``): show a plane through a thing and where it meets its surface; null: none.
+- ``thumbnails`` (``width``, ``height``): from now on draw each thing alone, so large, whenever there is nothing else to
+  do, and again when it has changed; 0: no more.
 - ``pick`` (``x``, ``y``, ``id``): what is there?
 - ``play``, ``pause``, ``reset``: physics; ``grab`` (``x``, ``y``), ``drag`` (``x``, ``y``), ``release``: by the mouse.
 
@@ -30,5 +33,6 @@ Events, by ``"event"``:
 - ``frame`` (``slot``, ``width``, ``height``, ``number``, ``still``, ``camera``: it was drawn with it, ``seconds``).
 - ``picked`` (``id``, ``kind``: object, support, background, point or nothing; ``name``, ``point``, ``normal``).
 - ``physics`` (``state``: playing, paused or reset); ``grabbed`` (``name``, empty where there was nothing).
+- ``thumbnail`` (``name``, ``png``: base64, with transparency, ``seconds``).
 - ``error`` (``code``, ``message``, ``remedy``, ``about``: the command that failed).
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -32,7 +33,7 @@ STILL_AFTER_S = 0.2
 FASTEST_S = 1.0 / 60.0
 LOOKS_S = 0.05
 """How often it is looked whether a large background has been read."""
-LARGEST = 16_384
+LARGEST, LARGEST_THUMBNAIL = 16_384, 1024
 RESTS = 1e-4
 """What changes less in a pose is not seen: no new picture for it."""
 
@@ -51,6 +52,7 @@ class Viewer:
         self._still = True
         """… and whether what was drawn last was drawn in full."""
         self._moved = 0.0
+        self._thumbnail = (0, 0)
         self._commands: dict[str, Callable[[Words], None]] = {
             "scene": self._scene,
             "reload": self._reload,
@@ -62,6 +64,8 @@ class Viewer:
             "options": self._options,
             "select": self._select,
             "pose": self._pose,
+            "cut": self._cut,
+            "thumbnails": self._thumbnails,
             "pick": self._pick,
             "play": self._play_on,
             "pause": self._pause,
@@ -83,6 +87,8 @@ class Viewer:
             if self._canvas.unfinished:  # after a picture, so that no two pieces keep the user waiting
                 self._canvas.prepare()
             self._take_background()
+            if waiting.empty() and self._idle:
+                self._draw_thumbnail()
 
     def _take_background(self) -> None:
         try:
@@ -91,9 +97,32 @@ class Viewer:
         except PocketworldError as error:
             self._console.error(error, about="scene")
 
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing moves or waits to be drawn."""
+        plays = self._play is not None and self._play.running
+        return self._still and not (self._stale or plays or self._canvas.unfinished)
+
+    def _draw_thumbnail(self) -> None:
+        """One, so that whatever comes next waits no longer than for that."""
+        name = self._canvas.undrawn if all(self._thumbnail) else ""
+        if not name:
+            return
+        import cv2
+
+        started = time.monotonic()
+        try:
+            picture = self._canvas.thumbnail(name, *self._thumbnail)
+            png = cv2.imencode(".png", picture[..., [2, 1, 0, 3]])[1].tobytes()
+        except Exception as error:  # noqa: BLE001 - as for commands; it is not tried again
+            self._console.error(internal_error(error, None), about="thumbnails")
+            return
+        seconds = round(time.monotonic() - started, 4)
+        self._say("thumbnail", name=name, png=base64.b64encode(png).decode("ascii"), seconds=seconds)
+
     def _patience(self) -> float | None:
         """For how long nothing is to be done unless a command comes; None: for ever."""
-        if self._stale or self._canvas.unfinished:
+        if self._stale or self._canvas.unfinished or (self._idle and all(self._thumbnail) and self._canvas.undrawn):
             return 0.0
         if self._play is not None and self._play.running:
             return FASTEST_S
@@ -255,6 +284,25 @@ class Viewer:
             raise ValueError("a pose has numbers that are not finite")
         item.move(pose)
         self._motion()
+
+    def _cut(self, words: Words) -> None:
+        name = words["name"]
+        if name is None:
+            self._canvas.cut(None)
+        else:
+            point, normal = (np.array(words[key], dtype=np.float64).reshape(3) for key in ("point", "normal"))
+            length = float(np.linalg.norm(normal))
+            if not np.isfinite([*point, length]).all() or not length:
+                raise ValueError("this is no plane")
+            self._canvas.cut((str(name), point, normal / length))
+        self._motion()
+
+    def _thumbnails(self, words: Words) -> None:
+        width, height = int(words["width"]), int(words["height"])
+        if not (0 <= width <= LARGEST_THUMBNAIL and 0 <= height <= LARGEST_THUMBNAIL):
+            raise ValueError(f"no thumbnail is {width} x {height}")
+        self._thumbnail = (width, height)
+        self._canvas.forget_thumbnails()
 
     def _pick(self, words: Words) -> None:
         hit = self._canvas.pick(float(words["x"]), float(words["y"]))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.viewer.files import Cloud, Document, Entry, Meshes
+from app.viewer.files import Cloud, Document, Entry, Meshes, Stamp
 from app.viewer.frames import MAX_PIXELS
 from app.viewer.surfaces import (
     Target,
@@ -39,7 +39,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: E4
 from vtkmodules.vtkCommonCore import vtkUnsignedCharArray  # noqa: E402
 from vtkmodules.vtkCommonDataModel import vtkCellArray  # noqa: E402
 from vtkmodules.vtkCommonMath import vtkMatrix4x4  # noqa: E402
-from vtkmodules.vtkFiltersCore import vtkTriangleFilter  # noqa: E402
+from vtkmodules.vtkFiltersCore import vtkTriangleFilter, vtkTubeFilter  # noqa: E402
 from vtkmodules.vtkIOPLY import vtkPLYReader  # noqa: E402
 from vtkmodules.vtkRenderingCore import (  # noqa: E402
     vtkActor,
@@ -65,6 +65,13 @@ OUTLINE = 0.0042
 LARGE_BYTES = 20_000_000
 """A background file that is larger comes into the picture after the things."""
 OPTIONS = ("background", "supports", "parts", "seen", "wireframe")
+CUT_MARGIN = 1.25
+"""How much wider than the thing a cutting plane is shown."""
+CUT_COLOR = (0.25, 0.62, 1.0)
+THUMB_FINER = 3
+"""Thumbnails are drawn so much larger than they are to be, which makes their edges smooth."""
+THUMB_ELEVATIONS = (26.0, 44.0)
+"""Thumbnails are drawn from there, whichever shows more of the thing."""
 NEAR_M = 0.015
 """What is scanned so near to a support's plane is that support."""
 
@@ -175,6 +182,9 @@ class Canvas:
         self._background: Item | None = None
         self._supports: list[tuple[str, Any]] = []
         self._cloud: dict[str, Any] = {}
+        self._cut: tuple[str, FloatArray, FloatArray] | None = None
+        self._cut_actors: list[Any] = []
+        self._pictured: dict[str, tuple[Stamp, ...]] = {}
         self._points = np.zeros((0, 3), dtype=np.float32)
         self._shown: list[Any] = []
         self._later: list[Callable[[], None]] = []
@@ -230,6 +240,7 @@ class Canvas:
         """Take everything out."""
         self.items, self.document, self._background = {}, None, None
         self._supports, self._cloud, self.robot, self._later, self._reading = [], {}, [], [], None
+        self._cut, self._cut_actors, self._pictured = None, [], {}
         self._points = np.zeros((0, 3), dtype=np.float32)
         self.meshes.forget(set())
 
@@ -268,6 +279,8 @@ class Canvas:
         kept = {path for entry in document.objects for path in (entry.visual, *entry.parts)}
         self.meshes.forget(kept if document.background is None else kept | {document.background})
         self.low, self.high = self._worth_seeing()
+        self._pictured = {name: files for name, files in self._pictured.items() if name in items}
+        self.cut(self._cut)
         self._plan()
         self._reading = None
         if large:
@@ -431,30 +444,106 @@ class Canvas:
             return Hit()
         return Hit("point", "", self._points[near[np.argmin(ahead[near])]].astype(np.float64), -way)
 
+    def cut(self, cut: tuple[str, FloatArray, FloatArray] | None) -> None:
+        """Show a plane (a point ``(3,)`` and a normal ``(3,)``) through a thing, or none."""
+        item = None if cut is None else self.items.get(cut[0])
+        self._cut, self._cut_actors = (None, []) if item is None else (cut, [])
+        if cut is None or item is None:
+            return
+        _, point, normal = cut
+        points = _placed(item.mesh.vertices, item.pose)
+        plate = _flat(polydata(_square(points, point, normal), np.array([[0, 1, 2], [0, 2, 3]])), CUT_COLOR)
+        plate.GetProperty().SetOpacity(0.3)
+        edge = _flat(polyline(_square(points, point, normal), closed=True), CUT_COLOR, 1.5)
+        self._cut_actors = [plate, edge]
+        line = _crossings(points, item.mesh.faces, point, normal)
+        if len(line):  # as tubes: a line in the surface would be half hidden by it
+            tubes = vtkTubeFilter()
+            tubes.SetInputData(_segments(line))
+            tubes.SetRadius(0.006 * float(np.linalg.norm(np.ptp(points, axis=0))))
+            tubes.SetNumberOfSides(6)
+            tubes.Update()
+            self._cut_actors.append(_flat(tubes.GetOutput(), CUT_COLOR))
+
+    def forget_thumbnails(self) -> None:
+        """All are to be drawn anew."""
+        self._pictured = {}
+
+    @property
+    def undrawn(self) -> str:
+        """The first thing whose thumbnail is missing or shows what it was; empty: there is none."""
+        for name, item in self.items.items():
+            if item.entry is not None and self._pictured.get(name) != item.entry.stamps:
+                return name
+        return ""
+
+    def thumbnail(self, name: str, width: int, height: int) -> ByteImage:
+        """``(H, W, 4)``: a thing alone, where it belongs, with nothing behind it."""
+        import cv2
+
+        item = self.items[name]
+        assert item.entry is not None
+        self._pictured[name] = item.entry.stamps
+        actor, pose = item.actors["full"], item.pose
+        look = actor.GetProperty()
+        # Not taken out but made invisible: VTK would have to load all that it lets go of again.
+        hidden = [other for other in self._shown if other is not actor]
+        added = actor not in self._shown
+        wireframe = look.GetRepresentation()
+        try:
+            for other in hidden:
+                other.VisibilityOff()
+            if added:
+                self._renderer.AddActor(actor)
+            look.SetRepresentationToSurface()
+            actor.SetUserMatrix(_matrix(item.home))
+            self._renderer.SetUseSSAO(False)
+            self._renderer.SetUseFXAA(False)
+            self._aim(_best_view(_placed(item.mesh.vertices, item.home), item.mesh.faces, width / height))
+            picture = self._render(THUMB_FINER * width, THUMB_FINER * height).astype(np.float32)
+        finally:
+            actor.SetUserMatrix(_matrix(pose))
+            look.SetRepresentation(wireframe)
+            if added:
+                self._renderer.RemoveActor(actor)
+            for other in hidden:
+                other.VisibilityOn()
+        picture[..., 3] = np.where(picture[..., 3] > 0, 255, 0)
+        picture[..., :3] *= picture[..., 3:] / 255  # what is behind must not colour the edges
+        small = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+        small[..., :3] /= np.maximum(small[..., 3:], 1.0) / 255
+        return np.asarray(np.rint(np.clip(small, 0, 255)), dtype=np.uint8)
+
     def draw(self, *, still: bool) -> ByteImage:
         """``(H, W, 3)``: in full with soft shadows and smooth edges, or as fast as it can be."""
         width, height = self._scaled(still)
-        if tuple(self._window.GetSize()) != (width, height):
-            self._window.SetSize(width, height)
         self._choose(still)
         self._renderer.SetUseSSAO(still and not self._cloud and not self.options["wireframe"])
         self._renderer.SetUseFXAA(still)
         size = float(np.linalg.norm(self.high - self.low))
         self._renderer.SetSSAORadius(0.05 * size)
         self._renderer.SetSSAOBias(0.0015 * size)
+        self._aim(self.view)
+        return self._with_outlines(self._before_sky(self._render(width, height)))
+
+    def _aim(self, view: View) -> None:
         camera = self._renderer.GetActiveCamera()
-        camera.SetPosition(*self.view.position.tolist())
-        camera.SetFocalPoint(*self.view.focal.tolist())
-        camera.SetViewUp(*self.view.up.tolist())
-        camera.SetViewAngle(self.view.angle)
+        camera.SetPosition(*view.position.tolist())
+        camera.SetFocalPoint(*view.focal.tolist())
+        camera.SetViewUp(*view.up.tolist())
+        camera.SetViewAngle(view.angle)
+
+    def _render(self, width: int, height: int) -> ByteImage:
+        """``(height, width, 4)`` of what is in the window."""
+        if tuple(self._window.GetSize()) != (width, height):
+            self._window.SetSize(width, height)
         self._renderer.ResetCameraClippingRange()
         self._window.Render()
         if self._software is None:
             said = str(self._window.ReportCapabilities()).lower()
             self._software = any(word in said for word in SOFTWARE)
         self._window.GetRGBACharPixelData(0, 0, width - 1, height - 1, 0, self._bytes, 0)
-        rows = vtk_to_numpy(self._bytes).reshape(height, width, 4)
-        return self._with_outlines(self._before_sky(rows[::-1]))
+        return np.asarray(vtk_to_numpy(self._bytes).reshape(height, width, 4)[::-1])
 
     def _with_outlines(self, picture: ByteImage) -> ByteImage:
         """Lines round what is selected, also where something else hides it."""
@@ -496,7 +585,7 @@ class Canvas:
 
     def _choose(self, still: bool) -> None:
         """Have the renderer draw what the options, the selection and the haste ask for."""
-        shown = list(self.robot)
+        shown = [*self.robot, *self._cut_actors]
         for item in self.items.values():
             shown.append(self._look_of(item, still))
         if self._background is not None and self.options["background"]:
@@ -549,6 +638,57 @@ def marker_actors(pose: FloatArray) -> list[Any]:
     for actor in actors:
         actor.SetUserMatrix(_matrix(pose))
     return actors
+
+
+def _square(points: FloatArray, point: FloatArray, normal: FloatArray) -> FloatArray:
+    """``(4, 3)``: a part of a plane that is somewhat wider than what lies round it."""
+    across = np.cross((0.0, 0.0, 1.0) if abs(normal[2]) < 0.99 else (1.0, 0.0, 0.0), normal)
+    across /= np.linalg.norm(across)
+    sides = np.array([across, np.cross(normal, across)])
+    local = (points - point) @ sides.T
+    low, high = local.min(axis=0), local.max(axis=0)
+    low, high = (0.5 * (low + high) + sign * CUT_MARGIN * 0.5 * (high - low) for sign in (-1, 1))
+    places = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+    return np.asarray(point + places @ sides)
+
+
+def _crossings(points: FloatArray, faces: npt.NDArray[np.int64], point: FloatArray, normal: FloatArray) -> FloatArray:
+    """``(N, 2, 3)``: the lines in which a plane meets a surface."""
+    off = (points - point) @ normal
+    above = off[faces] > 0.0
+    met = faces[above.any(axis=1) & ~above.all(axis=1)]
+    if not len(met):
+        return np.zeros((0, 2, 3))
+    side = off[met] > 0.0
+    alone = np.argmax(side == (side.sum(axis=1) == 1)[:, None], axis=1)  # the corner that is by itself on its side
+    rows = np.arange(len(met))
+    ends = []
+    for step in (1, 2):
+        a, b = met[rows, alone], met[rows, (alone + step) % 3]
+        share = (off[a] / (off[a] - off[b]))[:, None]
+        ends.append(points[a] + share * (points[b] - points[a]))
+    return np.stack(ends, axis=1)
+
+
+def _segments(lines: FloatArray) -> Any:
+    """Separate lines ``(N, 2, 3)`` as `vtkPolyData`."""
+    data, cells = polydata(lines.reshape(-1, 3)), vtkCellArray()
+    data.SetVerts(None)
+    for number in range(len(lines)):
+        cells.InsertNextCell(2)
+        cells.InsertCellPoint(2 * number)
+        cells.InsertCellPoint(2 * number + 1)
+    data.SetLines(cells)
+    return data
+
+
+def _best_view(points: FloatArray, faces: npt.NDArray[np.int64], aspect: float) -> View:
+    """From obliquely above, where most of a surface is seen, filling the picture."""
+    a, b, c = (points[faces[:, corner]] for corner in range(3))
+    across = np.cross(b - a, c - a)
+    views = [looking_down(azimuth, raised) for raised in THUMB_ELEVATIONS for azimuth in range(-80, 280, 30)]
+    seen = [float(np.maximum(across @ -view.axes()[2], 0.0).sum()) for view in views]
+    return views[int(np.argmax(seen))].framing_points(points, aspect, 1.06)
 
 
 def _placed(points: FloatArray, pose: FloatArray) -> FloatArray:

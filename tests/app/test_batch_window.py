@@ -172,13 +172,14 @@ def test_what_is_no_scan_and_a_place_that_cannot_be_written(
 
 
 def test_a_window_opened_later_takes_up_what_runs(qtbot: QtBot, desk: Desk, tmp_path: Path) -> None:
-    scan = scan_at(tmp_path / "bench", 4, seconds=2.0)
+    scan = scan_at(tmp_path / "bench", 4, seconds=4.0)
     job = desk.run(Task("Reconstruct", ("reconstruct", str(scan), "--out", str(tmp_path / "out")), "batch"))
     window = BatchWindow(desk)
     qtbot.addWidget(window)
     window.show()
     assert window.out.text() == str(tmp_path / "out")
     assert not window.go.isEnabled()
+    qtbot.waitUntil(lambda: cells(window, 0)[STATE] == "at work", timeout=20_000)
     qtbot.waitUntil(lambda: job.is_over, timeout=30_000)
     assert cells(window, 0)[OBJECTS] == "4"
     later = BatchWindow(desk)

@@ -243,7 +243,7 @@ def test_a_run_that_is_told_to_stop_is_recorded(bundle: Path, tmp_path: Path, nu
     words = command("run", bundle, "--robot", "dry-run", "--seconds", "60", "--out", tmp_path / "runs", "--json")
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment(fake=False))
     assert process.stdout is not None
-    while b" s\"" not in process.stdout.readline():  # it runs: "0.1 s"
+    while b' s"' not in process.stdout.readline():  # it runs: "0.1 s"
         assert process.poll() is None
     time.sleep(0.5)
     process.send_signal(number)

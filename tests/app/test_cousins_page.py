@@ -157,7 +157,7 @@ def test_the_wall_follows_the_sliders(qtbot: QtBot, page_of: Any, bench_project:
     assert asked == []
     qtbot.waitUntil(lambda: not page.tiles.tiles[0].fresh, timeout=2000)
     assert len(asked) == 1  # for all three moves, a quarter of a second after the last one
-    assert asked[0] - moved > 0.12 + 0.24
+    assert asked[0] - moved > 0.32  # Qt's timers are 5 % off at times
     qtbot.waitUntil(lambda: drawn(page), timeout=30_000)
     assert {ticket for ticket, _, _ in heard} == {old + 1}
     assert all(pixels(page, number) != before[number] for number in range(5))

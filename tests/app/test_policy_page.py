@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QObject, QPoint, Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui import theme
@@ -20,7 +19,6 @@ from app.gui.background import Stopped, Worker, at_work
 from app.gui.curves import Tail, nice, wilson
 from app.gui.desk import Desk
 from app.gui.policy_page import PolicyPage
-from app.gui.settings_form import SettingsForm
 from app.gui.task_chooser import TaskChooser
 from app.project import content_hash
 from simulation.tasks import task_of
@@ -35,6 +33,7 @@ from tests.app.skill_projects import (
     result,
     understood,
 )
+from tests.app.windows import cut_off, told_nothing
 
 
 @pytest.fixture
@@ -420,36 +419,6 @@ def test_intervals_are_those_of_the_evaluation() -> None:
     assert wilson(5, 5)[1] == 1.0
     assert wilson(0, 0) == (0.0, 1.0)
     assert [nice(value) for value in (0.0, 0.42, 18.1, 1.0)] == [1.0, 0.5, 20.0, 1.0]
-
-
-def told_nothing(page: QWidget) -> list[str]:
-    """Controls without a tool tip or a name for who cannot see them."""
-    kinds = (QAbstractButton, QComboBox, QSpinBox, QLineEdit)
-    found = []
-    for widget in (widget for kind in kinds for widget in page.findChildren(kind)):
-        inside = isinstance(
-            widget.parent(), QComboBox | QSpinBox | QTabBar | SettingsForm
-        ) or widget.objectName().startswith("qt_")
-        named = widget.accessibleName() or (isinstance(widget, QAbstractButton) and widget.text())
-        if not inside and not (widget.toolTip() and named):
-            found.append(f"{type(widget).__name__} {widget.objectName()} {widget.accessibleName()!r}")
-    return found
-
-
-def cut_off(page: QWidget) -> list[str]:
-    """Labels and buttons that are to be seen and narrower than their text, or reach out of the page."""
-    found = list[str]()
-    shown: list[QLabel | QAbstractButton] = [*page.findChildren(QLabel), *page.findChildren(QAbstractButton)]
-    for widget in shown:
-        if not widget.isVisible() or not widget.text():
-            continue
-        wraps = isinstance(widget, QLabel) and widget.wordWrap()
-        wide, high = widget.width(), widget.height()
-        out = widget.mapTo(page, QPoint(wide, 0)).x() > page.width()
-        short = high < widget.heightForWidth(wide) if wraps else wide < widget.sizeHint().width()
-        if out or short:
-            found.append(widget.text())
-    return found
 
 
 @pytest.mark.parametrize("name", ["dark", "light"])

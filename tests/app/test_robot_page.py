@@ -34,7 +34,7 @@ from tests.app.skill_projects import (
     share,
     understood,
 )
-from tests.app.test_policy_page import cut_off, told_nothing
+from tests.app.windows import cut_off, told_nothing
 from tests.bundles import make_seeing_bundle
 
 RAN = {

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from PySide6.QtCore import QCoreApplication, QEvent, QObject, QSettings, QTimer
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPoint, QSettings, QTimer
+from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel, QLineEdit, QSpinBox, QTabBar, QWidget
 
 from app.gui import theme
 from app.gui.desk import Desk
+from app.gui.settings_form import SettingsForm
 from app.gui.window import MainWindow
 from tests.conftest import FAKES, ROOT
 
@@ -121,3 +122,33 @@ class Heartbeat(QObject):
     def _beat(self) -> None:
         now = time.perf_counter()
         self.longest_s, self._last = max(self.longest_s, now - self._last), now
+
+
+def told_nothing(page: QWidget) -> list[str]:
+    """Controls without a tool tip or a name for who cannot see them."""
+    kinds = (QAbstractButton, QComboBox, QSpinBox, QLineEdit)
+    found = []
+    for widget in (widget for kind in kinds for widget in page.findChildren(kind)):
+        inside = isinstance(
+            widget.parent(), QComboBox | QSpinBox | QTabBar | SettingsForm
+        ) or widget.objectName().startswith("qt_")
+        named = widget.accessibleName() or (isinstance(widget, QAbstractButton) and widget.text())
+        if not inside and not (widget.toolTip() and named):
+            found.append(f"{type(widget).__name__} {widget.objectName()} {widget.accessibleName()!r}")
+    return found
+
+
+def cut_off(page: QWidget) -> list[str]:
+    """Labels and buttons that are to be seen and narrower than their text, or reach out of the page."""
+    found = list[str]()
+    shown: list[QLabel | QAbstractButton] = [*page.findChildren(QLabel), *page.findChildren(QAbstractButton)]
+    for widget in shown:
+        if not widget.isVisible() or not widget.text():
+            continue
+        wraps = isinstance(widget, QLabel) and widget.wordWrap()
+        wide, high = widget.width(), widget.height()
+        out = widget.mapTo(page, QPoint(wide, 0)).x() > page.width()
+        short = high < widget.heightForWidth(wide) if wraps else wide < widget.sizeHint().width()
+        if out or short:
+            found.append(widget.text())
+    return found
