@@ -137,12 +137,12 @@ class Editor(QObject):
 
     Attributes:
         changed: the scene is another; what a list shows of it now.
-        refused: why an edit was not made, and what to do.
+        refused: why an edit was not made, what to do, and the error's code.
         busy: whether an edit is being made.
     """
 
     changed = Signal(object)
-    refused = Signal(str, str)
+    refused = Signal(str, str, str)
     busy = Signal(bool)
     _open = Signal(object)
     _edit = Signal(object)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRect, QSignalBlocker, QSize, Qt
-from PySide6.QtGui import QColor, QIcon, QImage, QPainter, QPixmap
+from PySide6.QtGui import QColor, QFont, QIcon, QImage, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QListWidget,
@@ -143,7 +143,7 @@ class _Row(QStyledItemDelegate):
     ) -> None:
         """The picture on the left, two lines beside it."""
         colors = theme.current()
-        state, room = option.state, QRect(option.rect)  # type: ignore[attr-defined]
+        state, room = option.state, QRect(option.rect)
         chosen = bool(state & QStyle.StateFlag.State_Selected)
         enabled = bool(state & QStyle.StateFlag.State_Enabled)
         painter.save()
@@ -159,10 +159,10 @@ class _Row(QStyledItemDelegate):
         room = room.adjusted(PICTURE.width() + 16, 0, -8, 0)
         middle = room.center().y()
         name, facts = str(index.data(Qt.ItemDataRole.DisplayRole)), str(index.data(FACTS) or "")
-        font = option.font  # type: ignore[attr-defined]
+        font = option.font
         text = QColor(colors.on_accent if chosen else colors.text if enabled else colors.faint)
         faint = QColor(colors.on_accent if chosen else colors.faint)
-        small = type(font)(font)
+        small = QFont(font)
         small.setPixelSize(11)
         if chosen:
             faint.setAlphaF(0.85)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt, QTimer
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QComboBox,
@@ -45,6 +45,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FloatArray = npt.NDArray[np.float64]
 HOLDING = ("reconstruct", "cousins", "mount", "learn-from")
 """Commands that keep the project to themselves; others do so for a moment at most."""
+CALM_MS = 6000
+"""So long it is said that an edit was refused because the project was in use, where no job of ours is known to be."""
 MESHES = "*.obj *.ply *.stl *.glb *.gltf *.off"
 
 
@@ -88,6 +90,10 @@ class ScenePage(StepPage):
     def _make_list(self) -> None:
         self.wait = label("", "faint", self)
         self.wait.hide()
+        self._calm = QTimer(self)
+        self._calm.setSingleShot(True)
+        self._calm.setInterval(CALM_MS)
+        self._calm.timeout.connect(self._hold)
         self.list = ThingList(self)
         self.list.setMinimumHeight(300)
         self.list.customContextMenuRequested.connect(
@@ -333,11 +339,14 @@ class ScenePage(StepPage):
 
     def _hold(self, *, refused: bool = False) -> None:
         """Edits wait for a job that keeps the project to itself, in place of being refused one after another."""
-        job, project = self.desk.jobs.running, self.desk.project
-        task = None if job is None else job.task
-        mine = task is not None and project is not None and task.project == project.folder
-        self._held = mine and task is not None and task.words[0] in HOLDING
-        waits = self._held or refused
+        folder = None if self.desk.project is None else self.desk.project.folder
+        self._held = any(
+            job.state.kind == "running" and job.task.project == folder and job.task.words[0] in HOLDING
+            for job in self.desk.jobs.all
+        )
+        if refused:
+            self._calm.start()
+        waits = self._held or self._calm.isActive()
         said = self.tr("Another step is at work on this project: edits wait until it has ended.") if waits else ""
         self.wait.setText(said)
         self.wait.setVisible(waits)
@@ -361,8 +370,8 @@ class ScenePage(StepPage):
         if self._scaling:  # what was measured is as long as it was said to be
             self._scaling = False
             self.view.clear_measure()
-        if not self._held:
-            self.wait.hide()
+        self._calm.stop()
+        self.wait.setVisible(self._held)
         self.list.select([name for name in chosen if name in self._objects], reveal=False)
         self._show_selected()
 

@@ -76,8 +76,8 @@ class SplitPanel(QFrame):
         grid.setContentsMargins(14, 10, 14, 10)
         grid.setHorizontalSpacing(10)
         grid.addLayout(first, 0, 0, 1, 5)
-        for column, widget in enumerate((place, self.offset, self._where, self.cancel, self.apply)):
-            grid.addWidget(widget, 1, column)
+        for column, below in enumerate((place, self.offset, self._where, self.cancel, self.apply)):
+            grid.addWidget(below, 1, column)
         grid.setColumnStretch(1, 1)
         self.way.currentIndexChanged.connect(self._chosen)
         self.turn.valueChanged.connect(self._chosen)
@@ -98,10 +98,8 @@ class SplitPanel(QFrame):
     def begin(self, name: str, corners: FloatArray, toward: float, point: FloatArray | None = None) -> None:
         """Ask for a cut of a thing.
 
-        Args:
-            corners: ``(8, 3)`` of its box, in the scene.
-            toward: degrees, about the vertical: an upright cut is first across this way.
-            point: through this at first; else through the middle.
+        `corners` ``(8, 3)`` are its box, in the scene. An upright cut is first across the way `toward`, degrees about
+        the vertical. At first it goes through `point`, or through the middle.
         """
         self._name, self._corners = name, corners
         self._title.setText(self.tr("Split {0}").format(name))

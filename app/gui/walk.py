@@ -32,7 +32,14 @@ class Standing:
 def standing(project: Project | None) -> dict[str, Standing]:
     """Where each of `STEPS` stands. Reads small files only."""
     if project is None or not project.is_project:
-        return {step: Standing("empty", _tr("No project is open.")) for step in STEPS}
+        hints = (
+            _tr("what the phone saw"),
+            _tr("things with physics"),
+            _tr("thousands like it"),
+            _tr("what is learnt"),
+            _tr("drives the arm"),
+        )
+        return {step: Standing("empty", hint) for step, hint in zip(STEPS, hints, strict=True)}
     return {
         "scan": _scan(project),
         "scene": _scene(project),
