@@ -170,7 +170,8 @@ class Draw:
                 stance = stances[min(int(side * len(stances)), len(stances) - 1)]
                 return replace(stance, members=(replace(stance.members[0], name=name),))
             rejected["shape" if source == name else "swap" if name in self._own else "clutter"] += 1
-        return None
+        # What rolls when it is put down anew stands as settling has found it at rest.
+        return as_scanned(self.wardrobe.scene, (name,)) if source == name and name in self._own else None
 
     def _put(self, stance: Stance, place: _Place, blank: Cousin, key: tuple[int, ...], rejected: Counter[str]) -> bool:
         """Put a stance where it may be; False where no place was found."""

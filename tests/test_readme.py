@@ -20,7 +20,11 @@ from tests.conftest import ROOT, Run, run_module
 from tests.policies.test_foreign import umi_without_packages
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NEEDS_A_DISPLAY = {"pocketworld simulate worlds/desk", 'pocketworld teleoperate worlds/desk --task "pick stick_1"'}
+NEEDS_A_DISPLAY = {
+    "pocketworld simulate worlds/desk",
+    "pocketworld window worlds/desk",
+    'pocketworld teleoperate worlds/desk --task "pick stick_1"',
+}
 MAKERS = {
     "python -m simulation.virtual_phone --sample resources/sample_scan.zip": 8_000_000,
     "python -m simulation.relatives resources/relatives.zip": 3_000_000,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, QTimer
@@ -27,6 +29,7 @@ def open_window(path: Path | None = None) -> int:
     theme.apply(app, name if name in theme.THEMES else theme.system_theme())
     window = MainWindow(preferences)
     window.show()
+    threading.Thread(target=_import_pages, daemon=True).start()
     if path is not None:
         QTimer.singleShot(0, window, lambda: window.open_path(path))
     elif preferences.value("toured") is None:
@@ -38,6 +41,14 @@ def open_window(path: Path | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: QTimer.singleShot(0, window, lambda: _leave(window)))
     return app.exec()
+
+
+def _import_pages() -> None:
+    """Before somebody goes to one: importing them then would hold the window up."""
+    for name in ("import_dialog", "scan_page", "scene_page", "cousins_page", "policy_page", "robot_page"):
+        importlib.import_module(f"app.gui.{name}")
+    for name in ("scene_document", "scene_edits"):
+        importlib.import_module(f"app.{name}")
 
 
 def _leave(window: MainWindow) -> None:

@@ -35,7 +35,7 @@ from app.gui.page import Notice, StepPage, label
 from app.gui.scene_list import PICTURE, ThingList
 from app.gui.scene_split import SplitPanel
 from app.gui.viewport import Viewport
-from app.viewer.view import corners
+from app.viewer.view import View, corners
 
 if TYPE_CHECKING:
     from app.scene_document import ListedThing
@@ -76,6 +76,7 @@ class ScenePage(StepPage):
         self._measured = 0.0
         self._scaling = False
         self._held = False
+        self._came_nearer: tuple[View | None, View | None] = (None, None)
         self._make_list()
         self._make_facts()
         self._make_view()
@@ -171,16 +172,16 @@ class ScenePage(StepPage):
         self._no_cut_key.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._no_cut_key.setEnabled(False)  # Esc has other uses in the view
         self._no_cut_key.activated.connect(self.cut.end)
-        below = QHBoxLayout()
-        below.setSpacing(12)
-        below.addWidget(self.said)
-        below.addWidget(self.true_length)
-        below.addStretch(1)
+        self._below = QHBoxLayout()
+        self._below.setSpacing(12)
+        self._below.addWidget(self.said, 100)
+        self._below.addWidget(self.true_length)
+        self._below.addStretch(1)
         self.result.addLayout(self._tools)
         self.result.addWidget(self.view, 1)
         self.result.addWidget(self.cut)
         self.result.addWidget(self.trouble)
-        self.result.addLayout(below)
+        self.result.addLayout(self._below)
 
     def _make_actions(self) -> None:
         tools = QActionGroup(self)
@@ -578,7 +579,11 @@ class ScenePage(StepPage):
             longest = pose[:2, int(np.argmax(np.abs(pose[:2, :3]).max(axis=0) * size))]
             turn = float(np.degrees(np.arctan2(longest[1], longest[0])))
             point = self._point if self._clicked == one.name else None
+            self.cut.end()
             self._no_cut_key.setEnabled(True)
+            before = self.view.view()
+            self.view.frame([one.name])
+            self._came_nearer = (before, self.view.view())
             self.cut.begin(one.name, self._corners(one), turn, point)
 
     def _corners(self, one: ListedThing) -> FloatArray:
@@ -590,6 +595,10 @@ class ScenePage(StepPage):
     def _no_cut(self) -> None:
         self._no_cut_key.setEnabled(False)
         self.view.hide_cut()
+        self.view.setFocus()
+        before, near = self._came_nearer
+        if before is not None and self.view.view() is near:  # nobody has looked from elsewhere since
+            self.view.set_view(before)
 
     def _cut_in_two(self, name: str, point: FloatArray, normal: FloatArray) -> None:
         from app.scene_edits import Split
@@ -609,6 +618,8 @@ class ScenePage(StepPage):
         self._measured = float(distance_m)
         there = self._measured > 0.0
         self.said.setText(self.tr("Measured: {0} mm").format(f"{1000 * self._measured:.1f}") if there else "")
+        self.said.setWordWrap(not there)
+        self._below.setStretch(0, 0 if there else 100)  # the button stands next to the length, whose text is short
         self.true_length.setVisible(there)
         self._enable()
 

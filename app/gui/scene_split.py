@@ -69,6 +69,7 @@ class SplitPanel(QFrame):
         turned.setBuddy(self.turn)
         place.setBuddy(self.offset)
         first = QHBoxLayout()
+        first.setSpacing(10)
         for widget in (self._title, self.way, turned, self.turn):
             first.addWidget(widget)
         first.insertStretch(1, 1)

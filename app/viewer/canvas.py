@@ -65,8 +65,8 @@ OUTLINE = 0.0042
 LARGE_BYTES = 20_000_000
 """A background file that is larger comes into the picture after the things."""
 OPTIONS = ("background", "supports", "parts", "seen", "wireframe")
-CUT_MARGIN = 1.25
-"""How much wider than the thing a cutting plane is shown."""
+CUT_MARGIN = 0.12
+"""So much wider on each side than the thing a cutting plane is shown, a share of the thing's diagonal."""
 CUT_COLOR = (0.25, 0.62, 1.0)
 THUMB_FINER = 3
 """Thumbnails are drawn so much larger than they are to be, which makes their edges smooth."""
@@ -646,8 +646,8 @@ def _square(points: FloatArray, point: FloatArray, normal: FloatArray) -> FloatA
     across /= np.linalg.norm(across)
     sides = np.array([across, np.cross(normal, across)])
     local = (points - point) @ sides.T
-    low, high = local.min(axis=0), local.max(axis=0)
-    low, high = (0.5 * (low + high) + sign * CUT_MARGIN * 0.5 * (high - low) for sign in (-1, 1))
+    margin = CUT_MARGIN * float(np.linalg.norm(np.ptp(points, axis=0)))
+    low, high = local.min(axis=0) - margin, local.max(axis=0) + margin
     places = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
     return np.asarray(point + places @ sides)
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QDialog, QDoubleSpinBox
 from pytestqt.qtbot import QtBot
 
 from app.gui.desk import Desk
+from app.gui.job import Job, Task
+from app.gui.scene_list import FACTS
 from app.gui.scene_page import ScenePage
+from app.scene_edits import Delete, Duplicate, Rename, SetMass
+from reconstruction.disk import locked
 from reconstruction.scene import EDITED, Scene
 from tests.app.scans import fake_scan
 from tests.app.windows import Heartbeat
@@ -116,6 +121,171 @@ def test_a_click_in_the_view_selects(qtbot: QtBot, page: ScenePage) -> None:
     page.view.picked.emit("", None)
     assert page.selected() == []
     assert not page.facts.isVisible()
+
+
+def test_two_are_merged_and_a_menu_is_asked_for_in_the_view(
+    qtbot: QtBot, page: ScenePage, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    menus: list[QPoint] = []
+    monkeypatch.setattr(page.menu, "popup", menus.append)  # it would take the keyboard, which tests have none of
+    page.view.picked.emit("object_03", np.array([0.2, 0.0, 0.05]))
+    page.view.picked_more.emit("object_01", np.array([0.0, 0.0, 0.05]))
+    assert page.selected() == ["object_01", "object_03"]
+    page.view.menu_wanted.emit("object_01", QPoint(5, 6))
+    assert page.selected() == ["object_01", "object_03"]
+    page.view.menu_wanted.emit("", QPoint(5, 6))
+    assert page.selected() == ["object_01", "object_03"]
+    page.view.picked_more.emit("object_03", None)
+    assert page.selected() == ["object_01"]
+    page.view.menu_wanted.emit("object_02", QPoint(7, 8))
+    assert page.selected() == ["object_02"]
+    assert menus == [QPoint(5, 6), QPoint(5, 6), QPoint(7, 8)]
+    assert page.menu.actions() == list(page.edit_actions()[2:])
+    page.view.picked_more.emit("object_01", None)
+    assert page.merge.isEnabled()
+    page.merge.trigger()
+    settled(qtbot, page, lambda: len(names(project)) == 2)
+
+
+def test_rows_have_pictures_and_stay_where_they_are(qtbot: QtBot, page: ScenePage, project: Path) -> None:
+    rows = [page.list.item(row) for row in range(3)]
+    settled(qtbot, page, lambda: not any(row.icon().isNull() for row in rows))
+    assert rows[0].data(FACTS) == "88 g · wood"  # 700 kg/m³, 5 cm
+    picture = rows[1].icon().cacheKey()
+    page.list.setMinimumHeight(0)
+    page.list.setFixedHeight(80)
+    page.select("object_02", "object_03")
+    bar = page.list.verticalScrollBar()
+    settled(qtbot, page, lambda: bar.maximum() > 40)
+    bar.setValue(33)
+    page._apply(SetMass("object_01", 1.25))
+    settled(qtbot, page, lambda: page.list.item(0).data(FACTS) == "1.25 kg · wood")
+    page._apply(Rename("object_02", "a_cup"))
+    settled(qtbot, page, lambda: page.list.names() == ["object_01", "a_cup", "object_03"])
+    assert page.list.item(1).icon().cacheKey() == picture  # until a new one is there
+    assert bar.value() == 33
+    page._apply(Duplicate("object_01"))
+    settled(qtbot, page, lambda: page.list.count() == 4)
+    page._apply(Delete("object_01"))
+    settled(qtbot, page, lambda: page.list.count() == 3)
+    assert page.list.names() == names(project)
+    assert [page.list.item(row).text() for row in range(3)] == names(project)
+    assert page.selected() == ["object_03"]
+    settled(qtbot, page, lambda: not any(page.list.item(row).icon().isNull() for row in range(3)))
+
+
+def test_a_long_name_is_cut_short(qtbot: QtBot, page: ScenePage) -> None:
+    page._apply(Rename("object_01", "a_" + 12 * "very_" + "long_name"))
+    settled(qtbot, page, lambda: len(page.list.item(0).text()) > 60)
+    row = page.list.visualItemRect(page.list.item(0))
+    assert row.width() <= page.list.viewport().width()
+    picture = page.list.viewport().grab(row).toImage()
+    right = {picture.pixelColor(picture.width() - 3, y).name() for y in range(2, picture.height() - 2)}
+    ink = {picture.pixelColor(x, y).name() for x in range(80, 200) for y in range(4, 24)}
+    assert len(right) == 1
+    assert len(ink) > 5
+
+
+def test_a_split_is_seen_before_it_is_made(qtbot: QtBot, page: ScenePage, project: Path) -> None:
+    before = (project / "scene" / "scene.json").read_bytes()
+    settled(qtbot, page, lambda: page.view.box("object_01") is not None)
+    page.select("object_01")
+    view = page.view.view()
+    page.split.trigger()
+    assert page.cut.isVisible()
+    shown = [page.view._cut]
+    assert page.view.view() is not view  # it came nearer
+    page.cut.offset.setValue(750)
+    shown.append(page.view._cut)
+    page.cut.way.setCurrentIndex(1)
+    page.cut.turn.setValue(90)
+    shown.append(page.view._cut)
+    points = [np.array(cut[1]) for cut in shown if cut is not None]
+    normals = [cut[2] for cut in shown if cut is not None]
+    assert points[1] - points[0] == pytest.approx([0.0, 0.0, 0.0125], abs=1e-4)  # a quarter of 5 cm
+    assert normals[:2] == [[0.0, 0.0, 1.0]] * 2
+    assert normals[2] == pytest.approx([0.0, 1.0, 0.0])
+    qtbot.keyClick(page.cut.offset, Qt.Key.Key_Escape)
+    assert not page.cut.isVisible()
+    assert page.view._cut is None
+    assert page.view.view() is view
+    assert (project / "scene" / "scene.json").read_bytes() == before
+    page.split.trigger()
+    page.cut.way.setCurrentIndex(0)
+    page.cut.offset.setValue(750)
+    qtbot.mouseClick(page.cut.apply, Qt.MouseButton.LeftButton)
+    settled(qtbot, page, lambda: page.list.count() == 4)
+    assert not page.cut.isVisible()
+    assert page.view._cut is None
+    high, low = (thing.size_m[2] for thing in list(page._objects.values())[:2])
+    assert high == pytest.approx(0.0125, abs=0.001)
+    assert low == pytest.approx(0.0375, abs=0.001)
+    page.select("object_02")
+    page.split.trigger()
+    page.delete.trigger()  # what was to be cut goes
+    settled(qtbot, page, lambda: not page.cut.isVisible())
+
+
+def test_a_measured_length_gives_the_scene_its_size(qtbot: QtBot, page: ScenePage, project: Path) -> None:
+    page.tool_actions["measure"].trigger()
+    assert "true size" in page.said.text()
+    assert not page.true_length.isVisible()
+    page.view._measure = [np.zeros(3), np.array([0.1, 0.0, 0.0])]
+    page.view.measured.emit(0.1)
+    assert "100.0 mm" in page.said.text()
+    qtbot.mouseClick(page.true_length, Qt.MouseButton.LeftButton)
+    dialog = page.findChild(QDialog)
+    assert dialog is not None
+    dialog.findChild(QDoubleSpinBox).setValue(200.0)
+    dialog.accept()
+    settled(qtbot, page, lambda: bool(np.isclose(page._objects["object_01"].size_m[0], 0.1)))
+    assert document(project)["capture_scale"] == 2.0
+    assert page.view._measure == []
+    assert not page.true_length.isVisible()
+    assert not page.scale.isEnabled()
+    assert page.said.text() in ("", "Saving …")
+
+
+def test_edits_wait_for_a_step_that_has_the_project(qtbot: QtBot, page: ScenePage, project: Path) -> None:
+    page.select("object_01")
+    edits = [page.rename, page.duplicate, page.delete, page.split, page.drop, page.add, page.robot]
+    edits += [page.tool_actions["move"], page.tool_actions["turn"]]
+    page.tool_actions["move"].trigger()
+    for words, elsewhere, held in (
+        (("cousins", str(project)), False, True),
+        (("cousins", str(project)), True, False),
+        (("simulate", str(project), "--check"), False, False),
+    ):
+        job = Job(Task("At work", words, "cousins", project.parent if elsewhere else project), page.desk.jobs)
+        job.state.kind = "running"
+        page.desk.jobs.all.append(job)
+        page.desk.jobs.changed.emit()
+        assert page.wait.isVisible() == held
+        assert [action.isEnabled() for action in edits] == [not held] * len(edits)
+        assert page.facts.isEnabled() != held
+        assert page.view.tool() == ("select" if held else "move")
+        page.select("object_02")  # looking is free
+        assert page.delete.isEnabled() != held
+        page.select("object_01")
+        job.state.kind = "done"
+        page.desk.jobs.changed.emit()
+        assert not page.wait.isVisible()
+        assert all(action.isEnabled() for action in edits)
+        assert page.view.tool() == "move"
+
+
+def test_a_project_in_use_elsewhere_is_said_calmly(qtbot: QtBot, page: ScenePage, project: Path) -> None:
+    said: list[str] = []
+    page.desk.problem.connect(lambda message, _: said.append(message))
+    with locked(project):
+        page._apply(SetMass("object_01", 0.2))
+        settled(qtbot, page, page.wait.isVisible)
+    assert "edits wait" in page.wait.text()
+    assert not page.editor.undo.canUndo()
+    page._apply(SetMass("object_01", 0.2))
+    settled(qtbot, page, page.editor.undo.canUndo)
+    assert not page.wait.isVisible()
+    assert said == []
 
 
 def test_what_makes_no_sense_is_refused_and_changes_nothing(qtbot: QtBot, page: ScenePage, project: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-from PySide6.QtCore import QPoint, Qt, QTimer
-from PySide6.QtGui import QImage
+from PySide6.QtCore import QCoreApplication, QPoint, QSize, Qt, QTimer
+from PySide6.QtGui import QContextMenuEvent, QImage
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
@@ -229,6 +229,136 @@ def test_measuring(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:
     assert measured.args[0] == pytest.approx(0.1, abs=0.004)
     assert (np.abs(pixels(viewport.grab().toImage()) - bare).max(axis=2) > 60).sum() > 100
     assert viewport.selection() == ()
+    with qtbot.waitSignal(viewport.measured, timeout=WAIT_MS) as measured:  # another is begun
+        qtbot.mouseClick(viewport, Qt.MouseButton.LeftButton, pos=place(viewport, [0.05, -0.15, 0.0]))
+    assert measured.args[0] == 0.0
+    with qtbot.assertNotEmitted(viewport.measured):
+        viewport.clear_measure()
+    assert np.abs(pixels(viewport.grab().toImage()) - bare).max() <= 2
+
+
+def thumbnails_of(qtbot: QtBot, viewport: Viewport, count: int, action: Callable[[], object]) -> dict[str, QImage]:
+    """Do something; all thumbnails that come of it."""
+    found: list[tuple[str, QImage]] = []
+    viewport.thumbnail.connect(lambda name, picture: found.append((name, picture)))
+    action()
+    qtbot.waitUntil(lambda: len(found) >= count, timeout=WAIT_MS)
+    qtbot.wait(300)
+    assert len(found) == count
+    return dict(found)
+
+
+def test_thumbnails_show_each_thing_alone_and_anew_when_it_has_changed(
+    qtbot: QtBot, viewport: Viewport, folder: Path
+) -> None:
+    viewport.set_thumbnails(QSize(56, 44))
+    viewport.set_options(wireframe=True)  # of the view, not of these
+    found = thumbnails_of(qtbot, viewport, 2, lambda: viewport.show_scene(folder))
+    assert found.keys() == {"box", "can"}
+    for name, color in (("box", RED), ("can", GREEN)):
+        picture = found[name].convertToFormat(QImage.Format.Format_RGBA8888)
+        assert (picture.width(), picture.height()) == (56, 44)
+        rgba = np.frombuffer(picture.constBits(), dtype=np.uint8).reshape(44, 56, 4).astype(np.int16)
+        solid = rgba[..., 3] > 128
+        rows, columns = np.nonzero(solid)
+        assert solid.mean() > 0.2
+        assert np.ptp(rows) > 38 or np.ptp(columns) > 48  # it fills the picture …
+        assert not solid[:, [0, -1]].any()  # … and no more
+        main = int(np.argmax(color))
+        assert (rgba[solid][:, main] > np.delete(rgba[solid], main, axis=1).max(axis=1) + 40).mean() > 0.95
+    still(qtbot, viewport, lambda: viewport.set_options(wireframe=False, parts=True))
+    view = pixels(viewport.image())
+
+    blue = painted(small_scene().objects[1].visual, (30, 40, 220))
+    write_obj(folder / "objects" / "can" / "visual.obj", blue)
+    changed = thumbnails_of(qtbot, viewport, 1, viewport.reload)
+    middle = changed["can"].pixelColor(28, 22)
+    assert middle.blue() > middle.green() + 60
+    assert np.abs(still(qtbot, viewport, viewport.reset) - view).max() <= 2  # nothing of it is left in the view
+    viewport.restart()
+    assert thumbnails_of(qtbot, viewport, 2, lambda: None).keys() == {"box", "can"}
+
+
+def test_thumbnails_wait_while_the_view_turns(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:
+    still(qtbot, viewport, lambda: viewport.show_scene(folder))
+    view = viewport.view()
+    assert view is not None
+    seen: list[str] = []
+    viewport.thumbnail.connect(lambda name, _: seen.append(name))
+    turned: list[float] = []
+    for step in range(60):
+        viewport.set_view(view.orbited(2.0 * step, 0.0))
+        turned.append(time.monotonic())
+        if step == 1:
+            viewport.set_thumbnails(QSize(56, 44))
+        qtbot.wait(12)
+    assert not seen or np.diff(turned).max() > 0.15  # a machine that holds the test up has let the view rest
+    qtbot.waitUntil(lambda: set(seen) == {"box", "can"}, timeout=WAIT_MS)
+
+
+def test_a_cut_is_shown_where_it_is(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:
+    plain = still(qtbot, viewport, lambda: viewport.show_scene(folder))
+    heights = []
+    for height in (0.02, 0.08):
+        shown = still(
+            qtbot,
+            viewport,
+            lambda height=height: viewport.show_cut("box", np.array([-0.15, 0.0, height]), np.array([0.0, 0.0, 1.0])),
+        )
+        rows, columns = np.nonzero(np.abs(shown - plain).max(axis=2) > 25)
+        assert len(rows) > 400
+        expected = place(viewport, [-0.15, 0.0, height])
+        assert abs(columns.mean() - expected.x()) < 8
+        heights.append(rows.mean() - expected.y())
+    assert np.abs(heights).max() < 12
+    viewport.restart()
+    again = still(qtbot, viewport, lambda: None)
+    assert np.abs(again - shown).max() <= 2
+    assert np.abs(still(qtbot, viewport, viewport.hide_cut) - plain).max() <= 2
+    still(qtbot, viewport, lambda: viewport.show_cut("box", np.array([-0.15, 0.0, 0.05]), np.array([1.0, 0.0, 0.0])))
+    document = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
+    document["objects"].pop(0)  # the thing goes, and its plane with it
+    (folder / "scene.json").write_text(json.dumps(document), encoding="utf-8")
+    gone_too = still(qtbot, viewport, viewport.reload)
+    bare = still(qtbot, viewport, viewport.hide_cut)
+    assert np.abs(gone_too - bare).max() <= 2
+
+
+def test_ctrl_click_selects_several(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:
+    still(qtbot, viewport, lambda: viewport.show_scene(folder))
+    places = {"box": [-0.15, 0.0, 0.1], "can": [0.15, 0.0, 0.16], "": [0.0, -0.2, 0.0]}
+
+    def more(name: str) -> tuple[str, ...]:
+        with qtbot.waitSignal(viewport.picked_more, timeout=WAIT_MS) as heard:
+            control = Qt.KeyboardModifier.ControlModifier
+            qtbot.mouseClick(viewport, Qt.MouseButton.LeftButton, control, place(viewport, places[name]))
+        assert heard.args[0] == name
+        return viewport.selection()
+
+    click(qtbot, viewport, places["box"])
+    with qtbot.assertNotEmitted(viewport.picked):
+        assert more("can") == ("box", "can")
+        assert more("") == ("box", "can")
+        assert more("box") == ("can",)
+
+
+def test_a_right_click_asks_for_a_menu_and_a_drag_does_not(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:
+    still(qtbot, viewport, lambda: viewport.show_scene(folder))
+    can, right = place(viewport, [0.15, 0.0, 0.16]), Qt.MouseButton.RightButton
+    with qtbot.waitSignal(viewport.menu_wanted, timeout=WAIT_MS) as wanted:
+        qtbot.mouseClick(viewport, right, pos=can)
+    assert wanted.args == ["can", viewport.mapToGlobal(can)]
+    view = viewport.view()
+    with qtbot.assertNotEmitted(viewport.menu_wanted, wait=300):
+        qtbot.mousePress(viewport, right, pos=can)
+        for step in range(1, 6):
+            qtbot.mouseMove(viewport, can + QPoint(8 * step, 0))
+        qtbot.mouseRelease(viewport, right, pos=can + QPoint(40, 0))
+    assert viewport.view() is not view
+    key = QContextMenuEvent(QContextMenuEvent.Reason.Keyboard, QPoint(1, 1))
+    with qtbot.waitSignal(viewport.menu_wanted, timeout=WAIT_MS) as wanted:
+        QCoreApplication.sendEvent(viewport, key)
+    assert wanted.args[0] == ""
 
 
 def test_a_killed_process_is_said_and_started_again(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:

@@ -16,7 +16,7 @@ from scipy import stats
 
 from reconstruction.errors import InputError, ReconstructionError, UsageError
 from reconstruction.scene import Scene, Support
-from simulation.bank import Bank, Wardrobe, build, scanned_groups
+from simulation.bank import AS_SCANNED, Bank, Wardrobe, build, scanned_groups
 from simulation.check import check_scene
 from simulation.cousin_pictures import contact_sheet, picture
 from simulation.cousins import (
@@ -345,6 +345,15 @@ def test_damaged_poses_are_refused(family: list[Cousin]) -> None:
         damaged = {**document, "objects": {**document["objects"], name: broken}}
         with pytest.raises(InputError, match="no recipe"):
             Cousin.from_json(json.dumps(damaged))
+
+
+def test_what_never_stands_when_it_is_put_down_anew_stands_as_it_was_scanned(draw: Draw) -> None:
+    """Such as a screwdriver, which rolls: one form alone is tried where nothing about forms varies."""
+    name = draw.wardrobe.scene.objects[0].name
+    bank = replace(draw.bank, alone={**draw.bank.alone, name: ((),)}, groups=(), stacks=())
+    strengths = {**dict.fromkeys(draw.wardrobe.strengths, 0.0), "pose": 1.0}
+    cousin, _ = Draw(replace(draw.wardrobe, strengths=strengths), bank, draw.settings).cousin(0)
+    assert cousin.objects[name].form == AS_SCANNED
 
 
 def test_what_cannot_be_valid_says_what_is_in_the_way(draw: Draw) -> None:
