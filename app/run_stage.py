@@ -462,9 +462,15 @@ def _driven(
         sleep=(lambda seconds: None) if settings.fast else time.sleep,
     )
 
+    said = ""
+
+    def trusted(trust: float) -> None:
+        nonlocal said
+        said = f", trust {trust:.2f}"
+
     def watch(reading: Reading, command: FloatArray) -> str:
         nonlocal ticks
-        progress(min(1.0, ticks / rate / settings.seconds), f"{ticks / rate:.1f} s")
+        progress(min(1.0, ticks / rate / settings.seconds), f"{ticks / rate:.1f} s{said}")
         ticks += 1
         return recorder.watch()
 
@@ -476,6 +482,7 @@ def _driven(
         heed=settings.robot != "dry-run",  # a dry run does nothing of what was dreamed
         pressed=cautious.pressed,
         watch=watch,
+        trusted=trusted,
         clock=cautious.clock,
     )
 

@@ -135,6 +135,12 @@ class PolicyPage(StepPage):
         self.form.changed.connect(self._numbers_changed)
         self.preset.currentIndexChanged.connect(self._preset_chosen)
         self.side.addWidget(self.form)
+        self.show_it = QPushButton(self.tr("Show it yourself…"), self)
+        self.show_it.setToolTip(
+            self.tr("Drive the arm by keyboard, in a window of its own, and record demonstrations of the task.")
+        )
+        self.show_it.clicked.connect(self._show_it)
+        self.side.addWidget(self.show_it)
         self.preset.setCurrentIndex(1)
 
     def _preset_chosen(self) -> None:
@@ -523,6 +529,18 @@ class PolicyPage(StepPage):
         self.big.setEnabled(ready and not busy)
         self._enable()
         self._watch()
+
+    def _show_it(self) -> None:
+        """A person shows the task: needs no turn among the jobs, for a person waits for it."""
+        try:
+            folder, task = self.project_folder(), self.chooser.words()
+        except ValueError as error:
+            self.desk.problem.emit(str(error), self.tr("Choose one of the scene's things."))
+            return
+        words = ("teleoperate", str(folder), "--task", task)
+        self.panel.show_job(
+            self.desk.run(Task(self.tr("Show: {0}").format(task), words, self.step, folder), at_once=True)
+        )
 
     def _enable(self) -> None:
         job, one = self.panel.job, self.selected

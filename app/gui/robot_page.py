@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -467,13 +468,14 @@ class RobotPage(StepPage):
         if state is None:
             self.live_said.setText(self.tr("Nothing runs"))
             self.live_more.setText(self.tr("Run lets the bundle drive the chosen robot."))
-            self._say_trust(None, self.tr("told at the end of a run"))
+            self._say_trust(None, self.tr("told while it runs"))
             return
         result = state.result
         if state.kind in ("waiting", "running"):
             self.live_said.setText(self.tr("Running") if state.kind == "running" else self.tr("Waits"))
             self.live_more.setText(state.message or self.tr("Starting …"))
-            self._say_trust(None, self.tr("told at the end of the run"))
+            found = re.search(r"trust (\d\.\d\d)", state.message)
+            self._say_trust(float(found[1]) if found else None, self.tr("nothing to compare yet"), self.tr("now"))
         elif result:
             self.live_said.setText(self._ending(result))
             self.live_more.setText("\n".join(self._run_words(result)))
@@ -508,12 +510,12 @@ class RobotPage(StepPage):
         lines.append(self.tr("Recorded: {0}").format(result.get("dataset", "")))
         return lines
 
-    def _say_trust(self, trust: float | None, otherwise: str) -> None:
+    def _say_trust(self, trust: float | None, otherwise: str, when: str = "") -> None:
         if trust is None:
             self.trust.clear()
             self.trust_said.setText(otherwise)
             return
-        said = self.tr("{0:.2f} at the lowest").format(trust)
+        said = f"{trust:.2f} {when or self.tr('at the lowest')}"
         self.trust.set_color("good" if trust >= DOUBTED else "bad")
         self.trust.show_share(trust, trust, trust, self.tr("Trust: {0}").format(said), DOUBTED)
         self.trust_said.setText(said)

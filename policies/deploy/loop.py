@@ -85,6 +85,7 @@ def drive(
     heed: bool = True,
     pressed: Callable[[], bool] = lambda: False,
     watch: Callable[[Reading, FloatArray], str] = lambda reading, command: "",
+    trusted: Callable[[float], None] = lambda trust: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
@@ -98,6 +99,7 @@ def drive(
         heed: stop when what is seen falls short of what was dreamed; where nothing that is told is done, it must.
         pressed: whether a key was.
         watch: is told of every tick before it happens; what it returns ends the run, as its reason, unless "".
+        trusted: is told before each tick how far the run can be trusted now (`lowest_trust`), once there is a dream.
         clock: the time, seconds, that of the readings.
         sleep: wait so many seconds.
     """
@@ -144,6 +146,8 @@ def drive(
                 if stopped:
                     break
                 bundle.check()
+                if judged is not None and trust is not None and trust.doubts:
+                    trusted(lowest_trust(trust.doubts[-1], judged.limit_m))
                 action = decisions.action(ticks, partial(_seen, manifest, reading, before))
                 command = guard.step(action)
                 ends = watch(reading, command)

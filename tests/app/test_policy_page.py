@@ -446,3 +446,14 @@ def test_the_keyboard_starts_it(
     qtbot.waitUntil(lambda: page.isActiveWindow())
     QTest.keyClick(page.chooser.sentence, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: len(command.words) == 1)
+
+
+def test_a_person_may_show_it(qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand) -> None:
+    desk.open_project(project)
+    qtbot.mouseClick(page.show_it, Qt.MouseButton.LeftButton)
+    words = desk.jobs.all[-1].task.words
+    assert words[:3] == ("teleoperate", str(project), "--task")
+    assert words[3] == page.chooser.words()
+    understood(words)
+    desk.jobs.all[-1].cancel()
+    qtbot.waitUntil(lambda: desk.jobs.all[-1].is_over, timeout=10_000)

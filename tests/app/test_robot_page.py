@@ -301,6 +301,24 @@ def test_a_run_and_its_result(qtbot: QtBot, page: RobotPage, desk: Desk, full: P
     assert page.live_said.text() == "Ended"
 
 
+def test_trust_is_shown_while_it_runs(
+    qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand
+) -> None:
+    desk.open_project(full)
+    steps = [progress(0.1, "1.0 s"), {"await": str(command.gate)}, progress(0.2, "2.0 s, trust 0.35")]
+    command.will(*steps, {"await": str(command.folder / "never")}, stopped={**RAN, "trust": 0.35})
+    choose(page, "dry-run")
+    page.go.click()
+    qtbot.waitUntil(lambda: page.live_more.text() == "1.0 s")
+    assert page.trust.share is None
+    command.gate.touch()
+    qtbot.waitUntil(lambda: page.trust.share == (0.35, 0.35, 0.35))
+    assert page.trust._color == "bad"
+    assert page.trust_said.text() == "0.35 now"
+    page.stop.click()
+    qtbot.waitUntil(lambda: page.trust_said.text() == "0.35 at the lowest")
+
+
 @pytest.mark.parametrize(
     ("figures", "said"),
     [

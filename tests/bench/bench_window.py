@@ -3,9 +3,10 @@
     python tests/bench/bench_window.py [--project FOLDER] [--faces 1500000] [--seconds 5]
 
 Without a screen Qt draws into memory and Mesa on the processor: a computer with a GPU is faster. `start` is from the
-process's first instruction to the painted window, warm (the third of three starts), beside the same for a bare Qt window.
-Frames a second are counted while the view is orbited at 1024 × 700: of a project's scene, and of a made-up background of
-so many faces, as many as a scan of a kitchen has.
+process's first instruction to the painted window, warm (the third of three starts), beside that of a bare Qt window.
+
+Frames a second are counted while the view is orbited at 1024 × 700: of a project's scene, and of a made-up background
+of so many faces, as many as a scan of a kitchen has.
 """
 
 from __future__ import annotations

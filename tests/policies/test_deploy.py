@@ -85,8 +85,12 @@ def test_the_exported_network_dreams_what_the_policy_dreams(doubting: Path) -> N
 def test_an_arm_whose_dreams_do_not_come_true_is_stopped(doubting: Path, bundle: Bundle) -> None:
     """A network that has learnt nothing foretells what does not come."""
     knowing = Bundle(doubting)
-    report = drive(knowing, Arm(knowing), 8.0, fast=True)
+    meter: list[float] = []
+    report = drive(knowing, Arm(knowing), 8.0, fast=True, trusted=meter.append)
     assert (report.stopped, report.fault) == (DOUBTED, False)
+    assert 20 < len(meter) <= report.ticks  # from the first dream on, at each tick
+    assert all(0.0 < trust <= 1.0 for trust in meter)
+    assert len(set(meter)) > 3
     assert 30 < report.ticks < 80  # the first time that it can have been wrong for a while, or later
     assert report.trust is not None
     assert report.trust < 0.5
