@@ -106,6 +106,7 @@ class ScenePage(StepPage):
 
     def _make_facts(self) -> None:
         self.facts = QWidget(self)
+        self.facts.setStyleSheet("QWidget:disabled { color: palette(placeholder-text); }")
         form = QFormLayout(self.facts)
         form.setContentsMargins(0, 0, 0, 0)
         self.name = QLineEdit(self.facts)
@@ -152,6 +153,7 @@ class ScenePage(StepPage):
         self.view.picked.connect(self._picked)
         self.view.picked_more.connect(self._picked_more)
         self.view.menu_wanted.connect(self._menu_wanted)
+        self.view.loaded.connect(self._loaded)
         self.view.thumbnail.connect(self.list.set_picture)
         self.view.set_thumbnails(PICTURE)
         self.view.pose_changed.connect(self._moved)
@@ -168,6 +170,7 @@ class ScenePage(StepPage):
         self.cut.moved.connect(lambda point, normal: self.view.show_cut(self.cut.thing, point, normal))
         self.cut.accepted.connect(self._cut_in_two)
         self.cut.ended.connect(self._no_cut)
+        self.view.cut_shown.connect(self.cut.say_met)
         self._no_cut_key = QShortcut(QKeySequence("Esc"), self)
         self._no_cut_key.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._no_cut_key.setEnabled(False)  # Esc has other uses in the view
@@ -591,6 +594,12 @@ class ScenePage(StepPage):
         box = self.view.box(one.name)
         half = 0.5 * np.array(one.size_m)
         return corners(-half, half) @ one.pose[:3, :3].T + one.pose[:3, 3] if box is None else box
+
+    def _loaded(self) -> None:
+        """What is to be cut may have been moved."""
+        one = self._objects.get(self.cut.thing)
+        if one is not None:
+            self.cut.follow(self._corners(one))
 
     def _no_cut(self) -> None:
         self._no_cut_key.setEnabled(False)

@@ -65,12 +65,12 @@ class SplitPanel(QFrame):
         self.apply.setToolTip(self.tr("Cut the thing here (Return)."))
         self.cancel = QPushButton(self.tr("Cancel"), self)
         self.cancel.setToolTip(self.tr("Leave the thing as it is (Esc)."))
-        turned, place = QLabel(self.tr("Turned by"), self), QLabel(self.tr("Place"), self)
-        turned.setBuddy(self.turn)
+        self._turned, place = QLabel(self.tr("Turned by"), self), QLabel(self.tr("Place"), self)
+        self._turned.setBuddy(self.turn)
         place.setBuddy(self.offset)
         first = QHBoxLayout()
         first.setSpacing(10)
-        for widget in (self._title, self.way, turned, self.turn):
+        for widget in (self._title, self.way, self._turned, self.turn):
             first.addWidget(widget)
         first.insertStretch(1, 1)
         grid = QGridLayout(self)
@@ -103,6 +103,7 @@ class SplitPanel(QFrame):
         the vertical. At first it goes through `point`, or through the middle.
         """
         self._name, self._corners = name, corners
+        self.say_met(name, True)
         self._title.setText(self.tr("Split {0}").format(name))
         flat = np.ptp(corners[:, 2]) >= np.ptp(corners[:, :2], axis=0).max()  # tall things are cut across
         with QSignalBlocker(self.way), QSignalBlocker(self.turn), QSignalBlocker(self.offset):
@@ -119,6 +120,13 @@ class SplitPanel(QFrame):
         """The thing has its box elsewhere now."""
         self._corners = corners
         self._tell()
+
+    def say_met(self, name: str, met: bool) -> None:
+        """Whether the plane that was told last goes through the thing: else there is nothing to be cut."""
+        if name == self._name:
+            self.apply.setEnabled(met)
+            tip = self.tr("Cut the thing here (Return).") if met else self.tr("The plane does not meet the thing.")
+            self.apply.setToolTip(tip)
 
     def end(self) -> None:
         """Ask no more."""
@@ -146,7 +154,8 @@ class SplitPanel(QFrame):
         return float(along.min()), float(along.max())
 
     def _chosen(self) -> None:
-        self.turn.setEnabled(self.way.currentIndex() == UPRIGHT)
+        for widget in (self._turned, self.turn):
+            widget.setVisible(self.way.currentIndex() == UPRIGHT)
         self._tell()
 
     def _tell(self) -> None:

@@ -93,6 +93,7 @@ class Viewport(QWidget):
         menu_wanted(name, place): a click with the right button on a thing, else empty, or the menu key (empty, too);
             the place ``QPoint`` is of the screen.
         measured(metres): between two clicks; 0: what was measured is not shown any more.
+        cut_shown(name, met): the plane of `show_cut` is there; met: it goes through the thing.
         thumbnail(name, picture): a thing alone, a transparent ``QImage``; see `set_thumbnails`.
         loaded(names): a scene (its things' names) or a point cloud (none) is there.
         physics_changed(state): playing, paused or reset.
@@ -106,6 +107,7 @@ class Viewport(QWidget):
     picked_more = Signal(str, object)
     menu_wanted = Signal(str, object)
     measured = Signal(float)
+    cut_shown = Signal(str, bool)
     thumbnail = Signal(str, object)
     loaded = Signal(object)
     physics_changed = Signal(str)
@@ -447,6 +449,8 @@ class Viewport(QWidget):
             self._take_scene(said)
         elif event == "picked":
             self._take_pick(said)
+        elif event == "cut":
+            self.cut_shown.emit(said["name"], said["met"])
         elif event == "thumbnail":
             picture = QImage.fromData(QByteArray(base64.b64decode(said["png"])))
             picture.setDevicePixelRatio(self.devicePixelRatioF())
@@ -803,6 +807,7 @@ class Viewport(QWidget):
 
     def _name_things(self) -> None:
         self._again.setText(self.tr("Restart the view"))
+        self._again.setToolTip(self.tr("Start what draws the scene again; nothing of the scene is lost."))
         self.setAccessibleName(self.tr("3-D view of the scene"))
         self.setAccessibleDescription(self.tr("Arrow keys turn it, plus and minus zoom, F frames what is selected."))
         self.setToolTip(

@@ -33,6 +33,7 @@ Events, by ``"event"``:
 - ``frame`` (``slot``, ``width``, ``height``, ``number``, ``still``, ``camera``: it was drawn with it, ``seconds``).
 - ``picked`` (``id``, ``kind``: object, support, background, point or nothing; ``name``, ``point``, ``normal``).
 - ``physics`` (``state``: playing, paused or reset); ``grabbed`` (``name``, empty where there was nothing).
+- ``cut`` (``name``, ``met``: whether the plane goes through the thing).
 - ``thumbnail`` (``name``, ``png``: base64, with transparency, ``seconds``).
 - ``error`` (``code``, ``message``, ``remedy``, ``about``: the command that failed).
 """

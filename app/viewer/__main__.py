@@ -294,7 +294,8 @@ class Viewer:
             length = float(np.linalg.norm(normal))
             if not np.isfinite([*point, length]).all() or not length:
                 raise ValueError("this is no plane")
-            self._canvas.cut((str(name), point, normal / length))
+            met = self._canvas.cut((str(name), point, normal / length))
+            self._say("cut", name=name, met=met)
         self._motion()
 
     def _thumbnails(self, words: Words) -> None:

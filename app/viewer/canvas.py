@@ -67,6 +67,8 @@ LARGE_BYTES = 20_000_000
 OPTIONS = ("background", "supports", "parts", "seen", "wireframe")
 CUT_MARGIN = 0.12
 """So much wider on each side than the thing a cutting plane is shown, a share of the thing's diagonal."""
+CUT_LEAST = 1e-3
+"""A plane that takes off less of a thing's extent only touches it."""
 CUT_COLOR = (0.25, 0.62, 1.0)
 THUMB_FINER = 3
 """Thumbnails are drawn so much larger than they are to be, which makes their edges smooth."""
@@ -444,12 +446,12 @@ class Canvas:
             return Hit()
         return Hit("point", "", self._points[near[np.argmin(ahead[near])]].astype(np.float64), -way)
 
-    def cut(self, cut: tuple[str, FloatArray, FloatArray] | None) -> None:
-        """Show a plane (a point ``(3,)`` and a normal ``(3,)``) through a thing, or none."""
+    def cut(self, cut: tuple[str, FloatArray, FloatArray] | None) -> bool:
+        """Show a plane (a point ``(3,)``, a normal ``(3,)``) through a thing, or none; returns whether it cuts it."""
         item = None if cut is None else self.items.get(cut[0])
         self._cut, self._cut_actors = (None, []) if item is None else (cut, [])
         if cut is None or item is None:
-            return
+            return False
         _, point, normal = cut
         points = _placed(item.mesh.vertices, item.pose)
         plate = _flat(polydata(_square(points, point, normal), np.array([[0, 1, 2], [0, 2, 3]])), CUT_COLOR)
@@ -464,6 +466,8 @@ class Canvas:
             tubes.SetNumberOfSides(6)
             tubes.Update()
             self._cut_actors.append(_flat(tubes.GetOutput(), CUT_COLOR))
+        off = (points - point) @ normal
+        return bool(min(-off.min(), off.max()) > CUT_LEAST * np.ptp(off))
 
     def forget_thumbnails(self) -> None:
         """All are to be drawn anew."""
