@@ -96,7 +96,7 @@ class ScenePage(StepPage):
         self._calm.setInterval(CALM_MS)
         self._calm.timeout.connect(self._hold)
         self.list = ThingList(self)
-        self.list.setMinimumHeight(300)
+        self.list.setMinimumHeight(364)
         self.list.customContextMenuRequested.connect(
             lambda place: self.menu.popup(self.list.viewport().mapToGlobal(place))
         )

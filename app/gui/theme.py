@@ -120,6 +120,7 @@ QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox, QPlainTextEdit, QTextEdit {{
 QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus, QPlainTextEdit:focus {{
   border-color: {accent};
 }}
+QAbstractSpinBox QLineEdit {{ border: none; background: transparent; padding: 0 0 0 6px; }}
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
   width: 0; height: 0; border: none;
 }}
