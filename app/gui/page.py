@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
     QFrame,
@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui import theme
 from app.gui.desk import Desk
 from app.gui.job import Job, Task
 
@@ -255,6 +256,11 @@ class StepPage(QWidget):
         button.setToolTip(self.tr("Ctrl+Return"))
         self.side.addWidget(button)
         return button
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Dress what style sheets cannot."""
+        super().showEvent(event)
+        theme.pad_numbers(self)
 
     def task(self) -> Task:
         """What the page's button runs.

@@ -36,6 +36,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui import theme
+
 LARGEST = 2_000_000_000
 
 
@@ -360,6 +362,7 @@ class SettingsForm(QWidget):
                     title.setObjectName("group")
                     form.addRow(title)
                 self._add(form, name)
+        theme.pad_numbers(self._advanced)
         self._fold.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self._advanced.setVisible(opened)
 
