@@ -27,7 +27,9 @@ from pytestqt.qtbot import QtBot
 
 from app.cousin_stage import RECIPES, make_cousins
 from app.cousin_wall import Superseded, Wall, facts_of
-from app.gui.cousins_page import CousinsPage, sentences, summary, words_for
+from app.gui.cousin_tiles import sentences, summary
+from app.gui.cousins_page import CousinsPage
+from app.gui.strengths import words_for
 from app.gui.desk import Desk
 from app.project import Project
 from reconstruction.scene import Scene

@@ -1,0 +1,128 @@
+"""A slider for each variation: how far cousins may differ in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import (
+    QCoreApplication,
+    Qt,
+    Signal,
+)
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QLabel,
+    QSlider,
+    QWidget,
+)
+
+from simulation.variations import VARIATIONS
+
+STEPS = 20
+"""Steps of a slider, from nothing to the whole range."""
+
+
+def words_for(strengths: Mapping[str, float]) -> list[str]:
+    """The shortest words after ``--vary`` that mean these strengths; none where all vary fully."""
+    values = set(strengths.values())
+    if values == {1.0}:
+        return []
+    if len(values) == 1:
+        return [f"all={values.pop():g}"]
+    return [name if value == 1.0 else f"{name}={value:g}" for name, value in strengths.items() if value]
+
+
+class Strengths(QWidget):
+    """A slider for each variation, with a check box that turns it off.
+
+    Attributes:
+        changed: one of them was moved.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(5)
+        grid.setColumnStretch(1, 1)
+        self._boxes: dict[str, QCheckBox] = {}
+        self._sliders: dict[str, QSlider] = {}
+        self._figures: dict[str, QLabel] = {}
+        for row, (name, variation) in enumerate(VARIATIONS.items()):
+            title, text = self._name(name), QCoreApplication.translate("variations", variation.help)
+            box, slider, figure = QCheckBox(title, self), QSlider(Qt.Orientation.Horizontal, self), QLabel(self)
+            box.setChecked(True)
+            box.setAccessibleName(self.tr("Vary {0}").format(title))
+            box.setToolTip(f"<p>{text} {self.tr('Unchecked: as scanned.')}</p>")
+            slider.setRange(1, STEPS)
+            slider.setValue(STEPS)
+            slider.setPageStep(STEPS // 4)
+            slider.setAccessibleName(self.tr("How strongly: {0}").format(title))
+            slider.setToolTip(f"<p>{text}</p>")
+            for control in (box, slider):
+                control.setWhatsThis(text)
+                control.setAccessibleDescription(text)
+            figure.setObjectName("faint")
+            figure.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            figure.setMinimumWidth(figure.fontMetrics().horizontalAdvance("100 %") + 6)
+            box.toggled.connect(self._changed)
+            slider.valueChanged.connect(self._changed)
+            for column, widget in enumerate((box, slider, figure)):
+                grid.addWidget(widget, row, column)
+            self._boxes[name], self._sliders[name], self._figures[name] = box, slider, figure
+        self._draw()
+
+    def _name(self, name: str) -> str:
+        names = {
+            "pose": self.tr("Pose"),
+            "shape": self.tr("Shape"),
+            "swap": self.tr("Swap"),
+            "clutter": self.tr("Clutter"),
+            "appearance": self.tr("Appearance"),
+            "light": self.tr("Light"),
+            "camera": self.tr("Camera"),
+            "physics": self.tr("Physics"),
+            "gripper": self.tr("Gripper"),
+            "support": self.tr("Support"),
+            "mount": self.tr("Mount"),
+        }
+        return names.get(name, name.capitalize())
+
+    def box(self, name: str) -> QCheckBox:
+        """Turns a variation on and off."""
+        return self._boxes[name]
+
+    def slider(self, name: str) -> QSlider:
+        """How strongly it varies, in `STEPS`."""
+        return self._sliders[name]
+
+    def values(self) -> dict[str, float]:
+        """The strength of each variation."""
+        return {
+            name: self._sliders[name].value() / STEPS if box.isChecked() else 0.0 for name, box in self._boxes.items()
+        }
+
+    def set_values(self, strengths: Mapping[str, float]) -> None:
+        """Show these strengths."""
+        before = self.values()
+        self.blockSignals(True)
+        for name, value in strengths.items():
+            self._boxes[name].setChecked(value > 0)
+            if value > 0:
+                self._sliders[name].setValue(max(1, round(value * STEPS)))
+        self.blockSignals(False)
+        if self.values() != before:
+            self.changed.emit()
+
+    def _changed(self) -> None:
+        self._draw()
+        self.changed.emit()
+
+    def _draw(self) -> None:
+        for name, value in self.values().items():
+            self._sliders[name].setEnabled(self._boxes[name].isChecked())
+            self._figures[name].setText(f"{value:.0%}".replace("%", " %") if value else self.tr("off"))
