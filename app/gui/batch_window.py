@@ -18,7 +18,6 @@ from PySide6.QtCore import (
     QObject,
     QPersistentModelIndex,
     QProcess,
-    QProcessEnvironment,
     QRectF,
     Qt,
     QTimer,
@@ -44,7 +43,7 @@ from PySide6.QtWidgets import (
 
 from app.gui import theme
 from app.gui.desk import Desk
-from app.gui.job import ROOT, Job, Task
+from app.gui.job import Job, Task, child_environment
 from app.gui.page import Notice, clock, label
 from app.project import read_json
 
@@ -251,10 +250,7 @@ class Finder(QObject):
         if self._process is not None or not self._waiting:
             return
         process = self._process = QProcess(self)
-        environment = QProcessEnvironment.systemEnvironment()
-        environment.insert("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
-        environment.insert("PYTHONUTF8", "1")
-        process.setProcessEnvironment(environment)
+        process.setProcessEnvironment(child_environment())
         process.setProgram(sys.executable)
         process.setArguments(["-m", "app.scan_list", *self._waiting.pop(0)])
         process.setStandardErrorFile(QProcess.nullDevice())

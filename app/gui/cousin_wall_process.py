@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any, ClassVar
 from PySide6.QtCore import (
     QObject,
     QProcess,
-    QProcessEnvironment,
     QTimer,
     Signal,
 )
@@ -22,7 +20,7 @@ from PySide6.QtGui import (
 )
 from shiboken6 import isValid
 
-from app.gui.job import ROOT
+from app.gui.job import child_environment
 
 GRACE_MS = 2000
 
@@ -65,10 +63,7 @@ class WallProcess(QObject):
         """Have it load a scene's folder."""
         self.stop()
         process = self._process = QProcess()
-        environment = QProcessEnvironment.systemEnvironment()
-        environment.insert("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
-        environment.insert("PYTHONUTF8", "1")
-        process.setProcessEnvironment(environment)
+        process.setProcessEnvironment(child_environment())
         process.setProgram(sys.executable)
         process.setArguments(["-m", "app.cousin_wall", str(scene)])
         process.setStandardErrorFile(QProcess.nullDevice())

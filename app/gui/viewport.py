@@ -10,7 +10,6 @@ import atexit
 import base64
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QByteArray, QEvent, QPoint, QPointF, QProcess, QProcessEnvironment, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QByteArray, QEvent, QPoint, QPointF, QProcess, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QCloseEvent,
     QColor,
@@ -39,6 +38,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
+from app.gui.job import child_environment
 from app.viewer import gizmo
 from app.viewer.frames import Frames, new_file
 from app.viewer.view import View, corners
@@ -340,11 +340,7 @@ class Viewport(QWidget):
             self._fail(self.tr("The 3-D view cannot start: {0}.").format(error), self.tr("Make room on the disk."))
             return
         process = QProcess()  # not a child: it may take a moment to end, and the widget is not to wait for that
-        around = QProcessEnvironment.systemEnvironment()
-        root = str(Path(__file__).resolve().parent.parent.parent)
-        paths = [root, *filter(None, around.value("PYTHONPATH", "").split(os.pathsep))]
-        around.insert("PYTHONPATH", os.pathsep.join(paths))
-        process.setProcessEnvironment(around)
+        process.setProcessEnvironment(child_environment())
         process.readyReadStandardOutput.connect(self._hear)
         process.readyReadStandardError.connect(self._overhear)
         process.finished.connect(self._died)
