@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFrame,
+    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -105,12 +106,15 @@ class Doctor(QDialog):
             row.setObjectName("card")
             mark = QLabel(row)
             mark.setPixmap(dot(color).pixmap(14, 14))
+            mark.setAccessibleName(self.tr("good") if good else self.tr("missing"))
             said = [str(check.get(key) or "") for key in ("name", "found", "fix")]
             lines.append("  ".join(filter(None, said)))
+            head = QHBoxLayout()
+            head.addWidget(mark)
+            head.addWidget(label(said[0], "heading", row), 1)
             inside = QVBoxLayout(row)
             inside.setContentsMargins(12, 8, 12, 8)
-            inside.addWidget(label(said[0], "heading", row))
-            inside.addWidget(mark)
+            inside.addLayout(head)
             for text in said[1:]:
                 if text:
                     inside.addWidget(label(text, "faint", row))

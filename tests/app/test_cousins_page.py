@@ -29,8 +29,8 @@ from app.cousin_stage import RECIPES, make_cousins
 from app.cousin_wall import Superseded, Wall, facts_of
 from app.gui.cousin_tiles import sentences, summary
 from app.gui.cousins_page import CousinsPage
-from app.gui.strengths import words_for
 from app.gui.desk import Desk
+from app.gui.strengths import words_for
 from app.project import Project
 from reconstruction.scene import Scene
 from simulation.bank import build

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.gui import theme
+from app.gui.about import Doctor
 from app.gui.desk import Desk
 from app.gui.import_dialog import ImportDialog
 from app.gui.job import Job, Task
@@ -332,6 +333,17 @@ def test_both_themes_and_the_persons_choice_is_kept(qtbot: QtBot, window: MainWi
     assert window.desk.home == Path.home() / "somewhere"
     dialog.accept()
     dialog.deleteLater()
+
+
+def test_the_computer_is_checked(qtbot: QtBot, desk: Desk) -> None:
+    dialog = Doctor(desk)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    qtbot.waitUntil(lambda: dialog.job.is_over, timeout=90_000)
+    assert dialog.job.state.kind == "done", dialog.job.state.failure
+    assert dialog.found.count() == len(dialog.job.state.result["checks"]) > 5
+    assert not dialog.failed.isVisible()
+    dialog.reject()
 
 
 def test_the_tour_goes_through_five_steps(qtbot: QtBot, desk: Desk) -> None:
