@@ -270,6 +270,7 @@ class Batch:
         progress: of the whole batch: fraction, message, seconds left or None.
         warn: told each scan's warnings.
         fail: told each failure as it happens.
+        again: make scenes anew though nothing has changed.
     """
 
     settings: dict[str, Any]
@@ -279,6 +280,7 @@ class Batch:
     warn: ReportWarning
     fail: Callable[[Failure], None]
     worker: Sequence[str] = WORKER
+    again: bool = False
     projects: list[dict[str, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     _events: queue.Queue[tuple[_Running, bytes | None]] = field(default_factory=queue.Queue)
@@ -311,7 +313,13 @@ class Batch:
             start_new_session=True,
         )
         started = _Running(job, process, chatter)
-        order = {"scan": str(job.scan), "folder": str(job.folder), "settings": self.settings, "jobs": self.jobs_inside}
+        order = {
+            "scan": str(job.scan),
+            "folder": str(job.folder),
+            "settings": self.settings,
+            "jobs": self.jobs_inside,
+            "again": self.again,
+        }
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended at once; `_finish` tells why
             process.stdin.write(json.dumps(order).encode("ascii") + b"\n")

@@ -85,7 +85,13 @@ class ScanResult:
 
 
 def reconstruct_scan(
-    scan: Path, folder: Path, settings: SceneSettings, progress: Progress = silent, *, jobs: int = 1
+    scan: Path,
+    folder: Path,
+    settings: SceneSettings,
+    progress: Progress = silent,
+    *,
+    jobs: int = 1,
+    again: bool = False,
 ) -> ScanResult:
     """From a scan to a project folder with a scene and a report; does only what is missing or changed.
 
@@ -97,6 +103,7 @@ def reconstruct_scan(
         settings: of the scene stage.
         progress: is told about all of it.
         jobs: processes that the steps inside may use; never changes the result.
+        again: make the scene anew though nothing has changed: what was edited in it by hand is then not in it.
 
     Raises:
         PocketworldError: the scan is bad, or the folder cannot be written.
@@ -107,9 +114,9 @@ def reconstruct_scan(
     progress(0.0, "reading the scan")
     keys = stage_keys(content_hash(scan), settings)
     status = "unchanged"
-    if not _all_fresh(project, keys):
+    if again or not _all_fresh(project, keys):
         status = "done"
-        _run(project, scan, keys, settings, part(progress, 0.02, 0.95), jobs)
+        _run(project, scan, keys, settings, part(progress, 0.02, 0.95), jobs, again)
     warnings = _report(project, part(progress, 0.95, 1.0))
     record = project.record("scene")
     progress(1.0, "done")
@@ -157,6 +164,7 @@ def _run(
     settings: SceneSettings,
     progress: Progress,
     jobs: int,
+    again: bool,
 ) -> None:
     from reconstruction.conventions import check_convention
     from reconstruction.importers import read_capture
@@ -168,7 +176,7 @@ def _run(
         project.recover()
         if not project.is_fresh("capture", keys["capture"]):
             project.run_stage("capture", keys["capture"], lambda folder: _save_capture(folder, capture, inspection))
-        if not project.is_fresh("scene", keys["scene"]):
+        if again or not project.is_fresh("scene", keys["scene"]):
             scene_progress = part(progress, 0.1, 1.0)
             project.run_stage(
                 "scene",

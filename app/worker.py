@@ -1,8 +1,8 @@
 """A child process that reconstructs one scan: a crash in native code costs that scan only.
 
-``python -m app.worker`` reads one line of JSON from stdin, ``{"scan", "folder", "settings", "jobs"}``, and prints
-events as every command does with `--json`. Its stdin stays open as a life line: when the parent is gone, however it
-went, the worker and all it has started (it leads a process group of its own) end too.
+``python -m app.worker`` reads one line of JSON from stdin, ``{"scan", "folder", "settings", "jobs", "again"}``, and
+prints events as every command does with `--json`. Its stdin stays open as a life line: when the parent is gone, however
+it went, the worker and all it has started (it leads a process group of its own) end too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def _work(job: dict[str, Any], console: JsonConsole) -> dict[str, Any]:
     from app.stages import SceneSettings, reconstruct_scan
 
     settings = from_json(SceneSettings, job["settings"])
-    made = reconstruct_scan(Path(job["scan"]), Path(job["folder"]), settings, console.progress, jobs=job["jobs"])
+    scan, folder, again = Path(job["scan"]), Path(job["folder"]), bool(job.get("again"))
+    made = reconstruct_scan(scan, folder, settings, console.progress, jobs=job["jobs"], again=again)
     return made.as_json()
 
 

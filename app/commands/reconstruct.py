@@ -23,6 +23,7 @@ def run(
     /,
     out: Path,
     name: str | None = None,
+    again: tyro.conf.FlagCreatePairsOff[bool] = False,
     jobs: int | None = None,
     json: tyro.conf.FlagCreatePairsOff[bool] = False,
     settings: Annotated[ReconstructSettings, tyro.conf.arg(name="")] = ReconstructSettings(),  # noqa: B008 - frozen
@@ -37,6 +38,7 @@ def run(
         scans: Exports of the phone as they are: files, folders, zips, patterns, or folders full of them.
         out: Folder for the projects; each is named like its scan.
         name: Name of the project's folder, of a single scan.
+        again: Make scenes anew though nothing has changed: without what was edited by hand, which is kept beside.
         jobs: Processes at a time. Left out: what cores and memory allow. The result is the same for any number.
         json: Print one JSON object a line on stdout and nothing else.
         settings: Settings of the reconstruction.
@@ -53,6 +55,7 @@ def run(
         progress=console.progress_until,
         warn=console.warning,
         fail=lambda failure: console.error(failure.error, scan=failure.scan),
+        again=again,
     )
     batch.run(work)
     result = {

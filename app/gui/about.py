@@ -99,7 +99,11 @@ class Doctor(QDialog):
         if not checks and self.job.state.failure is not None:
             self.failed.say(self.job.state.failure.message, self.job.state.failure.remedy)
         colors, lines = theme.current(), []
-        for check in checks:
+        lacks = [check for check in checks if not check.get("ok")]
+        if checks:
+            said = self.tr("{0} of {1} are missing.").format(len(lacks), len(checks))
+            self.found.addWidget(label(said if lacks else self.tr("Everything is there."), "heading", self))
+        for check in sorted(checks, key=lambda one: bool(one.get("ok"))):
             good = bool(check.get("ok"))
             color = colors.good if good else colors.bad if check.get("stops") else colors.warn
             row = QFrame(self)
@@ -115,7 +119,7 @@ class Doctor(QDialog):
             inside = QVBoxLayout(row)
             inside.setContentsMargins(12, 8, 12, 8)
             inside.addLayout(head)
-            for text in said[1:]:
+            for text in said[1 : 2 if good else 3]:  # the remedy of what is there already would look like a lack
                 if text:
                     inside.addWidget(label(text, "faint", row))
             self.found.addWidget(row)

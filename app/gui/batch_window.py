@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -23,7 +24,17 @@ from PySide6.QtCore import (
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QCloseEvent, QColor, QDragEnterEvent, QDropEvent, QKeyEvent, QKeySequence, QPainter, QShortcut
+from PySide6.QtGui import (
+    QCloseEvent,
+    QColor,
+    QDragEnterEvent,
+    QDropEvent,
+    QFont,
+    QKeyEvent,
+    QKeySequence,
+    QPainter,
+    QShortcut,
+)
 from PySide6.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -41,6 +52,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.batch import NO_NAME
 from app.gui import theme
 from app.gui.desk import Desk
 from app.gui.job import Job, Task, child_environment
@@ -48,7 +60,7 @@ from app.gui.page import Notice, clock, label
 from app.project import read_json
 
 STEP = "batch"
-SCAN, STATE, OBJECTS, TIME, SAID = range(5)
+SCAN, STATE, OBJECTS, TIME, SAID, OPEN = range(6)
 LOOK_S = 1.0
 """So often, at most, it is looked whether a scan that runs has its scene."""
 GRACE_MS = 2000
@@ -62,7 +74,7 @@ class Row:
 
     Attributes:
         scan: its file or folder; `project`: the folder that becomes of it, where that is known.
-        kind: waiting, running, done, failed.
+        kind: ready, waiting, running, done, failed, cancelled.
         objects: that were found; `seconds`: that it took.
         said: what it is at, its warnings, or why it failed; `remedy`: what to do about that.
         fraction: of it that is done, about; `since`: when it began.
@@ -70,13 +82,27 @@ class Row:
 
     scan: str
     project: str = ""
-    kind: str = "waiting"
+    kind: str = "ready"
     objects: int | None = None
     seconds: float | None = None
     said: str = ""
     remedy: str = ""
     fraction: float = 0.0
     since: float = 0.0
+
+    @property
+    def opens(self) -> bool:
+        """Whether there is a project to open."""
+        return self.kind == "done" and bool(self.project)
+
+    @functools.cached_property
+    def name(self) -> str:
+        """For people: where apps name the folder inside every export alike, the user's own folder stands first."""
+        scan = Path(self.scan)
+        place = scan
+        while NO_NAME.fullmatch(place.name) and place.parent.name:
+            place = place.parent
+        return " / ".join((place.name, *scan.relative_to(place).parts))
 
 
 class Scans(QAbstractTableModel):
@@ -93,7 +119,7 @@ class Scans(QAbstractTableModel):
 
     def columnCount(self, parent: QModelIndex | QPersistentModelIndex = QModelIndex()) -> int:  # noqa: N802, B008
         """How much is said of each."""
-        return 0 if parent.isValid() else 5
+        return 0 if parent.isValid() else 6
 
     def headerData(  # noqa: N802 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
@@ -101,7 +127,7 @@ class Scans(QAbstractTableModel):
         """Of the columns."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             names = (self.tr("Scan"), self.tr("State"), self.tr("Objects"), self.tr("Time"), self.tr("What it says"))
-            return names[section]
+            return (*names, "")[section]
         return super().headerData(section, orientation, role)
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -110,8 +136,9 @@ class Scans(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(row, column)
         if role == Qt.ItemDataRole.ToolTipRole:
-            texts = (row.scan, self.tr("Double click opens its project.") if row.kind == "done" else "")
-            return texts[column] if column < len(texts) else "\n".join(filter(None, (row.said, row.remedy)))
+            opens = self.tr("Open its project: double click or Return, too.") if row.opens else ""
+            said = "\n".join(filter(None, (row.said, row.remedy)))
+            return {SCAN: row.scan, STATE: opens, OPEN: opens}.get(column, said)
         if role == Qt.ItemDataRole.UserRole:
             return row
         if role == Qt.ItemDataRole.ForegroundRole:
@@ -119,24 +146,34 @@ class Scans(QAbstractTableModel):
             if column == STATE:
                 by_kind = {"done": colors.good, "failed": colors.bad, "running": colors.text}
                 return QColor(by_kind.get(row.kind, colors.faint))
+            if column == OPEN:
+                return QColor(colors.accent)
             return QColor(colors.text if column == SCAN else colors.faint)
+        if role == Qt.ItemDataRole.FontRole and column == OPEN:
+            font = QFont()
+            font.setUnderline(True)  # as a link
+            return font
         return None
 
     def _text(self, row: Row, column: int) -> str:
         if column == SCAN:
-            return Path(row.scan).name
+            return row.name
         if column == STATE:
             names = {
+                "ready": self.tr("ready"),
                 "waiting": self.tr("waiting"),
                 "running": self.tr("at work"),
                 "done": self.tr("done"),
                 "failed": self.tr("failed"),
+                "cancelled": self.tr("cancelled"),
             }
             return names[row.kind]
         if column == OBJECTS:
             return "" if row.objects is None else str(row.objects)
         if column == TIME:
             return "" if row.seconds is None else clock(row.seconds)
+        if column == OPEN:
+            return self.tr("Open") if row.opens else ""
         return " ".join(filter(None, (row.said, row.remedy))).replace("\n", " ")
 
     def add(self, scan: str, project: str = "", objects: int | None = None) -> bool:
@@ -175,12 +212,12 @@ class Scans(QAbstractTableModel):
     def touched(self, row: Row) -> None:
         """It says something else now."""
         number = self._at[row.scan]
-        self.dataChanged.emit(self.index(number, 0), self.index(number, 4))
+        self.dataChanged.emit(self.index(number, 0), self.index(number, OPEN))
 
     def all_touched(self) -> None:
         """Any of them may say something else."""
         if self.rows:
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, 4))
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, OPEN))
 
 
 class StateDelegate(QStyledItemDelegate):
@@ -348,10 +385,14 @@ class BatchWindow(QDialog):
         header = self.table.horizontalHeader()
         header.setHighlightSections(False)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for column, width in ((SCAN, 220), (STATE, 120), (OBJECTS, 76), (TIME, 76)):
+        for column, width in ((SCAN, 220), (STATE, 120), (OBJECTS, 76), (TIME, 76), (OPEN, 64)):
             self.table.setColumnWidth(column, width)
         header.setSectionResizeMode(SAID, QHeaderView.ResizeMode.Stretch)
-        self.table.doubleClicked.connect(lambda index: self.open_row(index.row()))
+        self.table.clicked.connect(self._clicked)
+        self.table.doubleClicked.connect(lambda index: index.column() != OPEN and self.open_row(index.row()))
+        self.table.setMouseTracking(True)
+        self.table.entered.connect(self._point_at)
+        self.table.viewportEntered.connect(lambda: self.table.viewport().unsetCursor())
         self.table.installEventFilter(self)
         self.empty = label(self.tr("Drop scans here, or folders full of them."), "heading", self.table)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -464,12 +505,23 @@ class BatchWindow(QDialog):
                 return True
         return super().eventFilter(watched, event)
 
+    def _clicked(self, index: QModelIndex) -> None:
+        if index.column() == OPEN:
+            self.open_row(index.row())
+
+    def _point_at(self, index: QModelIndex) -> None:
+        """What opens something looks so."""
+        if index.column() == OPEN and self.scans.rows[index.row()].opens:
+            self.table.viewport().setCursor(Qt.CursorShape.PointingHandCursor)
+        else:
+            self.table.viewport().unsetCursor()
+
     def open_row(self, number: int) -> None:
         """Open the project of a scan that is done."""
         if not 0 <= number < len(self.scans.rows):
             return
         row = self.scans.rows[number]
-        if row.kind == "done" and row.project and self.desk.open_project(Path(row.project)):
+        if row.opens and self.desk.open_project(Path(row.project)):
             self.desk.step_wanted.emit("scene")
 
     # --- running -----------------------------------------------------------------------------------------------------
@@ -518,6 +570,8 @@ class BatchWindow(QDialog):
             self._job = job
             self._finish(job)
         else:
+            for row in self.scans.rows:
+                row.kind = "waiting"
             self.finder.look(self._out(), [Path(scan) for scan in words[:end]])  # which projects they become
             self._follow(job)
 
@@ -611,13 +665,26 @@ class BatchWindow(QDialog):
             if row is not None:
                 self._fails(row, str(failure.get("message", "")), str(failure.get("remedy", "")))
         for row in self.scans.rows:
-            if row.kind == "running":  # it was stopped
-                row.kind, row.said = "waiting", ""
+            if row.kind in ("running", "waiting"):
+                self._left_off(row, cancelled=job.state.kind == "cancelled")
         failure = job.state.failure
         if job.state.kind == "failed" and not result and failure is not None:
             self.notice.say(failure.message, failure.remedy)
         self.scans.all_touched()
         self._draw()
+
+    def _left_off(self, row: Row, cancelled: bool) -> None:
+        """The command is over, and this one was not finished, as far as it said."""
+        begun = row.kind == "running"
+        if begun:
+            self._look(row, time.time())  # it may have been, just before
+        if row.kind == "done":
+            return
+        row.kind, row.said = ("cancelled" if cancelled else "ready"), ""
+        if cancelled and begun:
+            row.said = self.tr("The steps that were finished are kept: “Run again” goes on from there.")
+        elif cancelled:
+            row.said = self.tr("It had not begun.")
 
     def _cancel(self) -> None:
         if self._job is not None:
@@ -657,6 +724,8 @@ class BatchWindow(QDialog):
             (self.tr("{0} failed"), kinds.count("failed")),
             (self.tr("{0} at work"), kinds.count("running")),
             (self.tr("{0} waiting"), kinds.count("waiting")),
+            (self.tr("{0} cancelled"), kinds.count("cancelled")),
+            (self.tr("{0} ready"), kinds.count("ready")),
         ]
         text = ", ".join(words.format(count) for words, count in counts if count)
         text = self.tr("{0} scans: {1}").format(len(rows), text)
@@ -668,7 +737,7 @@ class BatchWindow(QDialog):
                 return self.tr("{0} · waits for what runs").format(text)
             return text if left is None else self.tr("{0} · about {1} left").format(text, clock(left))
         if job.state.kind == "cancelled":
-            return self.tr("{0} · cancelled: run it again to go on").format(text)
+            return self.tr("{0} · run it again to go on").format(text)
         seconds = job.state.result.get("seconds")
         return self.tr("{0} · {1}").format(text, clock(seconds)) if isinstance(seconds, int | float) else text
 

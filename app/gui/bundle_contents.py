@@ -129,6 +129,11 @@ def told(count: int, done: int) -> str:
     )
 
 
+def counted(count: object, one: str, many: str) -> str:
+    """``"1 command"``, ``"3 commands"``: `many` has a place for the number, `one` has it in it."""
+    return one if count == 1 else many.format(count)
+
+
 class Facts(QWidget):
     """Rows of a name and what there is to say."""
 
@@ -272,13 +277,13 @@ class ContentsPanel(Panel):
         ]
         rate, execute = found.document.get("rate_hz"), policy.get("execute")
         if isinstance(rate, int | float) and rate > 0:
-            text = self.tr("{0:g} commands a second").format(rate)
+            text = counted(rate, self.tr("1 command a second"), self.tr("{0:g} commands a second"))
             if isinstance(execute, int):
                 text += self.tr(", a decision every {0:g} s").format(round(execute / rate, 3))
             facts.append((self.tr("Rate"), text))
         facts.append((self.tr("Sees"), self._sees(found)))
         if isinstance(training.get("episodes"), int):
-            facts.append((self.tr("Learnt from"), self.tr("{0} demonstrations").format(training["episodes"])))
+            facts.append((self.tr("Learnt from"), self._shown(training["episodes"])))
         share = found.share
         facts.append(
             (
@@ -294,6 +299,9 @@ class ContentsPanel(Panel):
         facts.append((self.tr("Files"), self._whole()))
         facts.append((self.tr("Folder"), str(found.folder)))
         return facts
+
+    def _shown(self, episodes: int) -> str:
+        return counted(episodes, self.tr("1 demonstration"), self.tr("{0} demonstrations"))
 
     def _sees(self, found: Contents) -> str:
         seen = []
@@ -321,7 +329,7 @@ class ContentsPanel(Panel):
             return self.tr("comparing them with their hashes …")
         if self._checked.problem:
             return self.tr("damaged")
-        return self.tr("{0}, all as they were exported").format(self._checked.files)
+        return counted(self._checked.files, self.tr("1, as it was exported"), self.tr("{0}, all as they were exported"))
 
     def _export(self, *more: str) -> None:
         if self._contents is None:

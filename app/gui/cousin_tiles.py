@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import (
+    QAbstractItemModel,
     QAbstractListModel,
     QModelIndex,
     QObject,
@@ -134,7 +135,7 @@ class TileView(QListView):
         self.setSelectionMode(QListView.SelectionMode.SingleSelection)
         self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # `fit` shows it where it is needed
         self.setFrameShape(QListView.Shape.NoFrame)
         self.setStyleSheet("QListView { background: transparent; border: none; }")
         self.setMouseTracking(True)
@@ -144,13 +145,33 @@ class TileView(QListView):
         super().resizeEvent(event)
         self.fit()
 
+    def setModel(self, model: QAbstractItemModel | None) -> None:  # noqa: N802 - Qt's name
+        """Show this model's tiles."""
+        super().setModel(model)
+        if model is not None:
+            model.rowsInserted.connect(self.fit)
+            model.rowsRemoved.connect(self.fit)
+
     def fit(self) -> None:
-        """Share the width between as many columns as fit."""
-        width = self.viewport().width() - 2
-        columns = max(1, width // NARROWEST_PX)
-        size = QSize(width // columns, round((width // columns - 10) * self.aspect) + 10)
+        """Share the width between as many columns as fit, with a scroll bar only where the tiles are too many.
+
+        That is reckoned, not left to Qt: a bar narrows the tiles, which may then need none.
+        """
+        count = 0 if self.model() is None else self.model().rowCount()
+        whole = self.contentsRect()
+        size, columns = self._grid(whole.width() - 2)
+        scrolls = -(-count // columns) * size.height() > whole.height()
+        if scrolls:
+            bar = self.verticalScrollBar().sizeHint().width()
+            size, _ = self._grid(whole.width() - bar - 2)
+        policy = Qt.ScrollBarPolicy
+        self.setVerticalScrollBarPolicy(policy.ScrollBarAlwaysOn if scrolls else policy.ScrollBarAlwaysOff)
         if size != self.gridSize():
             self.setGridSize(size)
+
+    def _grid(self, width: int) -> tuple[QSize, int]:
+        columns = max(1, width // NARROWEST_PX)
+        return QSize(width // columns, round((width // columns - 10) * self.aspect) + 10), columns
 
 
 class TileDelegate(QStyledItemDelegate):

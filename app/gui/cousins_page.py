@@ -43,6 +43,8 @@ from simulation.variations import strengths_of
 
 SETTLED_MS = 250
 """So long nothing must have moved before new pictures are asked for."""
+COUNT = 100
+"""So many are proposed: enough for a first look. The command line makes more."""
 TILES = 12
 MOST_TILES = 96
 TILE_PX = 300
@@ -64,13 +66,16 @@ class CousinsPage(StepPage):
             desk,
             QCoreApplication.translate("CousinsPage", "Cousins"),
             QCoreApplication.translate(
-                "CousinsPage", "Relatives of your scene, so that the policy learns more than this one bench."
+                "CousinsPage",
+                "Relatives of your scene: the wall shows what varies; cousins made here can be looked at and written "
+                "as scenes. The policy draws its own cousins, with the variations chosen there.",
             ),
         )
         self.open_scene: Callable[[Path], None] = open_folder
         """Shows a scene that was written; the window may have a better way."""
         self._record: dict[str, Any] | None = None
-        self._again = ""
+        self._folder = None if desk.project is None else desk.project.folder
+        self._has_scene = self._busy = False
         self._ordered: dict[str, Any] | None = None
         self._scene: tuple[Path, str] | None = None
         self._asked: dict[str, Any] | None = None
@@ -106,10 +111,10 @@ class CousinsPage(StepPage):
     def _make_side(self) -> None:
         self.strengths = Strengths(self)
         self.form = SettingsForm(CousinSettings, shown=("count", "seed"), hidden=("vary",), parent=self)
+        self.form.set_values({"count": COUNT})
         self.side.addWidget(self.strengths)
         self.side.addWidget(self.form)
         self.make = self.add_run(self.tr("Make cousins"))
-        self.make.setToolTip(self.tr("Write the recipes of all of them: a matter of a minute. Ctrl+Return"))
 
     def _make_result(self) -> None:
         self._pages = QStackedWidget(self)
@@ -188,6 +193,21 @@ class CousinsPage(StepPage):
         words = ("cousins", str(folder), *self.form.words(), *(("--vary", *vary) if vary else ()))
         return Task(self.tr("Cousins of {0}").format(folder.name), words, self.step, folder)
 
+    def run(self) -> None:
+        """Line up the page's job, unless it runs or waits already."""
+        if self._at_work() is None:
+            super().run()
+
+    def follow(self, job: Job | None) -> None:
+        """The page's job is further."""
+        self._tell()
+
+    def _at_work(self) -> Job | None:
+        """What runs or waits for this project's cousins."""
+        folder = None if self.desk.project is None else self.desk.project.folder
+        jobs = (job for job in self.desk.jobs.all if (job.task.step, job.task.project) == (self.step, folder))
+        return next((job for job in jobs if not job.is_over), None)
+
     def settings(self) -> dict[str, Any]:
         """What decides how cousins look, JSON-able; how many there are does not.
 
@@ -222,11 +242,26 @@ class CousinsPage(StepPage):
 
     def _project_changed(self) -> None:
         self._stop_drawing()
+        folder = None if self.desk.project is None else self.desk.project.folder
+        other, self._folder = folder != self._folder, folder
         self._record, self._scene, self._asked, self._open, self._large = None, None, None, None, None
         self._ordered = None
         self._written.clear()
         self._wanted_tiles = TILES
         self.tiles.outdate(forget=True)
+        if other:
+            self._show_usual()
+
+    def _show_usual(self) -> None:
+        """Show the usual settings: what was chosen for another project is none of this one's."""
+        self.strengths.set_values(strengths_of(()))
+        usual = {field.name: getattr(CousinSettings(), field.name) for field in fields(CousinSettings)}
+        try:
+            changed = set(self.form.values())
+        except ValueError:
+            changed = set(usual)
+        # What is folded away and unchanged is not made for this.
+        self.form.set_values({**{name: usual[name] for name in changed if name in usual}, "count": COUNT})
 
     def refresh(self) -> None:
         """Show what the project's folder says now."""
@@ -243,7 +278,9 @@ class CousinsPage(StepPage):
                 self._show_settings(record.get("settings") or {})
             self._ordered = None
         self._record = record
-        self.make.setEnabled(scene is not None)
+        self._has_scene = scene is not None
+        if stale := self.stale.text():
+            self.stale.say(stale, self.tr("Press “Make them again” to have them follow it."))
         self._tell()
         if scene != self._scene:  # another scene, or it was edited
             self._stop_drawing()
@@ -261,19 +298,54 @@ class CousinsPage(StepPage):
                 self._moved()
 
     def _tell(self) -> None:
-        """What has been made, in a line."""
+        """What has been made or is being made, in a line, and what the button does."""
+        job = self._at_work()
+        self.make.setEnabled(self._has_scene and job is None)
+        self.make.setText(self.tr("Make them again") if self.stale.text() else self.tr("Make cousins"))
+        self.make.setToolTip(
+            self.tr("Write the recipes of all of them: a matter of a minute. Ctrl+Return")
+            if job is None
+            else self.tr("It is at work: wait for it, or cancel it.")
+        )
+        if self._busy != (job is not None):
+            self._busy = job is not None
+            self._show_view()
+        if job is not None and (ordered := _count_of(job)):
+            words = (
+                self.tr("{0} cousins are being made …")
+                if job.state.kind == "running"
+                else self.tr("{0} cousins will be made, once what runs is over …")
+            )
+            self.heading.setText(words.format(_spaced(ordered)))
+            self.heading.setToolTip("")
+            return
         figures = (self._record or {}).get("figures") or {}
         count, rejected = figures.get("count"), figures.get("rejected")
         if not isinstance(count, int) or count < 1:
             self.heading.setText(self.tr("None are made yet: this is how they would look"))
             self.heading.setToolTip("")
             return
-        self.heading.setText(self.tr("{0} cousins are made").format(f"{count:,}".replace(",", " ")))
-        rows = sorted((rejected or {}).items(), key=lambda item: -item[1]) if isinstance(rejected, dict) else []
-        again = ", ".join(f"{name} {number / count:.1f}" for name, number in rows)
-        self._again = again
-        tip = self.tr("So often a place was drawn again for each cousin, by what did not fit: {0}.")
-        self.heading.setToolTip(f"<p>{tip.format(again)}</p>" if again else "")
+        self.heading.setText(self.tr("{0} cousins are made").format(_spaced(count)))
+        tries = self._tries(rejected, count) if isinstance(rejected, dict) else ""
+        self.heading.setToolTip(f"<p>{tries}</p>" if tries else "")
+
+    def _tries(self, rejected: Mapping[str, int], count: int) -> str:
+        """How often something did not fit before a cousin did, in words."""
+        reasons = {
+            "pose": self.tr("places that were taken"),
+            "mount": self.tr("places that the arm does not reach"),
+            "camera": self.tr("things that the camera would not see"),
+            "shape": self.tr("forms that did not stand"),
+            "swap": self.tr("relatives that did not stand"),
+            "clutter": self.tr("added things that found no place"),
+        }
+        number = sum(rejected.values()) / count
+        if number < 0.05:
+            return ""
+        worst = max(rejected, key=lambda name: rejected[name])
+        shown = f"{number:.0f}" if number >= 10 else f"{number:.1f}"
+        words = self.tr("To find each valid cousin, about {0} other draws were given up: mostly {1} ({2}).")
+        return words.format(shown, reasons.get(worst, worst), worst)
 
     # --- the wall ----------------------------------------------------------------------------------------------------
 
@@ -431,9 +503,7 @@ class CousinsPage(StepPage):
             self.state.setText(self.tr("{0} of {1} tried in physics").format(len(tiles) - left, len(tiles)))
         else:
             if tiles and all(tile.made for tile in tiles):
-                text = self.tr("These are the first of them.")
-                more = self.tr("Drawn again, a cousin: {0}").format(self._again) if self._again else ""
-                self.state.setText(f"{text} {more}".strip())
+                self.state.setText(self.tr("These are the first of them. Click one to open it."))
             else:
                 self.state.setText(self.tr("As they would be made with these settings. Click one to open it."))
 
@@ -471,6 +541,9 @@ class CousinsPage(StepPage):
             self._open, tile, tile.image if large is None else large[1], large is not None and (large[2] or tile.made)
         )
         self.view.open_scene.setVisible(self._open in self._written)
+        if self._busy and tile.made:
+            self.view.write.setEnabled(False)
+            self.view.write.setToolTip(self.tr("Something of this page is at work: wait for it, or cancel it."))
 
     def _write(self) -> None:
         if self._open is None or self.desk.project is None:
@@ -499,6 +572,18 @@ class CousinsPage(StepPage):
     def _show_written(self) -> None:
         if self._open in self._written:
             self.open_scene(self._written[self._open])
+
+
+def _count_of(job: Job) -> int:
+    """How many cousins a job makes; 0 where it writes one of them."""
+    words = job.task.words
+    if "--materialize" in words:
+        return 0
+    return int(words[words.index("--count") + 1]) if "--count" in words else CousinSettings().count
+
+
+def _spaced(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def _as_json(value: Any) -> Any:

@@ -73,6 +73,9 @@ class Desk(QObject):
         return self.jobs.add(task, at_once=at_once)
 
     def _job_ended(self, job: Job) -> None:
+        for made in job.state.result.get("projects") or ():  # of a batch, too
+            if isinstance(made, dict) and Project(Path(str(made.get("project")))).is_project:
+                self.remember(Path(str(made["project"])))
         if self.project is not None and job.task.project == self.project.folder:
             if self.project.is_project:
                 self.remember(self.project.folder)

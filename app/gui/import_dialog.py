@@ -70,6 +70,11 @@ class ImportDialog(QDialog):
         self.go.setDefault(True)
         self.go.setEnabled(False)
         self.buttons.addButton(self.go, QDialogButtonBox.ButtonRole.AcceptRole)
+        self.there = Notice("stale", self)
+        self.open_it = QPushButton(self.tr("Open the project"), self)
+        self.open_it.setToolTip(self.tr("Go on with what was made of this scan before."))
+        self.buttons.addButton(self.open_it, QDialogButtonBox.ButtonRole.ActionRole)
+        self.open_it.clicked.connect(self._open_it)
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
@@ -78,16 +83,18 @@ class ImportDialog(QDialog):
         for widget in (self._title, self._state, self._bar, self.sheet, self.facts, self.advice, self.failed):
             column.addWidget(widget)
         column.addStretch(1)
+        column.addWidget(self.there)
         column.addLayout(form)
         column.addWidget(self.buttons)
-        self._name.textChanged.connect(self._check)
-        self._home.textChanged.connect(self._check)
         picture = Path(self._folder.name) / "sheet.jpg"
         words = ("inspect", str(scan), "--contact-sheet", str(picture))
         self.job = desk.run(Task(self.tr("Look into {0}").format(scan.name), words, "inspect"), at_once=True)
         self.job.changed.connect(self._further)
         self.job.ended.connect(self._looked)
         self.finished.connect(self._over)
+        self._name.textChanged.connect(self._check)
+        self._home.textChanged.connect(self._check)
+        self._check()
 
     def folder(self) -> Path:
         """The project's folder."""
@@ -103,6 +110,12 @@ class ImportDialog(QDialog):
             name = f"{stem}_{number}"
         return name
 
+    def _open_it(self) -> None:
+        folder = self.folder()
+        self.reject()
+        if self.desk.open_project(folder):
+            self.desk.step_wanted.emit("scene")
+
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, self.tr("Put the project into"), self._home.text())
         if name:
@@ -111,6 +124,9 @@ class ImportDialog(QDialog):
     def _check(self) -> None:
         name = self._name.text().strip()
         good = bool(name) and name == folder_name(name) and bool(self._home.text().strip())
+        there = good and Project(self.folder()).is_project
+        self.there.say(*([self.tr("There is such a project already. Open it, or give another name.")] if there else []))
+        self.open_it.setVisible(there)
         self.go.setEnabled(good and self.job.state.kind == "done")
 
     def _further(self) -> None:

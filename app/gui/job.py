@@ -215,8 +215,8 @@ class Job(QObject):
             self._end("failed")
 
     def _crashed(self, code: int, status: QProcess.ExitStatus) -> Failed:
-        if self.state.result and status == QProcess.ExitStatus.NormalExit:  # such as a check that was not passed
-            return Failed(self.tr("It ended with a result that is not good enough."), self.tr("The log says more."))
+        if self.state.result.get("passed") is False and status == QProcess.ExitStatus.NormalExit:
+            return Failed(self.tr("Not everything is at rest."), self.tr("Below stands what moves, and what to do."))
         how = self.tr("It crashed") if status == QProcess.ExitStatus.CrashExit else self.tr("It ended")
         return Failed(
             self.tr("{0} while it was at: {1} (exit code {2}).").format(how, self.state.message or "…", code),

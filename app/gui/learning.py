@@ -133,17 +133,30 @@ class Plan(QWidget):
         self.current = -1
         self.mark(-1)
 
-    def mark(self, current: int, message: str = "") -> None:
-        """Say which part is under way, 0 … 3, and how; -1: none has begun, 4: all are done."""
+    def mark(self, current: int, message: str = "", *, stopped: bool = False) -> None:
+        """Say which part is under way, 0 … 3, and how; -1: none has begun, 4: all are done.
+
+        Args:
+            current: the part.
+            message: what it is at.
+            stopped: nothing goes on there.
+        """
         self.current = current
+        here = self.tr("stopped") if stopped else self.tr("under way")
         for number, (sign, name, what) in enumerate(self._rows):
-            sign.setText("✓" if number < current else "▶" if number == current else "·")
-            state = (
-                self.tr("done") if number < current else self.tr("under way") if number == current else self.tr("later")
-            )
-            name.setStyleSheet("font-weight: 600;" if number == current else "")
+            sign.setText("✓" if number < current else "▶" if number == current and not stopped else "·")
+            state = self.tr("done") if number < current else here if number == current else self.tr("later")
+            name.setStyleSheet("font-weight: 600;" if number == current and not stopped else "")
             what.setText(message if number == current and message else self._what[number])
             name.setAccessibleName(f"{name.text()}: {state}")
+
+    def hold(self) -> None:
+        """Nothing goes on: what was under way is stopped."""
+        self.mark(self.current, stopped=True)
+
+    def signs(self) -> str:
+        """The signs before the parts, in order."""
+        return "".join(sign.text() for sign, _, _ in self._rows)
 
     def follow(self, message: str) -> None:
         """Mark what a progress message says: ``2 of 4, training: …``."""

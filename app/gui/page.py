@@ -28,6 +28,7 @@ from app.gui.desk import Desk
 from app.gui.job import Job, Task
 
 SIDE_PX = 340
+_NEXT = {"scan": "scene", "scene": "cousins", "cousins": "policy", "policy": "robot"}
 
 
 def clock(seconds: float) -> str:
@@ -110,8 +111,8 @@ class JobPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.bar)
+        layout.addLayout(times)  # above the message, which may be of one line or two: Cancel never moves
         layout.addWidget(self._what)
-        layout.addLayout(times)
         layout.addWidget(self.failed)
         layout.addWidget(self.warnings)
         layout.addLayout(folds)
@@ -151,8 +152,11 @@ class JobPanel(QWidget):
             self._job.cancel()
 
     def _show_log(self) -> None:
-        self.log.setVisible(self._unfold.isChecked() and self._job is not None)
-        self._copy.setVisible(self.log.isVisibleTo(self))
+        shown = self._unfold.isChecked() and self._job is not None
+        if shown and self._job is not None:
+            self._fill_log(list(self._job.state.log))
+        self.log.setVisible(shown)
+        self._copy.setVisible(shown)
 
     def _copy_log(self) -> None:
         QApplication.clipboard().setText(self.log.toPlainText())
@@ -175,7 +179,9 @@ class JobPanel(QWidget):
             "waiting": self.tr("Waits for the step before it."),
             "running": state.message or self.tr("Starting …"),
             "done": self.tr("Done."),
-            "cancelled": self.tr("Cancelled. What was finished is kept: run it again to go on."),
+            "cancelled": self.tr("Stopped.")
+            if job.task.words[0] == "run"
+            else self.tr("Cancelled. What was finished is kept: run it again to go on."),
             "failed": "",
         }
         self._what.setText(words[state.kind])
@@ -185,8 +191,6 @@ class JobPanel(QWidget):
         failure = state.failure if state.kind == "failed" else None
         self.failed.say(*(() if failure is None else (failure.message, failure.remedy)))
         self.warnings.say(*state.warnings)
-        if self.log.isVisibleTo(self):
-            self._fill_log(list(state.log))
 
     def _fill_log(self, lines: list[str]) -> None:
         text = "\n".join(lines)
@@ -215,6 +219,11 @@ class StepPage(QWidget):
         self.side = QVBoxLayout()
         self.side.setSpacing(10)
         self.panel = JobPanel(self)
+        self.onward = QPushButton(self)
+        self.onward.setObjectName("primary")
+        self.onward.setToolTip(self.tr("Go to the next step."))
+        self.onward.clicked.connect(lambda: desk.step_wanted.emit(_NEXT[self.step]))
+        self.onward.hide()
         inside = QWidget(self)
         inside.setObjectName("panel")
         column = QVBoxLayout(inside)
@@ -223,8 +232,9 @@ class StepPage(QWidget):
         column.addWidget(heading)
         column.addWidget(sentence)
         column.addWidget(self.stale)
-        column.addLayout(self.side)
         column.addWidget(self.panel)
+        column.addWidget(self.onward)
+        column.addLayout(self.side)
         column.addStretch(1)
         scroll = QScrollArea(self)
         scroll.setObjectName("panel")
@@ -300,10 +310,27 @@ class StepPage(QWidget):
         self._follow()
         stands = self.desk.standing()[self.step]
         self.stale.say(*([stands.text] if stands.kind == "stale" else []))
+        self._offer_next()
+
+    def _offer_next(self) -> None:
+        """What comes next, once this step is done."""
+        names = {
+            "scene": self.tr("Next: look at the scene"),
+            "cousins": self.tr("Next: its cousins"),
+            "policy": self.tr("Next: teach it a task"),
+            "robot": self.tr("Next: try the bundle"),
+        }
+        step = _NEXT.get(self.step)
+        job = self.panel.job
+        if step is not None:
+            self.onward.setText(names[step] + "  →")
+            done = self.desk.standing()["scene" if self.step == "scan" else self.step].kind != "empty"
+            self.onward.setVisible(done and (job is None or job.is_over))
 
     def _follow(self) -> None:
         folder = None if self.desk.project is None else self.desk.project.folder
         self.panel.show_job(self.desk.jobs.last(self.step, folder))
+        self._offer_next()
         self.follow(self.panel.job)
 
     def follow(self, job: Job | None) -> None:

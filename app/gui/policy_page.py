@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QDateTime, QLocale, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QHideEvent, QShowEvent
@@ -14,6 +17,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QHeaderView,
+    QLabel,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -30,9 +34,9 @@ from app.gui.film_player import FilmPlayer
 from app.gui.job import Job, Task
 from app.gui.known_policies import Known, known
 from app.gui.learning import Curves, Learning, Plan
-from app.gui.page import StepPage, card, label
+from app.gui.page import Notice, StepPage, card, label
 from app.gui.settings_form import SettingsForm
-from app.gui.task_chooser import TaskChooser
+from app.gui.task_chooser import Chosen, TaskChooser
 from app.gui.walk import policies, scene_hash
 from app.policy_folder import films_of
 from app.project import Project, read_json
@@ -42,10 +46,29 @@ from policies.files import METRICS
 
 VARY = ("pose", "appearance", "light", "camera", "physics")
 """What varies unless it is said otherwise, as in `make demo`."""
+ROBOTS = "panda", "xarm6", "so101"
+"""Arms that Pocketworld brings, or knows where to find."""
+STANDARD = 1
+"""Number of the effort that is recommended."""
 DREAM = "dream.mp4"
 NOT_GOOD = "not_good_enough"
 """Code of the failure of a policy that succeeds too seldom to be exported."""
 POLL_MS = 1000
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What somebody has set on the left, of one project.
+
+    Attributes:
+        task: the chooser's.
+        values: of the form, by name.
+        effort: number of the effort.
+    """
+
+    task: Chosen
+    values: Mapping[str, Any]
+    effort: int
 
 
 class PolicyPage(StepPage):
@@ -64,7 +87,10 @@ class PolicyPage(StepPage):
         self._began = 0.0
         self._followed: Job | None = None
         self._filling = False
+        self._left: dict[Path, Typed] = {}  # by project
         self._build_side()
+        self._new, self._folder = self._typed(), self._open_folder()
+        desk.project_changed.connect(self._project_changed)
         self._build_result()
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -78,14 +104,12 @@ class PolicyPage(StepPage):
         self.side.addWidget(self.chooser)
         self.presets: tuple[tuple[str, Mapping[str, int] | None, str], ...] = (
             (
-                self.tr("Quick"),
+                self.tr("Quick (to see whether it works at all)"),
                 {"demonstrations": 25, "blunders": 10, "glances": 60, "eye_steps": 400, "steps": 300, "cousins": 20},
-                self.tr(
-                    "A few minutes, to see the whole way. Expect it to fail mostly; nobody has measured how often."
-                ),
+                self.tr("A few minutes for the whole way, from the task to a bundle. Usually too little to succeed."),
             ),
             (
-                self.tr("Standard"),
+                self.tr("Standard (recommended)"),
                 {
                     "demonstrations": 85,
                     "blunders": 60,
@@ -95,8 +119,8 @@ class PolicyPage(StepPage):
                     "cousins": 100,
                 },
                 self.tr(
-                    "For the sample, two cores took 19 minutes; it then put the screwdriver into the bowl in 66 of 100 "
-                    "unseen cousins. That is below the 80 % which an export wants."
+                    "About 20 minutes on two cores. With the sample it succeeded in 66 of 100 unseen cousins; if it "
+                    "stays below 80 %, you are asked before it is exported."
                 ),
             ),
             (
@@ -109,16 +133,14 @@ class PolicyPage(StepPage):
                     "steps": 2000,
                     "cousins": 100,
                 },
-                self.tr(
-                    "Three and a half times the demonstrations of Standard, half as many more steps: think of an hour "
-                    "on two cores. Not measured for the sample's cameras."
-                ),
+                self.tr("Three and a half times the demonstrations of Standard. Takes longer; not measured yet."),
             ),
             (self.tr("Own numbers"), None, self.tr("The numbers below, as you have set them.")),
         )
         self.preset = QComboBox(self)
         self.preset.addItems([name for name, _, _ in self.presets])
         self.preset.setToolTip(self.tr("How much it practises: sets the numbers below."))
+        self.preset.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.honest = label("", "faint", self)
         self.chooser.add_row(self.tr("Effort"), self.preset)
         self.side.addWidget(self.honest)
@@ -129,19 +151,40 @@ class PolicyPage(StepPage):
                 "Demonstrate, train, evaluate and export, one after another (Ctrl+Return). It goes on where it was."
             )
         )
-        self.form = SettingsForm(SkillSettings, ("observe", "demonstrations", "steps", "cousins"), ("task",), self)
+        self.form = SettingsForm(
+            SkillSettings,
+            ("robot", "observe", "demonstrations", "steps", "cousins"),
+            ("task",),
+            self,
+            choices={"robot": ROBOTS},
+        )
+        self._tell_of_robot()
         self.form.set_values({"vary": VARY})
         self.form.fold()  # what is preset is not to be looked at by everybody
         self.form.changed.connect(self._numbers_changed)
         self.preset.currentIndexChanged.connect(self._preset_chosen)
         self.side.addWidget(self.form)
+        self.told = Notice("warnings", self)
+        self.side.addWidget(self.told)
         self.show_it = QPushButton(self.tr("Show it yourself…"), self)
         self.show_it.setToolTip(
             self.tr("Drive the arm by keyboard, in a window of its own, and record demonstrations of the task.")
         )
         self.show_it.clicked.connect(self._show_it)
         self.side.addWidget(self.show_it)
-        self.preset.setCurrentIndex(1)
+        self.preset.setCurrentIndex(STANDARD)
+
+    def _tell_of_robot(self) -> None:
+        """Say which arms there are, and how one's own comes in."""
+        tip = self.tr(
+            "Which arm is to do it. Your own: the path of a TOML file that names its URDF and describes its gripper "
+            "(docs/robots.md)."
+        )
+        widget = self.form.control("robot").widget
+        for part in (widget, *(said for said in self.form.findChildren(QLabel) if said.buddy() == widget)):
+            part.setToolTip(f"<p>{tip}</p>")
+            part.setWhatsThis(tip)
+        widget.setAccessibleDescription(tip)
 
     def _preset_chosen(self) -> None:
         _, numbers, honest = self.presets[self.preset.currentIndex()]
@@ -152,12 +195,43 @@ class PolicyPage(StepPage):
             self._filling = False
 
     def _numbers_changed(self) -> None:
+        self.told.say(
+            self.tr("Only a simulation knows where things are: such a policy cannot drive a real arm.")
+            if self.form.control("observe").read() == "state"
+            else ""
+        )
         if self._filling:
             return
         for index, (_, numbers, _) in enumerate(self.presets):
             if numbers is None or all(self.form.control(name).read() == value for name, value in numbers.items()):
                 self.preset.setCurrentIndex(index)
                 return
+
+    def _open_folder(self) -> Path | None:
+        return None if self.desk.project is None else self.desk.project.folder
+
+    def _typed(self) -> Typed:
+        names = [field.name for field in dataclasses.fields(SkillSettings) if field.name != "task"]
+        values = {name: self.form.control(name).read() for name in names}
+        return Typed(self.chooser.chosen(), values, self.preset.currentIndex())
+
+    def _project_changed(self) -> None:
+        """What is typed stays with its project."""
+        folder = self._open_folder()
+        if folder == self._folder:
+            return
+        if self._folder is not None:
+            self._left[self._folder] = self._typed()
+        self._folder = folder
+        typed = self._new if folder is None else self._left.get(folder, self._new)
+        self.chooser.choose(typed.task)
+        self._filling = True
+        self.form.set_values(dict(typed.values))
+        self.preset.blockSignals(True)
+        self.preset.setCurrentIndex(typed.effort)
+        self.preset.blockSignals(False)
+        self.honest.setText(self.presets[typed.effort][2])
+        self._filling = False
 
     def pick(self, name: str) -> None:
         """An object was selected elsewhere: it is what the robot moves."""
@@ -168,6 +242,8 @@ class PolicyPage(StepPage):
         folder, words = self.project_folder(), self.chooser.words()
         if not self._has_scene():
             raise ValueError(self.tr("There is no scene yet."))
+        if not self.form.control("robot").read():
+            raise ValueError(self.tr("No robot is chosen."))
         command = ("train-and-export", str(folder), "--task", words, *self.form.words())
         return Task(self.tr("Train: {0}").format(words), command, self.step, folder)
 
@@ -292,7 +368,8 @@ class PolicyPage(StepPage):
         self.count = QSpinBox(self)
         self.count.setRange(1, 100_000)
         self.count.setValue(200)
-        self.count.setSuffix(self.tr(" cousins"))
+        self._say_count()
+        self.count.valueChanged.connect(self._say_count)
         self.count.setAccessibleName(self.tr("Cousins to evaluate on"))
         self.count.setToolTip(self.tr("In so many unseen cousins it is tried, those of before included."))
         self.again = QPushButton(self.tr("Evaluate again"), self)
@@ -316,6 +393,9 @@ class PolicyPage(StepPage):
             row.addWidget(widget)
         row.addStretch(1)
         return row
+
+    def _say_count(self) -> None:
+        self.count.setSuffix(self.tr(" cousin") if self.count.value() == 1 else self.tr(" cousins"))
 
     def _make_breaks(self) -> QFrame:
         self.bars = Bars(self.tr("Success by variation"), self)
@@ -447,7 +527,11 @@ class PolicyPage(StepPage):
         skipped = found.get("skipped")
         if isinstance(skipped, dict) and skipped:
             count = sum(value for value in skipped.values() if isinstance(value, int))
-            facts.append(self.tr("In {0} further cousins the task made no sense: not counted.").format(count))
+            facts.append(
+                self.tr("In 1 further cousin the task made no sense: not counted.")
+                if count == 1
+                else self.tr("In {0} further cousins the task made no sense: not counted.").format(count)
+            )
         self.facts.setText("\n".join(facts))
         self.facts.setVisible(bool(facts))
 
@@ -487,6 +571,8 @@ class PolicyPage(StepPage):
                 job.ended.connect(self._ended)
         if job is not None and job.state.kind == "running":
             self.plan.follow(job.state.message)
+        elif job is not None and job.state.kind in ("cancelled", "failed"):
+            self.plan.hold()
         self._show_parts()
 
     def _ended(self) -> None:
@@ -516,8 +602,15 @@ class PolicyPage(StepPage):
                     "of the way."
                 ).format(failure.message)
             )
-        self.live.setVisible(ready and (training or not self._known))
-        self.live_heading.setText(self.tr("At work") if training else self.tr("Four parts, one button"))
+        stopped = job is not None and job.task.words[0] == "train-and-export" and job.state.kind == "cancelled"
+        self.live.setVisible(ready and (training or stopped or not self._known))
+        self.live_heading.setText(
+            self.tr("At work")
+            if training
+            else self.tr("Stopped: run it again to go on")
+            if stopped
+            else self.tr("Four parts, one button")
+        )
         self.live_curves.setVisible(training and not self.live_curves.is_empty)
         for widget in (self.live_success, self.live_said):
             widget.setVisible(training and self.live_success.share is not None)

@@ -1,20 +1,22 @@
-"""The tab of the reality check: success in simulation and in its stand-in for reality, and the gap."""
+"""The tabs of the reality check (success in its stand-in for reality, and the gap) and of the last run's films."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
-from app.gui.bundle_contents import STEP, Contents, Panel, percent, policy_folder, told
+from app.gui.bundle_contents import STEP, Contents, Panel, counted, percent, policy_folder, told
 from app.gui.curves import Bar, Bars, Group, ShareBar, wilson
 from app.gui.desk import Desk
 from app.gui.film_player import FilmPlayer
-from app.gui.job import Task
+from app.gui.job import Job, Task
 from app.gui.page import Notice, label
 from app.policy_folder import REALITY_FILMS, films_of, reality_file
 from app.project import read_json
+from policies.features import IMAGES
 from policies.files import BEST
 
 
@@ -159,9 +161,7 @@ class RealityPanel(Panel):
             more.setText("")
             return
         points = round(100 * gap)
-        figure.setText(
-            self.tr("{0} points").format(points) if abs(points) != 1 else self.tr("{0} point").format(points)
-        )
+        figure.setText(counted(points, self.tr("1 point"), self.tr("{0} points")))
         more.setText(
             self.tr("The true one is between {0} and {1}, 95 % sure.").format(
                 round(100 * interval[0]), round(100 * interval[1])
@@ -175,8 +175,9 @@ class RealityPanel(Panel):
             lines.append(self.tr("Failures: {0}").format(said))
         if isinstance(stopped, dict):
             lines.append(
-                self.tr("Its own doubts would have stopped {0} failures and {1} successes.").format(
-                    stopped.get("failures", "?"), stopped.get("successes", "?")
+                self.tr("Its own doubts would have stopped {0} and {1}.").format(
+                    counted(stopped.get("failures", "?"), self.tr("1 failure"), self.tr("{0} failures")),
+                    counted(stopped.get("successes", "?"), self.tr("1 success"), self.tr("{0} successes")),
                 )
             )
         lines.append(
@@ -209,3 +210,63 @@ class RealityPanel(Panel):
             words += ["--each", str(self.each.value())]
         title = self.tr("Reality check: {0}").format(self._contents.folder.name)
         self.started.emit(Task(title, tuple(words), STEP, self.folder()))
+
+
+def run_films(dataset: Path) -> dict[str, Path]:
+    """The newest film of each camera in a dataset: each run that is added to it has files of its own."""
+    newest: dict[str, tuple[float, Path]] = {}
+    for path in sorted((dataset / "videos").glob("**/file-*.mp4")):
+        camera = path.relative_to(dataset / "videos").parts[0].removeprefix(IMAGES)
+        try:
+            made = path.stat().st_mtime
+        except OSError:
+            continue
+        if camera not in newest or made >= newest[camera][0]:
+            newest[camera] = made, path
+    return {camera: path for camera, (_, path) in newest.items()}
+
+
+class RunPanel(Panel):
+    """What the cameras saw in the last run."""
+
+    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+        super().__init__(desk, parent)
+        self._shown: tuple[Job, str] | None = None
+        self.said = label("", "faint", self)
+        self.player = FilmPlayer(self)
+        self.player.setMaximumWidth(640)
+        self.player.choice.setToolTip(self.tr("Which camera's film is shown."))
+        self.fill(self.said, self.player)
+        self.show_run(None)
+
+    def show_run(self, job: Job | None) -> bool:
+        """Show the films of a run; whether it has just ended and there are some."""
+        about = None if job is None else (job, job.state.kind)
+        if job is not None and about == self._shown:
+            return False
+        self._shown = about
+        films = {} if job is None else self._films(job)
+        self.said.setText(self._words(job, films))
+        self.player.show_films(films)
+        self.player.setVisible(bool(films))
+        return bool(films)
+
+    def _films(self, job: Job) -> dict[str, Path]:
+        result = job.state.result
+        if not job.is_over or not result.get("ticks") or not isinstance(result.get("dataset"), str):
+            return {}
+        return {self._name(camera): path for camera, path in run_films(Path(result["dataset"])).items()}
+
+    def _name(self, camera: str) -> str:
+        return {"front": self.tr("before the arm"), "wrist": self.tr("on the hand")}.get(camera, camera)
+
+    def _words(self, job: Job | None, films: Mapping[str, Path]) -> str:
+        if job is None:
+            return self.tr("After a run, what the cameras saw is shown here.")
+        if not job.is_over:
+            return self.tr("What the cameras see is shown here when the run has ended.")
+        if films:
+            return self.tr("What the cameras saw in the last run:")
+        if not Contents.of(Path(job.task.words[1])).cameras:
+            return self.tr("This policy looks at no camera: nothing was filmed.")
+        return self.tr("This run has left no film.")

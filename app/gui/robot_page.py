@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPlainTextEdit,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QTabWidget,
     QVBoxLayout,
@@ -33,21 +34,28 @@ from PySide6.QtWidgets import (
 
 from app.console import program, quoted
 from app.gui.background import Worker
-from app.gui.bundle_contents import Checked, Contents, ContentsPanel, check
+from app.gui.bundle_contents import Checked, Contents, ContentsPanel, check, counted, percent
 from app.gui.camera_panel import CameraPanel
 from app.gui.curves import ShareBar
 from app.gui.desk import Desk
 from app.gui.job import Job, Task
-from app.gui.page import StepPage, card, clock, label
-from app.gui.reality_panel import RealityPanel
+from app.gui.page import Notice, StepPage, card, clock, label
+from app.gui.reality_panel import RealityPanel, RunPanel
 from app.gui.settings_form import SettingsForm
 from app.gui.walk import bundles
 from app.project import read_json
 from app.real_arm import ArmSettings
-from app.run_stage import RunSettings
+from app.run_stage import SIMULATED, RunSettings
 from policies.deploy.bundle import FORMAT, MANIFEST
 
 REAL = "lerobot"
+FAMILIES = {"so100": "so101", "so101": "so101", "so_follower": "so101", "koch": "so101"}
+"""How LeRobot's types of arms begin, and which robot of ours they are."""
+SLOW = 0.1
+"""Share of full speed that a real arm begins with."""
+SELDOM = 0.5
+"""Success below which a bundle is hardly worth a real arm's time."""
+LIVE_PX = 140
 DOUBTED = 0.5
 """Trust below which a run is stopped (`app.reality_stage.DOUBTED`, whose import needs SciPy)."""
 
@@ -68,6 +76,8 @@ class RobotPage(StepPage):
         self._run_job: Job | None = None
         self._guarded = False
         self._missing = "policy"  # the step that comes before this one
+        self._speeds = {False: 1.0, True: SLOW}  # whether a real arm is chosen: its speed
+        self._slow = False
         self._build_side()
         self._build_result()
         self.bundles.currentIndexChanged.connect(self._bundle_chosen)
@@ -114,6 +124,8 @@ class RobotPage(StepPage):
         self.side.addWidget(self.robot_said)
         self.form = SettingsForm(RunSettings, ("seconds", "speed", "cousin"), ("robot", "ask"), self)
         self.side.addWidget(self._make_arm())
+        self.doubts = Notice("warnings", self)
+        self.side.addWidget(self.doubts)
         self.side.addWidget(self.form)
         self.go = self.add_run(self.tr("Run"))
         self.go.setToolTip(self.tr("Let the bundle drive the robot (Ctrl+Return). Space and Esc stop it."))
@@ -149,7 +161,43 @@ class RobotPage(StepPage):
     def _robot_chosen(self) -> None:
         self.robot_said.setText(self.robots[self.robot.currentIndex()][2])
         self.arm.setVisible(self.is_real)
+        self.form.set_shown("cousin", self.chosen_robot in SIMULATED)
+        if self.is_real != self._slow:  # each has its own speed
+            speed = self.form.control("speed")
+            self._speeds[self._slow] = speed.read()
+            self._slow = self.is_real
+            speed.write(self._speeds[self._slow])
         self._show_parts()
+
+    def _say_doubts(self) -> None:
+        """What speaks against letting the bundle drive a real arm."""
+        found = self._contents
+        if found is None or found.problem or not self.is_real:
+            self.doubts.say()
+            return
+        said, share = [], found.share
+        robot, kind = str(found.part("robot").get("name") or ""), self.kind.text().strip()
+        ours = next((name for start, name in FAMILIES.items() if kind.startswith(start)), "")
+        if robot and ours and robot != ours:
+            said.append(
+                self.tr("This bundle is for the arm {0}, and {1} is another one ({2}): it does not fit.").format(
+                    robot, kind, ours
+                )
+            )
+        if not found.cameras:
+            said.append(
+                self.tr(
+                    "This bundle is told where the things are, which only a simulation knows: it cannot drive a real "
+                    "arm."
+                )
+            )
+        if share is not None and share[0] < SELDOM * share[1]:
+            said.append(
+                self.tr("It succeeded in {0} of unseen cousins only: expect less of a real arm.").format(
+                    percent(share[0] / share[1])
+                )
+            )
+        self.doubts.say(*said)
 
     def run_words(self) -> tuple[str, ...]:
         """The words that let the bundle drive the robot.
@@ -168,7 +216,14 @@ class RobotPage(StepPage):
             words += ["--project", str(self.desk.project.folder)]
         elif self.chosen_robot != "dry-run":
             raise ValueError(self.tr("An arm in simulation needs a scene: open the bundle's project."))
-        return (*words, *self.form.words())
+        return (*words, *self._form_words())
+
+    def _form_words(self) -> list[str]:
+        words = self.form.words()
+        if self.chosen_robot not in SIMULATED and "--cousin" in words:  # of one chosen before
+            at = words.index("--cousin")
+            del words[at : at + 2]
+        return words
 
     def task(self) -> Task:
         """Let the bundle drive the robot."""
@@ -192,7 +247,9 @@ class RobotPage(StepPage):
         self.cameras = CameraPanel(self.desk, self)
         self.tabs.addTab(self.inside, self.tr("Bundle"))
         self.tabs.addTab(self.reality, self.tr("Reality check"))
+        self.run_panel = RunPanel(self.desk, self)
         self.tabs.addTab(self.cameras, self.tr("Cameras"))
+        self.tabs.addTab(self.run_panel, self.tr("Run"))
         for panel in (self.inside, self.reality, self.cameras):
             panel.started.connect(self.start)
         self.cameras.found_at.connect(self._camera_found)
@@ -201,6 +258,7 @@ class RobotPage(StepPage):
                 self.tr("What the bundle holds, and whether its files are whole."),
                 self.tr("How often it would succeed where nothing is quite as in the simulation."),
                 self.tr("Where the robot's cameras are, and whether they see what the policy knows."),
+                self.tr("What the cameras saw in the last run."),
             )
         ):
             self.tabs.setTabToolTip(index, tip)
@@ -234,23 +292,30 @@ class RobotPage(StepPage):
             )
         )
         self.trust_said = label("", "faint", self)
-        words = QVBoxLayout()
+        self.stop.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        inside = QWidget(self)
+        words = QVBoxLayout(inside)
+        words.setContentsMargins(0, 0, 0, 0)
         words.addWidget(self.live_said)
         words.addWidget(self.live_more)
         words.addStretch(1)
+        scroll = QScrollArea(self)
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        scroll.setAccessibleName(self.tr("What the run is at"))
         meter = QVBoxLayout()
         meter.addWidget(label(self.tr("Trust"), "group", self))
         meter.addWidget(self.trust)
         meter.addWidget(self.trust_said)
         meter.addStretch(1)
         self.live = card(parent=self)
-        self.live.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
+        self.live.setFixedHeight(LIVE_PX)  # whatever it says: STOP and the tabs never move
         layout = self.live.layout()
         assert isinstance(layout, QVBoxLayout)
         row = QHBoxLayout()
         row.setSpacing(16)
         row.addWidget(self.stop)
-        row.addLayout(words, 3)
+        row.addWidget(scroll, 3)
         row.addLayout(meter, 2)
         layout.addLayout(row)
         return self.live
@@ -269,9 +334,9 @@ class RobotPage(StepPage):
             label(self.tr("A real arm starts at a terminal"), "heading", self),
             label(
                 self.tr(
+                    "Confirmation needs a terminal: any key there stops the arm, so there is no STOP button here. "
                     "Before it moves, the command shows which motor is which joint and where each is, and waits for "
-                    "your yes, beside the arm, with the switch of its power at hand. Any key stops it. Begin with a "
-                    "low speed."
+                    "your yes, beside the arm, with the switch of its power at hand. Begin with a low speed."
                 ),
                 "faint",
                 self,
@@ -450,8 +515,11 @@ class RobotPage(StepPage):
         self.stop.setEnabled(self.is_running())
         self._say_command()
         self._say_run()
+        if self.run_panel.show_run(self._run_job) and self.tabs.currentWidget() is self.inside:
+            self.tabs.setCurrentWidget(self.run_panel)
 
     def _say_command(self) -> None:
+        self._say_doubts()
         if not self.is_real:
             return
         try:
@@ -477,7 +545,7 @@ class RobotPage(StepPage):
             found = re.search(r"trust (\d\.\d\d)", state.message)
             self._say_trust(float(found[1]) if found else None, self.tr("nothing to compare yet"), self.tr("now"))
         elif result:
-            self.live_said.setText(self._ending(result))
+            self.live_said.setText(self._stopped(result) if state.kind == "cancelled" else self._ending(result))
             self.live_more.setText("\n".join(self._run_words(result)))
             trust = result.get("trust")
             self._say_trust(
@@ -492,6 +560,12 @@ class RobotPage(StepPage):
             self.live_more.setText(state.failure.message if state.failure is not None else "")
             self._say_trust(None, "")
 
+    def _stopped(self, result: Mapping[str, Any]) -> str:
+        name = Path(str(result.get("dataset") or "")).name
+        if not result.get("ticks") or not name:
+            return self.tr("Stopped; nothing was recorded")
+        return self.tr("Stopped; recorded in {0}").format(name)
+
     def _ending(self, result: Mapping[str, Any]) -> str:
         runs, successes = result.get("runs"), result.get("successes")
         if isinstance(runs, int) and runs > 1 and isinstance(successes, int):
@@ -504,9 +578,10 @@ class RobotPage(StepPage):
     def _run_words(self, result: Mapping[str, Any]) -> list[str]:
         seconds, ticks = result.get("seconds"), result.get("ticks")
         took = clock(seconds) if isinstance(seconds, int | float) else "?"
-        lines = [self.tr("{0}, after {1} commands in {2}").format(result.get("stopped", ""), ticks, took)]
+        told = counted(ticks, self.tr("1 command"), self.tr("{0} commands"))
+        lines = [self.tr("{0}, after {1} in {2}").format(result.get("stopped", ""), told, took)]
         if (missed := result.get("missed")) and isinstance(missed, int):
-            lines.append(self.tr("{0} commands went out late").format(missed))
+            lines.append(counted(missed, self.tr("1 command went out late"), self.tr("{0} commands went out late")))
         lines.append(self.tr("Recorded: {0}").format(result.get("dataset", "")))
         return lines
 

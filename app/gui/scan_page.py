@@ -39,6 +39,13 @@ class ScanPage(StepPage):
         self.facts = label("", "", self)
         self.form = SettingsForm(SceneSettings, SHOWN, parent=self)
         self.go = self.add_run(self.tr("Make the scene"))
+        self.unchanged = label(
+            self.tr("Nothing has changed since the scene was made: it is as it was. Other settings make another one."),
+            "faint",
+            self,
+        )
+        self.unchanged.hide()
+        self.side.addWidget(self.unchanged)
         self.side.insertWidget(0, self.facts)
         self.side.addWidget(self.form)
         self.view = Viewport(self)
@@ -57,6 +64,7 @@ class ScanPage(StepPage):
         self.advice = Notice("warnings", self)
         self.result.addWidget(self.tabs, 1)
         self.result.addWidget(self.advice)
+        self._again = False
         self._preview: Helper | None = None
         self._previewed: Path | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -75,12 +83,14 @@ class ScanPage(StepPage):
             word.replace("--reconstruct.", "--", 1).replace("--no-reconstruct.", "--no-", 1)
             for word in self.form.words()
         ]
+        words += ["--again"] if self._again else []
         return Task(self.tr("Make the scene of {0}").format(folder.name), tuple(words), self.step, folder)
 
     def run(self) -> None:
         """Line up the job; asks before a scene that was edited by hand is made anew."""
         project = self.desk.project
-        if project is not None and edited(project) and not self._may_lose():
+        self._again = project is not None and edited(project)
+        if self._again and not self._may_lose():
             return
         super().run()
 
@@ -88,9 +98,14 @@ class ScanPage(StepPage):
         box = QMessageBox(
             QMessageBox.Icon.Question, "Pocketworld", self.tr("The scene was edited by hand."), parent=self
         )
-        box.setInformativeText(self.tr("Made anew, it is without these edits. The edited one is kept beside it."))
+        box.setInformativeText(
+            self.tr(
+                "Made anew, it is without these edits; cousins and policies are then of another scene. The edited one "
+                "is kept in the project's folder, as scene_edited_1 or the next number."
+            )
+        )
         again = box.addButton(self.tr("Make it anew"), QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         box.exec()
         return box.clickedButton() is again
 
@@ -104,6 +119,8 @@ class ScanPage(StepPage):
             self._previewed = None
             return
         done = bool(project.record("scene"))
+        self.go.setObjectName("" if done else "primary")  # then the next step is what is blue
+        self.go.style().polish(self.go)
         self.go.setText(self.tr("Make the scene again") if done else self.tr("Make the scene"))
         found = read_json(project.stage_folder("capture") / "inspection.json") or {}
         self.facts.setText(_facts(self, found) if found else str(self.desk.scan or ""))
@@ -122,6 +139,9 @@ class ScanPage(StepPage):
         """While the scene is made, the button waits."""
         busy = job is not None and not job.is_over
         self.go.setEnabled(not busy and self.desk.project is not None and self.desk.scan is not None)
+        made = [] if job is None else job.state.result.get("projects") or []
+        same = bool(made) and isinstance(made[0], dict) and made[0].get("status") == "unchanged"
+        self.unchanged.setVisible(same and not busy)
 
     def _begin_preview(self) -> None:
         self._end_preview()

@@ -70,6 +70,7 @@ class ScenePage(StepPage):
         )
         self.editor = Editor(self)
         self._objects: dict[str, ListedThing] = {}
+        self._told_names: set[str] = set()
         self._stamp: tuple[Path, int] | None = None
         self._point: FloatArray | None = None
         self._clicked = ""
@@ -137,6 +138,12 @@ class ScenePage(StepPage):
         self.check = self.add_run(self.tr("Check that it is at rest"), "")
         self.rest = label("", "faint", self)
         self.side.addWidget(self.rest)
+        self._restless: list[str] = []
+        self.show_restless = QPushButton(self.tr("Select what moves"), self)
+        self.show_restless.setToolTip(self.tr("Then Put it down (Ctrl+Down), or move it to where it can stand."))
+        self.show_restless.clicked.connect(lambda: self._select_names(self._restless))
+        self.show_restless.hide()
+        self.side.addWidget(self.show_restless)
 
     def _number(self, low: float, high: float, digits: int, tip: str) -> QDoubleSpinBox:
         box = QDoubleSpinBox(self.facts)
@@ -337,9 +344,11 @@ class ScenePage(StepPage):
         ):
             self.editor.close_scene()
             self._stamp = None
-        said = "" if job is None or job.state.kind != "done" else _rest_sentence(self, job.state.result)
+        said, restless = ("", []) if job is None or not job.is_over else _at_rest(self, job.state.result)
         self.rest.setText(said)
         self.rest.setVisible(bool(said))
+        self._restless = [name for name in restless if name in self._objects]
+        self.show_restless.setVisible(bool(self._restless))
 
     def _hold(self, *, refused: bool = False) -> None:
         """Edits wait for a job that keeps the project to itself, in place of being refused one after another."""
@@ -378,6 +387,9 @@ class ScenePage(StepPage):
         self.wait.setVisible(self._held)
         self.list.select([name for name in chosen if name in self._objects], reveal=False)
         self._show_selected()
+        if set(self._objects) != self._told_names:  # other pages speak of the things, too
+            self._told_names = set(self._objects)
+            QTimer.singleShot(0, self.desk, self.desk.refreshed.emit)
 
     def _refused(self, message: str, remedy: str, code: str) -> None:
         if code == "busy":
@@ -559,6 +571,13 @@ class ScenePage(StepPage):
     def _duplicate(self) -> None:
         from app.scene_edits import Duplicate
 
+        before = set(self._objects)
+
+        def once(_objects: object) -> None:
+            self.editor.changed.disconnect(once)
+            self._select_names([name for name in self._objects if name not in before])
+
+        self.editor.changed.connect(once)
         for name in self.selected():
             self._apply(Duplicate(name))
 
@@ -722,9 +741,28 @@ class ScenePage(StepPage):
         super().closeEvent(event)
 
 
-def _rest_sentence(page: QWidget, result: dict[str, Any]) -> str:
-    moved = result.get("max_moved_mm")
-    return page.tr("At rest: at most {0} mm in five seconds.").format(moved) if moved is not None else ""
+def _at_rest(page: QWidget, result: dict[str, Any]) -> tuple[str, list[str]]:
+    """What ``simulate --check`` has found, in words, and the names of what does not stay where it is."""
+    drift, limits = result.get("drift"), result.get("limits")
+    if not isinstance(drift, dict) or not isinstance(limits, dict):
+        return "", []
+    if result.get("passed"):
+        return page.tr("At rest: at most {0} mm in five seconds.").format(result.get("max_moved_mm")), []
+    lines, names = [], []
+    for name, found in drift.items():
+        moved, turned = float(found["moved_mm"]), float(found["turned_deg"])
+        if moved > float(limits["moved_mm"]) or turned > float(limits["turned_deg"]):
+            names.append(str(name))
+            lines.append(
+                page.tr("{0} moves by {1} mm and turns by {2}°.").format(name, round(moved, 1), round(turned, 1))
+            )
+    for pair in result.get("penetration") or []:
+        if float(pair["depth_mm"]) > float(limits["penetration_mm"]):
+            names += [str(name) for name in pair["pair"]]
+            both = page.tr("{0} and {1} are in each other by {2} mm.")
+            lines.append(both.format(*pair["pair"], round(float(pair["depth_mm"]), 1)))
+    lines.append(page.tr("Put it down (Ctrl+Down), move it to where it can stand, or let it be: cousins try it anew."))
+    return "\n".join(lines), list(dict.fromkeys(names))
 
 
 class _NumbersDialog(QDialog):

@@ -15,7 +15,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -191,6 +191,17 @@ def _choice(values: Sequence[Any], parent: QWidget) -> Control:
     return control
 
 
+def _open_choice(values: Sequence[str], parent: QWidget) -> Control:
+    """Text, of which some are at hand."""
+    box = QComboBox(parent)
+    box.setEditable(True)
+    box.addItems(list(values))
+    control = Control(box, lambda: box.currentText().strip(), lambda value: box.setCurrentText(str(value)))
+    box.currentTextChanged.connect(control.changed)
+    box.installEventFilter(_NoWheel(box))
+    return control
+
+
 def _whole(parent: QWidget) -> Control:
     box = QSpinBox(parent)
     box.setRange(-LARGEST, LARGEST)
@@ -312,7 +323,13 @@ class SettingsForm(QWidget):
     changed = Signal()
 
     def __init__(
-        self, kind: type, shown: Sequence[str], hidden: Sequence[str] = (), parent: QWidget | None = None
+        self,
+        kind: type,
+        shown: Sequence[str],
+        hidden: Sequence[str] = (),
+        parent: QWidget | None = None,
+        *,
+        choices: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """A form of `kind`.
 
@@ -321,8 +338,10 @@ class SettingsForm(QWidget):
             shown: fields at hand, in this order, as dotted names.
             hidden: fields that the page sets itself; a name stands for all below it.
             parent: the page.
+            choices: of text fields, what is usual in them; anything else may be typed.
         """
         super().__init__(parent)
+        self._choices = choices or {}
         fields = {".".join(field.path): field for field in fields_of(kind)}
         kept = {
             name: field
@@ -354,6 +373,7 @@ class SettingsForm(QWidget):
     def _unfold(self, opened: bool) -> None:
         if opened and self._advanced.layout() is None:  # hundreds of controls are not made before they are wanted
             form, group = _form(self._advanced), ""
+            form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)  # long names would not fit beside their fields
             for name in self._advanced_names:
                 above = name.rpartition(".")[0]
                 if above != group:
@@ -368,7 +388,8 @@ class SettingsForm(QWidget):
 
     def _add(self, form: QFormLayout, name: str) -> None:
         field = self._fields[name]
-        control = control_of(field, self)
+        choices = self._choices.get(name)
+        control = control_of(field, self) if choices is None else _open_choice(choices, self)
         if field.default is not dataclasses.MISSING:
             control.write(field.default)
         text = QCoreApplication.translate("settings", field.help)
@@ -391,6 +412,10 @@ class SettingsForm(QWidget):
     def fold(self) -> None:
         """Fold it away again; what was changed stays so."""
         self._fold.setChecked(False)
+
+    def set_shown(self, name: str, shown: bool) -> None:
+        """Show or hide the row of a field that is at hand."""
+        self._at_hand.setRowVisible(self.control(name).widget, shown)
 
     def control(self, name: str) -> Control:
         """The control of a field, which is made if it is still folded away."""

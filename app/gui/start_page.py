@@ -5,8 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal
-from PySide6.QtGui import QImageReader, QKeyEvent, QMouseEvent, QPixmap
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtGui import QFont, QFontMetrics, QImageReader, QKeyEvent, QMouseEvent, QPixmap, QTextLayout
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.gui.desk import Desk
 from app.gui.page import label
@@ -16,6 +26,7 @@ from app.project import Project
 SAMPLE = Path(__file__).resolve().parent.parent.parent / "resources" / "sample_scan.zip"
 TILE = QSize(250, 132)
 COLUMNS = 3
+STATUS_LINES = 2
 SHEET_TILE, SHEET_CAPTION = 200, 18
 """Width of a picture of a contact sheet, and height of what is written above it, pixels."""
 
@@ -133,7 +144,7 @@ class StartPage(QWidget):
 
 
 class ProjectTile(QFrame):
-    """A recent project: a picture of it, its name, and how far it is."""
+    """A recent project: a picture of it, its name, and how far it is; all are of one size, whatever they say."""
 
     chosen = Signal(Path)
 
@@ -143,21 +154,26 @@ class ProjectTile(QFrame):
         self.setObjectName("card")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setFixedWidth(TILE.width() + 20)
         picture = QLabel(self)
         picture.setFixedSize(TILE)
         picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         picture.setPixmap(thumbnail(folder))
         stands = standing(Project(folder))
         done = [place.text for place in stands.values() if place.kind != "empty"]
-        name = label(folder.name, "heading", self, wrap=False)
-        how = label(" · ".join(done[1:]) or self.tr("Not reconstructed yet"), "faint", self)
-        self.setToolTip(str(folder))
+        stands_at = " · ".join(done[1:]) or self.tr("Not reconstructed yet")
+        self.name, self.how = label("", "heading", self, wrap=False), label("", "faint", self, wrap=False)
+        for text, said, lines in ((self.name, folder.name, 1), (self.how, stands_at, STATUS_LINES)):
+            text.ensurePolished()  # the font is the style sheet's
+            text.setText(elided(said, text.font(), TILE.width(), lines))
+            text.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+            text.setFixedSize(TILE.width(), lines * text.fontMetrics().lineSpacing() + 2)
+        self.setToolTip("\n".join((folder.name, stands_at, str(folder))))
         self.setAccessibleName(self.tr("Project {0}").format(folder.name))
-        self.setAccessibleDescription(how.text())
+        self.setAccessibleDescription(stands_at)
         column = QVBoxLayout(self)
         column.setContentsMargins(10, 10, 10, 10)
-        for widget in (picture, name, how):
+        column.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
+        for widget in (picture, self.name, self.how):
             column.addWidget(widget)
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
@@ -171,6 +187,23 @@ class ProjectTile(QFrame):
             self.chosen.emit(self.folder)
         else:
             super().keyPressEvent(event)
+
+
+def elided(text: str, font: QFont, width: int, lines: int) -> str:
+    """As much of a text as fits into so many lines of a width, with dots where it goes on."""
+    rows, metrics = list[str](), QFontMetrics(font)
+    while text and len(rows) < lines - 1:
+        layout = QTextLayout(text, font)
+        layout.beginLayout()
+        line = layout.createLine()
+        line.setLineWidth(width)
+        layout.endLayout()
+        # A word that is wider than the line stays whole in it; the last line's dots cut it off.
+        if line.naturalTextWidth() > width or not 0 < line.textLength() < len(text):
+            break
+        rows.append(text[: line.textLength()].rstrip())
+        text = text[line.textLength() :]
+    return "\n".join([*rows, metrics.elidedText(text, Qt.TextElideMode.ElideRight, width)])
 
 
 def thumbnail(folder: Path, size: QSize = TILE) -> QPixmap:

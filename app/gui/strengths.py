@@ -62,10 +62,11 @@ class Strengths(QWidget):
             slider.setValue(STEPS)
             slider.setPageStep(STEPS // 4)
             slider.setAccessibleName(self.tr("How strongly: {0}").format(title))
-            slider.setToolTip(f"<p>{text}</p>")
+            most = self._most(name)
+            slider.setToolTip(f"<p>{text}</p><p>{most}</p>")
             for control in (box, slider):
-                control.setWhatsThis(text)
-                control.setAccessibleDescription(text)
+                control.setWhatsThis(f"{text} {most}".strip())
+                control.setAccessibleDescription(control.whatsThis())
             figure.setObjectName("faint")
             figure.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             figure.setMinimumWidth(figure.fontMetrics().horizontalAdvance("100 %") + 6)
@@ -91,6 +92,53 @@ class Strengths(QWidget):
             "mount": self.tr("Mount"),
         }
         return names.get(name, name.capitalize())
+
+    def _most(self, name: str) -> str:
+        """What the whole range of a variation is, in words."""
+
+        def span(of: str, factor: float = 1.0) -> tuple[str, str]:
+            ends = VARIATIONS[name].ranges[of]
+            return f"{factor * ends.low:g}", f"{factor * ends.high:g}"
+
+        if name == "pose":
+            return self.tr("100 %: anywhere on the support that the arm reaches, turned any way, on any side.")
+        if name == "shape":
+            return self.tr("100 %: {0} to {1} times as large, and {2} to {3} times as high.").format(
+                *span("size"), *span("height")
+            )
+        if name == "swap":
+            return self.tr("100 %: about every second thing is another one of its kind.")
+        if name == "clutter":
+            return self.tr("100 %: up to {0} things more, and up to every second one is taken away.").format(
+                int(VARIATIONS[name].ranges["added"].high)
+            )
+        if name == "appearance":
+            return self.tr("100 %: colours up to {0}° round the colour wheel, {1} to {2} times as bright.").format(
+                span("hue_deg")[1], *span("brightness")
+            )
+        if name == "light":
+            return self.tr("100 %: from all round, {0}° to {1}° high, {2} K (a lamp) to {3} K (the sky).").format(
+                *span("elevation_deg"), *span("warmth_k")
+            )
+        if name == "camera":
+            return self.tr("100 %: up to {0} cm off and {1}° turned, each way.").format(
+                span("x_m", 100)[1], span("pan_deg")[1]
+            )
+        if name == "physics":
+            return self.tr("100 %: {0} to {1} times as heavy, {2} to {3} times as much friction.").format(
+                *span("mass"), *span("friction")
+            )
+        if name == "gripper":
+            return self.tr("100 %: {0} to {1} times as much friction.").format(*span("friction"))
+        if name == "support":
+            return self.tr("100 %: up to {0} cm higher or lower, and leaning by up to {1}°.").format(
+                span("height_m", 100)[1], span("tilt_deg")[1]
+            )
+        if name == "mount":
+            return self.tr("100 %: up to {0} cm off and {1}° turned, each way.").format(
+                span("x_m", 100)[1], span("turn_deg")[1]
+            )
+        return ""
 
     def box(self, name: str) -> QCheckBox:
         """Turns a variation on and off."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PySide6.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QWidget
@@ -24,11 +24,29 @@ class Verb:
     words: str
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What is chosen in a `TaskChooser`.
+
+    Attributes:
+        verb: number of the verb.
+        what: the thing's name.
+        where: the place's name.
+        typed: the sentence where it was typed, else "".
+    """
+
+    verb: int = 0
+    what: str = ""
+    where: str = ""
+    typed: str = ""
+
+
 class TaskChooser(QWidget):
     """A task by picking the objects: a verb, what is moved, where to, and the sentence that it makes."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._wanted = Chosen()  # where there are no things yet to choose it of
         self.verbs = (
             Verb(self.tr("Put … in …"), "put {what} in {where}"),
             Verb(self.tr("Stack … on …"), "stack {what} on {where}"),
@@ -75,7 +93,8 @@ class TaskChooser(QWidget):
         names = [str(entry["name"]) for entry in objects if isinstance(entry, dict) and "name" in entry]
         if names == [self.what.itemText(index) for index in range(self.what.count())]:
             return
-        what, where = self.what.currentText(), self.where.currentText()
+        chosen = self.chosen()
+        what, where = chosen.what, chosen.where
         for box in (self.what, self.where):
             box.blockSignals(True)
             box.clear()
@@ -85,6 +104,33 @@ class TaskChooser(QWidget):
         self.where.setCurrentText(where if where in names else vessel)
         for box in (self.what, self.where):
             box.blockSignals(False)
+        self._say()
+        self._wanted = Chosen() if names else chosen
+        if names and chosen.typed:
+            self.sentence.setText(chosen.typed)
+            self.sentence.setCursorPosition(0)
+
+    def chosen(self) -> Chosen:
+        """What is chosen now, to be chosen again later."""
+        verb = max(self.verb.currentIndex(), 0)
+        if not self.what.count():
+            return replace(self._wanted, verb=verb)
+        typed = self.sentence.text()
+        return Chosen(
+            verb,
+            self.what.currentText(),
+            self.where.currentText(),
+            typed if typed.strip() and typed != self._made() else "",
+        )
+
+    def choose(self, chosen: Chosen) -> None:
+        """Choose this, of the things that are shown next."""
+        for box in (self.what, self.where):
+            box.blockSignals(True)
+            box.clear()
+            box.blockSignals(False)
+        self._wanted = chosen
+        self.verb.setCurrentIndex(chosen.verb)
         self._say()
 
     def pick(self, name: str) -> None:

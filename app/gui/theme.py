@@ -125,6 +125,7 @@ QComboBox::down-arrow {{ image: url("{icons}/down_{name}.svg"); width: 12px; hei
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
   width: 0; height: 0; border: none;
 }}
+QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled {{ color: {faint}; }}
 QComboBox QAbstractItemView {{ background: {panel}; border: 1px solid {border}; selection-background-color: {accent}; }}
 QCheckBox {{ spacing: 8px; background: transparent; }}
 QCheckBox::indicator {{
@@ -140,9 +141,11 @@ QListView, QTableView, QTreeView {{
 QHeaderView::section {{ background: {raised}; border: none; padding: 6px; }}
 QProgressBar {{ background: {raised}; border: none; border-radius: 4px; max-height: 8px; min-height: 8px; }}
 QProgressBar::chunk {{ background: {accent}; border-radius: 4px; }}
+QSlider {{ min-height: 22px; }}
 QSlider::groove:horizontal {{ height: 4px; background: {border}; border-radius: 2px; }}
 QSlider::sub-page:horizontal {{ background: {accent}; border-radius: 2px; }}
 QSlider::handle:horizontal {{ width: 16px; margin: -6px 0; border-radius: 8px; background: {accent}; }}
+QSlider::sub-page:horizontal:disabled, QSlider::handle:horizontal:disabled {{ background: {border}; }}
 QTabWidget::pane {{ border: 1px solid {border}; border-radius: 8px; background: {panel}; }}
 QTabBar::tab {{ background: transparent; padding: 7px 14px; border-bottom: 2px solid transparent; color: {faint}; }}
 QTabBar::tab:selected {{ color: {text}; border-bottom-color: {accent}; }}

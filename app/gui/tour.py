@@ -43,8 +43,9 @@ def steps() -> list[tuple[str, str]]:
         (
             _tr("5 · Robot"),
             _tr(
-                "The bundle drives the arm. Try it first where nothing is quite as in the simulation, then at a tenth "
-                "of the speed at your own arm. The red button stops it at any moment."
+                "The bundle drives the arm. Try it first where nothing is quite as in the simulation; the red button "
+                "stops it at any moment. For your own arm you get a command for a terminal: there you confirm each "
+                "start, and any key stops it."
             ),
         ),
     ]

@@ -31,7 +31,7 @@ from app.gui.start_page import StartPage
 from app.gui.walk import STEPS
 
 WALK_PX = 190
-SMALLEST = QSize(1080, 680)
+SMALLEST = QSize(1180, 700)
 
 
 class MainWindow(QMainWindow):
@@ -365,7 +365,7 @@ class MainWindow(QMainWindow):
             color, text = kinds[stands_at.kind], stands_at.text
             if state in ("running", "waiting"):
                 color, text = colors.accent, self.tr("at work") if state == "running" else self.tr("waits")
-            elif state == "failed":
+            elif state == "failed" and job is not None and job.task.words[0] != "simulate":  # a check harms nothing
                 color, text = colors.bad, self.tr("failed")
             button.show_state(dot(color, hollow=stands_at.kind == "empty" and not state), text)
             button.setToolTip(f"{text}\n" + self.tr("Ctrl+{0}").format(1 + STEPS.index(step)))
@@ -416,10 +416,12 @@ class MainWindow(QMainWindow):
         super().closeEvent(event)
 
     def _may_stop(self, title: str) -> bool:
-        box = QMessageBox(QMessageBox.Icon.Question, "Pocketworld", self.tr("“{0}” still runs.").format(title))
+        box = QMessageBox(
+            QMessageBox.Icon.Question, "Pocketworld", self.tr("“{0}” still runs.").format(title), parent=self
+        )
         box.setInformativeText(self.tr("What is finished of it is kept, and it goes on from there the next time."))
         stop = box.addButton(self.tr("Stop it and close"), QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(self.tr("Stay"), QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(box.addButton(self.tr("Stay"), QMessageBox.ButtonRole.RejectRole))
         box.exec()
         return box.clickedButton() is stop
 

@@ -18,9 +18,12 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QPushButton, QToolButton
 from pytestqt.qtbot import QtBot
 
-from app.gui.batch_window import OBJECTS, SAID, STATE, TIME, BatchWindow
+from app.gui.batch_window import OBJECTS, OPEN, SAID, STATE, TIME, BatchWindow, Row
 from app.gui.desk import Desk
 from app.gui.job import Job, Task
+from app.gui.start_page import TILE, StartPage
+from app.gui.walk import Standing
+from app.project import Project
 from tests.conftest import FAKES
 
 
@@ -77,7 +80,9 @@ def test_scans_are_found_run_told_and_run_again(qtbot: QtBot, desk: Desk, window
     assert window.summary.text() == "Looking for scans …"
     found(qtbot, window, 3)
     assert window.empty.isHidden()
-    assert [row.kind for row in window.scans.rows] == ["waiting"] * 3
+    assert [row.kind for row in window.scans.rows] == ["ready"] * 3
+    assert cells(window, 0)[STATE] == "ready"
+    assert "3 ready" in window.summary.text()
     drop(window, good)  # none twice
     found(qtbot, window, 3)
 
@@ -104,6 +109,7 @@ def test_scans_are_found_run_told_and_run_again(qtbot: QtBot, desk: Desk, window
     assert done[TIME].endswith(" s")
     assert failed[STATE] == "failed"
     assert failed[SAID] == "Nothing can be seen in the scan. Scan again in the light."
+    assert (done[OPEN], failed[OPEN]) == ("Open", "")
     assert "2 done, 1 failed" in window.summary.text()
     assert window.notice.text() == ""  # each failure stands in its row
     assert window.bar.isHidden()
@@ -113,6 +119,11 @@ def test_scans_are_found_run_told_and_run_again(qtbot: QtBot, desk: Desk, window
     assert wanted.args == ["scene"]
     assert desk.project is not None
     assert desk.project.folder == desk.home / "bench one"
+    desk.close_project()
+    cell = window.table.visualRect(window.scans.index(rows["desk"], OPEN))
+    qtbot.mouseClick(window.table.viewport(), Qt.MouseButton.LeftButton, pos=cell.center())
+    assert desk.project is not None
+    assert desk.project.folder == desk.home / "desk"
     desk.close_project()
     window.table.selectRow(rows["dark"])
     qtbot.keyClick(window.table, Qt.Key.Key_Return)  # a failed one has no project
@@ -135,7 +146,7 @@ def test_scans_are_found_run_told_and_run_again(qtbot: QtBot, desk: Desk, window
     assert "unchanged" not in cells(window, rows["dark"])[SAID]
 
 
-def test_cancel_leaves_nothing_running_and_the_rest_waits(
+def test_cancel_leaves_nothing_running_and_says_what_is_kept(
     qtbot: QtBot, desk: Desk, window: BatchWindow, tmp_path: Path
 ) -> None:
     drop(window, scan_at(tmp_path / "a"), scan_at(tmp_path / "b", do="hang"))
@@ -148,6 +159,9 @@ def test_cancel_leaves_nothing_running_and_the_rest_waits(
     qtbot.waitUntil(lambda: job.is_over, timeout=20_000)
     assert job.state.kind == "cancelled"
     assert "running" not in [row.kind for row in window.scans.rows]
+    assert cells(window, 1)[STATE] == "cancelled"
+    assert cells(window, 1)[SAID].startswith(("The steps that were finished are kept", "It had not begun"))
+    assert {row.kind for row in window.scans.rows} <= {"done", "cancelled"}
     assert "cancelled" in window.summary.text()
     assert window.cancel.isHidden()
     window.table.selectRow(1)
@@ -232,6 +246,49 @@ def test_two_hundred_rows_never_block(qtbot: QtBot, desk: Desk, window: BatchWin
     assert window.scans.rows[7].remedy == "Light."
     timer.stop()
     assert max(b - a for a, b in zip(beats, beats[1:], strict=False)) < 0.1
+
+
+def test_a_row_is_named_after_the_users_own_folder() -> None:
+    names = {scan: Row(scan).name for scan in ("/a/kitchen/EXR_RGBD", "/a/desk.r3d", "/a/b/0c14ef09", "/scan")}
+    assert list(names.values()) == ["kitchen / EXR_RGBD", "desk.r3d", "b / 0c14ef09", "scan"]
+
+
+def test_the_start_pages_cards_are_of_one_size(qtbot: QtBot, desk: Desk, tmp_path: Path) -> None:
+    page = StartPage(desk)
+    qtbot.addWidget(page)
+    page.resize(1000, 800)
+    long = "a very long name that goes on and on " * 2 + "until it ends"
+    said = (
+        "12 objects, the scan has changed since · 1000 cousins, the scene has changed since · 93 % success · 4 bundles"
+    )
+    for name in ("short", long):
+        project = Project(tmp_path / name)
+        project.create(Path("none"))
+        desk.remember(project.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        stands = {"scan": "9 frames", "scene": said, "cousins": said}
+        patch.setattr(
+            "app.gui.start_page.standing",
+            lambda project: {} if project.name == "short" else {k: Standing("done", v) for k, v in stands.items()},
+        )
+        page.refresh()
+    page.show()
+    first, second = page.tiles()
+    assert first.folder.name == long
+    assert first.size() == second.size()
+    assert first.name.text().endswith("…")
+    assert second.name.text() == "short"
+    assert first.how.text().count("\n") == 1
+    assert first.how.text().endswith("…")
+    assert long in first.toolTip()
+    assert said in first.toolTip()
+    assert said in first.accessibleDescription()
+    for tile in (first, second):
+        assert tile.name.geometry().top() >= 10 + TILE.height()
+        for text in (tile.name, tile.how):
+            assert text.sizeHint().width() <= text.width() + 1
+            assert text.sizeHint().height() <= text.height()
+            assert tile.rect().contains(text.geometry())
 
 
 def test_every_control_is_named_and_explained(window: BatchWindow) -> None:

@@ -169,6 +169,46 @@ def test_the_wall_follows_the_sliders(qtbot: QtBot, page_of: Any, bench_project:
     assert "would be made" in page.state.text()
 
 
+def test_settings_stay_with_their_project(
+    qtbot: QtBot,
+    desk: Desk,
+    page_of: Any,
+    bench_project: Project,
+    made_project: Project,
+    copy_of: Callable[[Project], Project],
+) -> None:
+    page = page_of(made_project)
+    assert page.form.values()["count"] == 5
+    page.strengths.slider("light").setValue(3)
+    page.strengths.box("pose").setChecked(False)
+    desk.open_project(copy_of(bench_project).folder)
+    assert page.strengths.values() == strengths_of(())
+    assert page.form.values() == {"count": 100}
+    page.form.set_values({"count": 3})
+    desk.open_project(made_project.folder)
+    assert page.strengths.values() == strengths_of(MADE.vary)
+    assert page.form.values() == {"count": 5, "seed": 3, "gap_mm": 5.0}
+    desk.close_project()
+    assert page.form.values() == {"count": 100}
+
+
+def test_sliders_that_are_off_are_disabled_and_each_says_its_range(page_of: Any, bench_project: Project) -> None:
+    page = page_of(bench_project)
+    assert not page.strengths.slider("pose").isEnabled()
+    page.strengths.box("pose").setChecked(True)
+    assert page.strengths.slider("pose").isEnabled()
+    assert all("100 %: " in page.strengths.slider(name).toolTip() for name in VARIATIONS)
+    assert "up to 4 cm off and 8° turned" in page.strengths.slider("mount").toolTip()
+
+
+def test_what_was_drawn_again_is_said_in_words(page_of: Any) -> None:
+    page = page_of(None)
+    said = page._tries({"pose": 400, "mount": 20}, 10)
+    assert said.startswith("To find each valid cousin, about 42 other draws were given up")
+    assert said.endswith("mostly places that were taken (pose).")
+    assert page._tries({}, 10) == ""
+
+
 def test_what_belongs_to_an_older_ticket_is_not_shown(qtbot: QtBot, page_of: Any, bench_project: Project) -> None:
     page = page_of(bench_project)
     qtbot.waitUntil(lambda: settled(page), timeout=30_000)
@@ -242,7 +282,7 @@ def test_made_cousins_are_shown_opened_and_written(
     assert page.strengths.values() == strengths_of(MADE.vary)
     assert page.form.values() == {"count": 5, "seed": 3, "gap_mm": 5.0}
     assert "5 cousins" in page.heading.text()
-    assert page.heading.toolTip() == "" or "drawn again" in page.heading.toolTip()
+    assert page.heading.toolTip() == "" or "other draws were given up: mostly" in page.heading.toolTip()
     qtbot.waitUntil(lambda: settled(page), timeout=30_000)
     assert all(tile.made for tile in page.tiles.tiles)
     assert "first of them" in page.state.text()
@@ -298,12 +338,18 @@ def test_it_makes_cousins_and_says_when_they_are_stale(
     job = desk.jobs.last("cousins", project.folder)
     assert job is not None
     assert page.panel.job is job
+    assert page.heading.text() == "4 cousins are being made …"
+    assert not page.make.isEnabled()
+    page.run()  # none is queued twice
+    assert [other for other in desk.jobs.all if not other.is_over] == [job]
     qtbot.waitUntil(lambda: job.is_over, timeout=60_000)
     assert job.state.kind == "done", job.state.failure
     assert len((project.folder / "cousins" / RECIPES).read_text().splitlines()) == 4
     assert "4 cousins" in page.heading.text()
     qtbot.waitUntil(lambda: settled(page) and page.tiles.tiles[0].made, timeout=30_000)
     assert page.stale.text() == ""
+    assert page.make.isEnabled()
+    assert page.make.text() == "Make cousins"
     scene = Scene.load(project.stage_folder("scene"))
     shutil.rmtree(project.stage_folder("scene") / "meshes", ignore_errors=True)
     first, *others = scene.objects
@@ -315,6 +361,8 @@ def test_it_makes_cousins_and_says_when_they_are_stale(
     process = page.wall.process_id()
     desk.refreshed.emit()
     assert "scene" in page.stale.text()
+    assert "Make them again" in page.stale.text()
+    assert page.make.text() == "Make them again"
     assert page.wall.process_id() != process  # it must load the scene as it is now
     qtbot.waitUntil(lambda: settled(page) and not page.tiles.tiles[0].made, timeout=30_000)
 
@@ -359,6 +407,16 @@ def test_more_tiles_and_hidden_pages(qtbot: QtBot, page_of: Any, bench_project: 
     assert len(page.tiles.tiles) == 20
     assert page.more.isHidden()
     assert page.tiles.tiles[0].fresh  # only the new ones are drawn
+    page.form.set_values({"count": 4})
+    assert not page.tile_view.verticalScrollBar().isVisible()
+    page.tile_view.setFixedHeight(120)
+    qtbot.waitUntil(lambda: page.tile_view.verticalScrollBar().isVisible(), timeout=2000)
+    bottom = page.tile_view.verticalScrollBar().maximum()
+    assert bottom > 0
+    page.tile_view.setMinimumHeight(0)
+    page.tile_view.setMaximumHeight(10_000)
+    qtbot.waitUntil(lambda: not page.tile_view.verticalScrollBar().isVisible(), timeout=2000)
+    page.form.set_values({"count": 20})
     qtbot.waitUntil(lambda: settled(page), timeout=30_000)
 
 

@@ -423,10 +423,14 @@ def test_an_edited_scene_is_kept_when_it_is_made_anew(shell: Shell, tmp_path: Pa
     kept = scene_bytes(project)
     assert shell("reconstruct", scan, "--out", out, "--json").result["projects"][0]["status"] == "unchanged"
     assert scene_bytes(project) == kept  # nobody asked for another one
-    again = shell("reconstruct", scan, "--out", out, "--fusion.voxel-m", "0.004", "--json").result["projects"][0]
-    assert any("scene_edited_1" in warning for warning in again["warnings"])
-    assert "edited" not in json.loads(path.read_text(encoding="utf-8"))
+    anew = shell("reconstruct", scan, "--out", out, "--again", "--json").result["projects"][0]
+    assert any("scene_edited_1" in warning for warning in anew["warnings"])
     assert json.loads((project / "scene_edited_1" / "scene.json").read_text(encoding="utf-8")) == document
+    path.write_text(json.dumps(document), encoding="utf-8")
+    again = shell("reconstruct", scan, "--out", out, "--fusion.voxel-m", "0.004", "--json").result["projects"][0]
+    assert any("scene_edited_2" in warning for warning in again["warnings"])
+    assert "edited" not in json.loads(path.read_text(encoding="utf-8"))
+    assert json.loads((project / "scene_edited_2" / "scene.json").read_text(encoding="utf-8")) == document
 
 
 def test_the_project_of_one_scan_may_be_named(shell: Shell, tmp_path: Path) -> None:

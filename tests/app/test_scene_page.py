@@ -97,9 +97,14 @@ def test_rename_mass_and_undo_to_the_byte(qtbot: QtBot, page: ScenePage, project
 
 
 def test_keys_delete_duplicate_and_merge(qtbot: QtBot, page: ScenePage, project: Path) -> None:
+    told: list[int] = []
+    page.desk.refreshed.connect(lambda: told.append(len(names(project))))
     page.select("object_01")
     page.duplicate.trigger()
     settled(qtbot, page, lambda: page.list.count() == 4)
+    settled(qtbot, page, lambda: told[-1:] == [4])  # the other pages hear of it
+    assert len(page.selected()) == 1
+    assert page.selected() != ["object_01"]  # the copy, so that Delete takes that
     page.select("object_02", "object_03")
     assert page.merge.isEnabled()
     page.merge.trigger()
@@ -362,6 +367,26 @@ def test_check_says_whether_it_is_at_rest(qtbot: QtBot, page: ScenePage) -> None
     assert page.panel.job is not None
     assert page.panel.job.state.kind == "done", page.panel.job.state.failure
     assert "At rest" in page.rest.text()
+
+
+def test_what_does_not_stay_at_rest_is_named(qtbot: QtBot, page: ScenePage) -> None:
+    pose = page._objects["object_02"].pose.copy()
+    pose[2, 3] += 0.2
+    from app.scene_edits import Move
+
+    page._apply(Move("object_02", pose))  # in the air: not by way of the handles, which put it down
+    settled(qtbot, page, lambda: page.editor.undo.canUndo() and not page.editor.at_work)
+    qtbot.mouseClick(page.check, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.panel.job is not None and page.panel.job.is_over, timeout=60_000)
+    assert page.panel.job is not None
+    assert page.panel.job.state.kind == "failed"
+    assert "object_02 moves by" in page.rest.text()
+    assert "object_01" not in page.rest.text()
+    qtbot.mouseClick(page.show_restless, Qt.MouseButton.LeftButton)
+    assert page.selected() == ["object_02"]
+    assert "at rest" in page.panel.failed.text()
+    page.panel._unfold.click()
+    assert "Watching" in page.panel.log.toPlainText()  # opened after it has ended
 
 
 def test_edits_do_not_hold_the_window_up(qtbot: QtBot, page: ScenePage) -> None:

@@ -25,6 +25,7 @@ from app.gui.import_dialog import ImportDialog
 from app.gui.job import Job, Task
 from app.gui.page import JobPanel, clock
 from app.gui.preferences import Preferences
+from app.gui.scan_page import ScanPage
 from app.gui.start_page import StartPage
 from app.gui.tour import Tour, steps
 from app.gui.window import MainWindow
@@ -199,6 +200,59 @@ def test_two_scans_of_one_name_do_not_share_a_project(
     dialog = open_dialog(window, ImportDialog)
     assert dialog.folder().name == "desk_2"
     dialog.reject()
+
+
+def test_a_scan_that_has_a_project_leads_to_it(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, shell: Shell, tmp_path: Path
+) -> None:
+    scan = fake_scan(tmp_path / "desk")
+    project = project_of(shell, scan, window.desk.home)
+    window.open_path(scan)
+    dialog = open_dialog(window, ImportDialog)
+    assert "already" in dialog.there.text()
+    assert dialog.folder() == project
+    dialog._name.setText("another")
+    assert dialog.there.text() == ""
+    assert not dialog.open_it.isVisible()
+    dialog._name.setText("desk")
+    qtbot.mouseClick(dialog.open_it, Qt.MouseButton.LeftButton)
+    assert window.desk.project is not None
+    assert window.desk.project.folder == project
+
+
+def test_a_scene_is_made_anew_though_only_a_hand_has_changed_it(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = project_of(shell, fake_scan(tmp_path / "desk"), tmp_path / "out")
+    path = project / "scene" / "scene.json"
+    before = path.read_bytes()
+    assert window.desk.open_project(project)
+    page = window.page("scan")
+    assert isinstance(page, ScanPage)
+    qtbot.mouseClick(page.go, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.unchanged.isVisible(), timeout=60_000)  # nothing was done, and that is said
+    path.write_text(json.dumps({**json.loads(before), "edited": ["Delete object_01"]}), encoding="utf-8")
+    monkeypatch.setattr(page, "_may_lose", lambda: False)
+    qtbot.mouseClick(page.go, Qt.MouseButton.LeftButton)
+    assert len(window.desk.jobs.all) == 1
+    monkeypatch.setattr(page, "_may_lose", lambda: True)
+    qtbot.mouseClick(page.go, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: window.desk.jobs.all[-1].is_over, timeout=60_000)
+    made = json.loads(path.read_bytes())
+    assert made["objects"] == json.loads(before)["objects"]
+    assert "edited" not in made
+    assert (project / "scene_edited_1").is_dir()
+    assert page.onward.isVisible()
+    qtbot.mouseClick(page.onward, Qt.MouseButton.LeftButton)
+    assert window._stack.currentWidget() is window._pages["scene"]
+
+
+def test_what_a_batch_has_made_is_among_the_recent_ones(
+    qtbot: QtBot, desk: Desk, fake_steps: None, tmp_path: Path
+) -> None:
+    scans = [fake_scan(tmp_path / name) for name in ("a", "b")]
+    job_of(qtbot, desk, "reconstruct", *scans, "--out", tmp_path / "out")
+    assert {folder.name for folder in desk.recent()} == {"a", "b"}
 
 
 def test_dropping_opens(qtbot: QtBot, window: MainWindow, fake_steps: None, shell: Shell, tmp_path: Path) -> None:
