@@ -389,7 +389,7 @@ class BatchWindow(QDialog):
             self.table.setColumnWidth(column, width)
         header.setSectionResizeMode(SAID, QHeaderView.ResizeMode.Stretch)
         self.table.clicked.connect(self._clicked)
-        self.table.doubleClicked.connect(lambda index: index.column() != OPEN and self.open_row(index.row()))
+        self.table.doubleClicked.connect(self._double_clicked)
         self.table.setMouseTracking(True)
         self.table.entered.connect(self._point_at)
         self.table.viewportEntered.connect(lambda: self.table.viewport().unsetCursor())
@@ -507,6 +507,10 @@ class BatchWindow(QDialog):
 
     def _clicked(self, index: QModelIndex) -> None:
         if index.column() == OPEN:
+            self.open_row(index.row())
+
+    def _double_clicked(self, index: QModelIndex) -> None:
+        if index.column() != OPEN:  # there the first click has
             self.open_row(index.row())
 
     def _point_at(self, index: QModelIndex) -> None:

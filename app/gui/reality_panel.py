@@ -161,7 +161,9 @@ class RealityPanel(Panel):
             more.setText("")
             return
         points = round(100 * gap)
-        figure.setText(counted(points, self.tr("1 point"), self.tr("{0} points")))
+        figure.setText(
+            self.tr("{0} points").format(points) if abs(points) != 1 else self.tr("{0} point").format(points)
+        )
         more.setText(
             self.tr("The true one is between {0} and {1}, 95 % sure.").format(
                 round(100 * interval[0]), round(100 * interval[1])

@@ -37,7 +37,12 @@ class ScanPage(StepPage):
             desk, self.tr("Scan"), self.tr("What the phone has seen becomes objects with shape, mass and friction.")
         )
         self.facts = label("", "", self)
-        self.form = SettingsForm(SceneSettings, SHOWN, parent=self)
+        labels = {
+            SHOWN[0]: self.tr("Look for the robot's tag"),
+            SHOWN[1]: self.tr("Its side (mm)"),
+            SHOWN[2]: self.tr("Take out the room's light"),
+        }
+        self.form = SettingsForm(SceneSettings, SHOWN, parent=self, labels=labels)
         self.go = self.add_run(self.tr("Make the scene"))
         self.unchanged = label(
             self.tr("Nothing has changed since the scene was made: it is as it was. Other settings make another one."),

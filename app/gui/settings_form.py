@@ -330,6 +330,7 @@ class SettingsForm(QWidget):
         parent: QWidget | None = None,
         *,
         choices: Mapping[str, Sequence[str]] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """A form of `kind`.
 
@@ -339,9 +340,10 @@ class SettingsForm(QWidget):
             hidden: fields that the page sets itself; a name stands for all below it.
             parent: the page.
             choices: of text fields, what is usual in them; anything else may be typed.
+            labels: of fields whose own name says too little to who has not read the code.
         """
         super().__init__(parent)
-        self._choices = choices or {}
+        self._choices, self._labels = choices or {}, labels or {}
         fields = {".".join(field.path): field for field in fields_of(kind)}
         kept = {
             name: field
@@ -394,7 +396,8 @@ class SettingsForm(QWidget):
             control.write(field.default)
         text = QCoreApplication.translate("settings", field.help)
         group = "" if form is not self._at_hand or len(field.path) < 2 else f"{_sentence(field.path[-2])} · "
-        label = QLabel(group + QCoreApplication.translate("settings", field.label), self)
+        said = self._labels.get(name) or group + QCoreApplication.translate("settings", field.label)
+        label = QLabel(said, self)
         label.setBuddy(control.widget)
         for widget in (label, control.widget):
             widget.setToolTip(f"<p>{text}</p>")

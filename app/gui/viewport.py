@@ -725,7 +725,7 @@ class Viewport(QWidget):
 
     def _paint_text(self, painter: QPainter) -> None:
         texts = {
-            "empty": self.tr("There is no scene yet."),
+            "empty": self.tr("Nothing to show yet."),
             "loading": self.tr("Loading the scene …"),
             "shown": "",
         }

@@ -178,6 +178,8 @@ def test_settings_stay_with_their_project(
     copy_of: Callable[[Project], Project],
 ) -> None:
     page = page_of(made_project)
+    qtbot.waitUntil(lambda: page._ready, timeout=30_000)
+    page.hide()  # nothing is drawn
     assert page.form.values()["count"] == 5
     page.strengths.slider("light").setValue(3)
     page.strengths.box("pose").setChecked(False)
