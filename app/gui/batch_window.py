@@ -686,7 +686,7 @@ class BatchWindow(QDialog):
             return
         row.kind, row.said = ("cancelled" if cancelled else "ready"), ""
         if cancelled and begun:
-            row.said = self.tr("The steps that were finished are kept: “Run again” goes on from there.")
+            row.said = self.tr("Finished steps are kept: run it again.")
         elif cancelled:
             row.said = self.tr("It had not begun.")
 

@@ -209,6 +209,7 @@ class StepPage(QWidget):
         """`what` says in a sentence what the step does."""
         super().__init__()
         self.desk = desk
+        self._at: tuple[Job, str] | None = None
         self.setObjectName("surface")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         heading, sentence = QLabel(title, self), QLabel(what, self)
@@ -330,8 +331,12 @@ class StepPage(QWidget):
     def _follow(self) -> None:
         folder = None if self.desk.project is None else self.desk.project.folder
         self.panel.show_job(self.desk.jobs.last(self.step, folder))
-        self._offer_next()
-        self.follow(self.panel.job)
+        job = self.panel.job
+        at = None if job is None else (job, job.state.kind)
+        if at != self._at:  # not at each of ten events a second: it reads files
+            self._at = at
+            self._offer_next()
+        self.follow(job)
 
     def follow(self, job: Job | None) -> None:
         """The page's job is further; pages that show more than the panel override this."""

@@ -104,9 +104,9 @@ class PolicyPage(StepPage):
         self.side.addWidget(self.chooser)
         self.presets: tuple[tuple[str, Mapping[str, int] | None, str], ...] = (
             (
-                self.tr("Quick (to see whether it works at all)"),
+                self.tr("Quick (does it work at all?)"),
                 {"demonstrations": 25, "blunders": 10, "glances": 60, "eye_steps": 400, "steps": 300, "cousins": 20},
-                self.tr("A few minutes for the whole way, from the task to a bundle. Usually too little to succeed."),
+                self.tr("To see whether it works at all, from the task to a bundle. Usually too little to succeed."),
             ),
             (
                 self.tr("Standard (recommended)"),

@@ -78,6 +78,7 @@ class RobotPage(StepPage):
         self._missing = "policy"  # the step that comes before this one
         self._speeds = {False: 1.0, True: SLOW}  # whether a real arm is chosen: its speed
         self._slow = False
+        self.onward.setAccessibleName(self.tr("Next step"))  # never shown: this is the last one
         self._build_side()
         self._build_result()
         self.bundles.currentIndexChanged.connect(self._bundle_chosen)

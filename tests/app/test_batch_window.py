@@ -160,7 +160,7 @@ def test_cancel_leaves_nothing_running_and_says_what_is_kept(
     assert job.state.kind == "cancelled"
     assert "running" not in [row.kind for row in window.scans.rows]
     assert cells(window, 1)[STATE] == "cancelled"
-    assert cells(window, 1)[SAID].startswith(("The steps that were finished are kept", "It had not begun"))
+    assert cells(window, 1)[SAID].startswith(("Finished steps are kept", "It had not begun"))
     assert {row.kind for row in window.scans.rows} <= {"done", "cancelled"}
     assert "cancelled" in window.summary.text()
     assert window.cancel.isHidden()

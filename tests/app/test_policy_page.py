@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QComboBox
 from pytestqt.qtbot import QtBot
 
 from app.gui import theme
@@ -150,11 +151,120 @@ def test_effort_sets_the_numbers(page: PolicyPage, desk: Desk, project: Path) ->
     assert after(page.task().words, "--steps") == "7"
     page.preset.setCurrentIndex(0)
     assert after(page.task().words, "--demonstrations") == "25"
-    assert "few minutes" in page.honest.text()
+    assert "too little" in page.honest.text()
     page.form.control("steps").write(1300)
     for name, value in (page.presets[1][1] or {}).items():
         page.form.control(name).write(value)
     assert page.preset.currentIndex() == 1  # found again by its numbers
+
+
+def test_it_asks_which_robot(page: PolicyPage, desk: Desk, project: Path) -> None:
+    desk.open_project(project)
+    robot = page.form.control("robot")
+    box = robot.widget
+    assert isinstance(box, QComboBox)
+    assert box.isVisible()
+    assert [box.itemText(index) for index in range(box.count())] == ["panda", "xarm6", "so101"]
+    assert "URDF" in box.toolTip()
+    assert "TOML" in box.toolTip()
+    assert "--robot" not in page.task().words
+    robot.write("so101")
+    words = page.task().words
+    assert after(words, "--robot") == "so101"
+    understood(words)
+    robot.write(" ")
+    with pytest.raises(ValueError, match="No robot"):
+        page.task()
+
+
+def test_efforts_are_told_without_discouraging(page: PolicyPage) -> None:
+    names, texts = [name for name, _, _ in page.presets], [text for _, _, text in page.presets]
+    assert "whether it works at all" in texts[0]
+    assert "recommended" in names[1]
+    assert page.preset.currentIndex() == 1
+    assert "Usually too little" in texts[0]
+    assert "About 20 minutes on two cores" in texts[1]
+    assert "you are asked" in texts[1]
+    assert "not measured yet" in texts[2]
+    assert "screwdriver" not in "".join(texts)
+
+
+def test_what_is_typed_stays_with_its_project(page: PolicyPage, desk: Desk, project: Path, tmp_path: Path) -> None:
+    other = made_project(tmp_path / "other")
+    desk.open_project(project)
+    page.chooser.verb.setCurrentIndex(3)
+    page.chooser.what.setCurrentText("block_1")
+    page.form.control("steps").write(7)
+    page.form.control("robot").write("xarm6")
+    page.form.control("seed").write(4)
+    page.form.control("observe").write("state")
+    before = page.task().words
+    assert before[3] == "push block_1"
+    desk.open_project(other)
+    assert page.chooser.words() == "put stick_1 in container_2"
+    assert page.preset.currentIndex() == 1
+    assert after(page.task().words, "--steps") == "1300"
+    assert not {"--robot", "--seed", "--observe"} & set(page.task().words)
+    assert page.told.isHidden()
+    page.chooser.sentence.setText("put stick_1  on block_1")
+    page.preset.setCurrentIndex(0)
+    desk.open_project(project)
+    assert page.task().words == before
+    assert page.preset.currentIndex() == 3
+    assert page.told.isVisible()
+    desk.close_project()
+    assert page.chooser.sentence.text() == ""
+    desk.open_project(other)
+    assert page.chooser.words() == "put stick_1 on block_1"
+    assert page.preset.currentIndex() == 0
+    desk.begin(tmp_path / "none yet", tmp_path / "scan.r3d")
+    desk.open_project(other)
+    assert page.chooser.words() == "put stick_1 on block_1"
+
+
+def test_a_policy_that_is_told_all_is_warned_of(page: PolicyPage, desk: Desk, project: Path) -> None:
+    desk.open_project(project)
+    assert page.told.isHidden()
+    page.form.control("observe").write("state")
+    assert "cannot drive a real arm" in page.told.text()
+    page.form.control("observe").write("rgb")
+    assert page.told.isHidden()
+
+
+def test_what_was_cancelled_is_shown_as_stopped(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand
+) -> None:
+    desk.open_project(project)
+    command.will(progress(0.5, "2 of 4, training: step 50"), {"await": str(command.gate)})
+    page.big.click()
+    qtbot.waitUntil(lambda: page.plan.signs() == "✓▶··")
+    assert page.live_heading.text() == "At work"
+    job = page.panel.job
+    assert job is not None
+    page.panel.cancel.click()
+    qtbot.waitUntil(lambda: job.is_over)
+    assert page.live.isVisible()
+    assert page.plan.signs() == "✓···"
+    assert page.live_heading.text() == "Stopped: run it again to go on"
+    made_policy(project)
+    desk.refreshed.emit()
+    assert page.live.isVisible()
+    command.will(progress(0.5, "2 of 4, training: step 60"), result(seconds=1.0))
+    page.big.click()
+    qtbot.waitUntil(lambda: page.panel.job is not job and page.panel.job is not None and page.panel.job.is_over)
+    assert not page.live.isVisible()
+
+
+def test_one_is_told_as_one(page: PolicyPage, desk: Desk, project: Path) -> None:
+    folder = made_policy(project)
+    file = folder / "evaluation.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "skipped": {"out of reach": 1}}))
+    desk.open_project(project)
+    assert "In 1 further cousin the" in page.facts.text()
+    page.count.setValue(1)
+    assert page.count.text() == "1 cousin"
+    page.count.setValue(2)
+    assert page.count.text() == "2 cousins"
 
 
 def test_training_is_shown_while_it_runs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLineEdit
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from app.gui import theme
@@ -26,6 +27,7 @@ from tests.app.skill_projects import (
     NAME,
     SOURCE,
     FakeCommand,
+    film,
     made_policy,
     made_project,
     made_reality,
@@ -35,7 +37,7 @@ from tests.app.skill_projects import (
     understood,
 )
 from tests.app.windows import cut_off, told_nothing
-from tests.bundles import make_seeing_bundle
+from tests.bundles import change, make_seeing_bundle
 
 RAN = {
     "event": "result",
@@ -372,6 +374,82 @@ def test_stop_ends_a_run_at_once(
     assert page.kind.text().endswith(" ")  # the key is a key again
 
 
+def test_stop_and_tabs_never_move(qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand) -> None:
+    desk.open_project(full)
+
+    def places() -> tuple[object, ...]:
+        QApplication.processEvents()
+        return page.stop.mapTo(page, QPoint()), page.stop.size(), page.tabs.geometry()
+
+    before = places()
+    start(qtbot, page, command, stopped={**RAN, "dataset": "/runs/" + 20 * "a long name/", "stopped": "told " * 40})
+    assert places() == before
+    page.stop.click()
+    qtbot.waitUntil(lambda: page.live_said.text().startswith("Stopped"))
+    assert places() == before
+    assert page.live_more.isVisible()
+    error = {"event": "error", "code": "bad", "message": "It is not so. " * 60, "remedy": "Do otherwise."}
+    command.will({"say": error}, {"exit": 2})
+    page.go.click()
+    qtbot.waitUntil(lambda: page.live_said.text() == "The run failed")
+    assert places() == before
+
+
+def test_films_of_a_run(qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand) -> None:
+    desk.open_project(full)
+    panel = page.run_panel
+    assert not panel.player.isVisible()
+    assert "After a run" in panel.said.text()
+    runs = full / "bundle" / f"{NAME}_runs" / "sim_failures"
+    for number, frames in enumerate((4, 8)):  # a file of each run
+        for camera in ("front", "wrist"):
+            place = f"videos/observation.images.{camera}/chunk-000/file-00{number}.mp4"
+            os.utime(film(runs / place, frames), (1_700_000_000 + number,) * 2)
+    command.will({"await": str(command.gate)}, {"say": {**RAN, "robot": "sim", "dataset": str(runs)}})
+    page.go.click()
+    qtbot.waitUntil(lambda: "has ended" in panel.said.text())
+    command.gate.touch()
+    qtbot.waitUntil(lambda: page.tabs.currentWidget() is panel)  # nobody looks at another tab
+    assert [panel.player.choice.itemText(index) for index in range(2)] == ["before the arm", "on the hand"]
+    qtbot.waitUntil(lambda: panel.player.frames == 8)
+    assert cut_off(page) == []
+    assert told_nothing(page) == []
+    page.tabs.setCurrentWidget(page.inside)
+    desk.refreshed.emit()
+    assert page.tabs.currentWidget() is page.inside
+
+
+@pytest.mark.parametrize("cameras", [True, False])
+def test_a_run_without_films_says_so(
+    qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand, cameras: bool
+) -> None:
+    if not cameras:
+        change(full / "bundle" / NAME, "cameras", to={})
+    desk.open_project(full)
+    command.will({"say": {**RAN, "dataset": str(full / "runs")}})
+    page.go.click()
+    qtbot.waitUntil(lambda: page.live_said.text() == "Ended")
+    said = page.run_panel.said.text()
+    assert said == ("This run has left no film." if cameras else "This policy looks at no camera: nothing was filmed.")
+    assert page.tabs.currentWidget() is page.inside
+
+
+def test_one_command_is_told_as_one(
+    qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand
+) -> None:
+    change(full / "bundle" / NAME, "training", "episodes", to=1)
+    path = full / "policy" / NAME / "reality.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "would_be_stopped": {"failures": 1, "successes": 1}}))
+    desk.open_project(full)
+    command.will({"say": {**RAN, "ticks": 1, "missed": 1}})
+    page.go.click()
+    qtbot.waitUntil(lambda: page.live_said.text() == "Ended")
+    assert "after 1 command in" in page.live_more.text()
+    assert "1 command went out late" in page.live_more.text()
+    assert "1 demonstration\n" in page.inside.facts.text()
+    assert "1 failure and 1 success." in page.reality.reality_more.text()
+
+
 def test_a_stopped_run_that_says_what_it_recorded_is_shown(
     qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand
 ) -> None:
@@ -379,6 +457,16 @@ def test_a_stopped_run_that_says_what_it_recorded_is_shown(
     start(qtbot, page, command, stopped={**RAN, "dataset": "/runs/kept"})
     page.stop.click()
     qtbot.waitUntil(lambda: "Recorded: /runs/kept" in page.live_more.text(), timeout=2000)
+    assert page.live_said.text() == "Stopped; recorded in kept"
+
+
+def test_a_run_stopped_before_it_moved_has_recorded_nothing(
+    qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand
+) -> None:
+    desk.open_project(full)
+    start(qtbot, page, command, stopped={**RAN, "ticks": 0})
+    page.stop.click()
+    qtbot.waitUntil(lambda: page.live_said.text() == "Stopped; nothing was recorded")
 
 
 def test_another_page_keeps_its_keys(
@@ -426,6 +514,54 @@ def test_a_real_arm_gets_its_command(page: RobotPage, desk: Desk, full: Path) ->
         page.task()
     page.kind.setText(" ")
     assert "missing" in page.command.toPlainText()
+
+
+def test_a_real_arm_begins_slowly(page: RobotPage, desk: Desk, full: Path) -> None:
+    desk.open_project(full)
+    speed, cousin = page.form.control("speed"), page.form.control("cousin")
+    cousin.write(3)
+    assert cousin.widget.isVisible()
+    assert "--cousin" in page.run_words()
+    choose(page, "lerobot")
+    assert speed.read() == 0.1
+    assert "--speed 0.1" in page.command.toPlainText()
+    assert "any key there stops the arm" in " ".join(said.text() for said in page.terminal.findChildren(QLabel))
+    assert not cousin.widget.isVisible()
+    assert "--cousin" not in page.run_words()
+    choose(page, "dry-run")
+    assert speed.read() == 1.0
+    assert not cousin.widget.isVisible()
+    assert "--cousin" not in page.run_words()
+    choose(page, "stand-in")
+    assert cousin.widget.isVisible()
+    speed.write(0.5)
+    choose(page, "lerobot")
+    assert speed.read() == 0.1
+    choose(page, "sim")
+    assert speed.read() == 0.5  # as it was set
+
+
+def test_what_speaks_against_a_real_arm(page: RobotPage, desk: Desk, full: Path) -> None:
+    desk.open_project(full)
+    assert page.doubts.isHidden()
+    choose(page, "lerobot")
+    assert "for the arm panda" in page.doubts.text()
+    assert "so101_follower is another one" in page.doubts.text()
+    assert cut_off(page) == []
+    page.kind.setText("somebody_s_arm")  # nobody knows
+    assert page.doubts.isHidden()
+    change(full / "bundle" / NAME, "robot", "name", to="so101")
+    desk.refreshed.emit()
+    for kind in ("so101_follower", "so100_follower", "koch_follower"):
+        page.kind.setText(kind)
+        assert page.doubts.isHidden()
+    change(full / "bundle" / NAME, "evaluation", "successes", to=49)
+    change(full / "bundle" / NAME, "cameras", to={})
+    desk.refreshed.emit()
+    assert "49 %" in page.doubts.text()
+    assert "only a simulation knows" in page.doubts.text()
+    choose(page, "sim")
+    assert page.doubts.isHidden()
 
 
 # --- cameras --------------------------------------------------------------------------------------------------------
