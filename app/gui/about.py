@@ -101,8 +101,8 @@ class Doctor(QDialog):
         colors, lines = theme.current(), []
         lacks = [check for check in checks if not check.get("ok")]
         if checks:
-            said = self.tr("{0} of {1} are missing.").format(len(lacks), len(checks))
-            self.found.addWidget(label(said if lacks else self.tr("Everything is there."), "heading", self))
+            sum_up = self.tr("{0} of {1} are missing.").format(len(lacks), len(checks))
+            self.found.addWidget(label(sum_up if lacks else self.tr("Everything is there."), "heading", self))
         for check in sorted(checks, key=lambda one: bool(one.get("ok"))):
             good = bool(check.get("ok"))
             color = colors.good if good else colors.bad if check.get("stops") else colors.warn
