@@ -254,7 +254,7 @@ def test_a_run_that_is_told_to_stop_is_recorded(bundle: Path, tmp_path: Path, nu
     assert (result["event"], result["stopped"]) == ("result", "it was told to stop")
     assert 3 < result["ticks"] < 300
     recorded = open_dataset(Path(result["dataset"]))
-    assert recorded.length(0) == result["ticks"]
+    assert result["ticks"] <= recorded.length(0) < result["ticks"] + 5  # and how it came to rest
 
 
 def test_what_makes_no_sense_is_refused(bundle: Path, project: Path, shell: Shell, tmp_path: Path) -> None:
