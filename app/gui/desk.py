@@ -92,10 +92,6 @@ class Desk(QObject):
         names = [str(folder), *(str(other) for other in self.recent() if other != folder)]
         self.preferences.setValue("recent", names[:RECENT])
 
-    def forget(self, folder: Path) -> None:
-        """Take a project from the recent ones; its folder stays."""
-        self.preferences.setValue("recent", [str(other) for other in self.recent() if other != folder])
-
     @property
     def home(self) -> Path:
         """Where new projects go."""

@@ -1,11 +1,10 @@
-"""A child process that only shows things: it is told and answers in JSON lines, and ends with the window."""
+"""A child process that only shows things: it says what there is in JSON lines, and ends with the window."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from PySide6.QtCore import QObject, QProcess, Signal
 
@@ -19,11 +18,9 @@ class Helper(QObject):
 
     Attributes:
         said: an event, a JSON object.
-        ended: it is gone, with whether that was its own end.
     """
 
     said = Signal(dict)
-    ended = Signal(bool)
 
     def __init__(self, module: str, words: Sequence[str], parent: QObject) -> None:
         super().__init__(parent)
@@ -32,12 +29,8 @@ class Helper(QObject):
         self.process.setProcessEnvironment(child_environment())
         self.process.readyReadStandardOutput.connect(self._read)
         self.process.readyReadStandardError.connect(lambda: self.process.readAllStandardError())
-        self.process.finished.connect(self._finish)
+        self.process.finished.connect(self._read)
         self.process.start(sys.executable, ["-m", module, *words])
-
-    def tell(self, command: dict[str, Any]) -> None:
-        """Send it a line."""
-        self.process.write(json.dumps(command).encode("ascii") + b"\n")
 
     def stop(self) -> None:
         """End it, and wait for that."""
@@ -57,7 +50,3 @@ class Helper(QObject):
                 continue
             if isinstance(event, dict):
                 self.said.emit(event)
-
-    def _finish(self, code: int, status: QProcess.ExitStatus) -> None:
-        self._read()
-        self.ended.emit(code == 0 and status == QProcess.ExitStatus.NormalExit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -361,16 +360,3 @@ def label(text: str, name: str = "", parent: QWidget | None = None, *, wrap: boo
     made.setWordWrap(wrap)
     made.setTextFormat(Qt.TextFormat.PlainText)
     return made
-
-
-def clear(layout: QVBoxLayout | QHBoxLayout, keep: Sequence[QWidget] = ()) -> None:
-    """Take all out of a layout and let go of it."""
-    for index in reversed(range(layout.count())):
-        item = layout.itemAt(index)
-        widget = None if item is None else item.widget()
-        if widget in keep and widget is not None:
-            continue
-        layout.takeAt(index)
-        if widget is not None:
-            widget.setParent(None)
-            widget.deleteLater()

@@ -66,8 +66,9 @@ class ScanPage(StepPage):
         self.tabs.addTab(self.view, self.tr("Points"))
         self.tabs.addTab(self.sheet, self.tr("Pictures"))
         self.tabs.addTab(coverage, self.tr("Coverage"))
-        self.advice = Notice("warnings", self)
+        self.advice, self.trouble = Notice("warnings", self), Notice("failed", self)
         self.result.addWidget(self.tabs, 1)
+        self.result.addWidget(self.trouble)
         self.result.addWidget(self.advice)
         self._again = False
         self._preview: Helper | None = None
@@ -153,6 +154,7 @@ class ScanPage(StepPage):
         scan = self._previewed = self.desk.scan
         self.chart.forget()
         self.chart_text.setText("")
+        self.trouble.say()
         if scan is None:
             return
         self._folder = tempfile.TemporaryDirectory(prefix="pocketworld-preview-")
@@ -165,6 +167,8 @@ class ScanPage(StepPage):
         elif event.get("event") == "coverage":
             self.chart.show_coverage(event["azimuth_deg"], event["elevation_deg"], event["distance_m"])
             self.chart_text.setText(self.chart.advice())
+        elif event.get("event") == "error":
+            self.trouble.say(str(event.get("message", "")), str(event.get("remedy", "")))
 
     def _end_preview(self) -> None:
         if self._preview is not None:

@@ -124,7 +124,7 @@ def _robot(project: Project) -> Standing:
     newer = [path for path in policies(project) if path.parent.name == found[0].name and _newer(path, found[0])]
     if newer:
         return Standing("stale", _tr("The policy was trained again since"))
-    return Standing("done", _tr("{0} bundle").format(len(found)) if len(found) == 1 else f"{len(found)} bundles")
+    return Standing("done", _tr("1 bundle") if len(found) == 1 else _tr("{0} bundles").format(len(found)))
 
 
 def _tr(text: str) -> str:

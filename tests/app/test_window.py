@@ -247,6 +247,18 @@ def test_a_scene_is_made_anew_though_only_a_hand_has_changed_it(
     assert window._stack.currentWidget() is window._pages["scene"]
 
 
+def test_a_scan_that_is_gone_is_said(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, shell: Shell, tmp_path: Path
+) -> None:
+    scan = fake_scan(tmp_path / "desk.zip")
+    project = project_of(shell, scan, tmp_path / "out")
+    scan.unlink()
+    assert window.desk.open_project(project)
+    page = window.page("scan")
+    assert isinstance(page, ScanPage)
+    qtbot.waitUntil(lambda: "desk.zip" in page.trouble.text(), timeout=30_000)
+
+
 def test_what_a_batch_has_made_is_among_the_recent_ones(
     qtbot: QtBot, desk: Desk, fake_steps: None, tmp_path: Path
 ) -> None:
