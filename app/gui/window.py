@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 from app.gui import theme
 from app.gui.desk import Desk
 from app.gui.icons import dot
+from app.gui.job import Job
 from app.gui.page import StepPage, clock, label
 from app.gui.start_page import StartPage
 from app.gui.walk import STEPS
@@ -46,6 +47,7 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self._pages: dict[str, QWidget] = {}
         self._extra: dict[str, QWidget] = {}
+        self._shown_job: Job | None = None
         self._make_walk()
         self._make_foot()
         self._make_menus()
@@ -382,7 +384,7 @@ class MainWindow(QMainWindow):
         more = self.tr(" · {0} more wait").format(waiting) if waiting else ""
         self._foot_text.setText(f"{running.task.title}: {state.fraction:.0%}{left}{more}")
         self._foot_bar.setValue(round(1000 * state.fraction))
-        if getattr(self, "_shown_job", None) is not running:
+        if self._shown_job is not running:
             self._shown_job = running
             self._refresh()
 
