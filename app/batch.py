@@ -19,16 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.console import log_traceback, program
-from app.project import Project, content_hash, folder_name, is_folder, mode_of, real_path
+from app.project import NO_NAME, Project, content_hash, folder_name, is_folder, mode_of, real_path
 from reconstruction.errors import PocketworldError, UsageError
 
 MEMORY_A_SCAN = 3.0e9
 WORKER = (sys.executable, "-m", "app.worker")
 SCAN_SUFFIXES = {".r3d", ".zip"}
-NO_NAME = re.compile(
-    r"(?i)exr_rgbd|all[_ ]data|raw[_ ]data|keyframes|data|export|scan|(?=.*\d)(?=.*[a-f])[0-9a-f]{8,10}"
-)
-"""Names that apps give to the folder inside every export; Stray Scanner's is a random hexadecimal number."""
 TELLING = 0.05
 """Share of a scan that must be done before its pace says how long it takes."""
 GRACE_S = 5.0

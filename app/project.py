@@ -41,6 +41,10 @@ VERSION = 1
 STAGES = ("capture", "scene", "cousins", "episodes", "policy", "bundle", "reality")
 RECORDED_PACKAGES = ("numpy", "scipy", "open3d", "opencv-python", "trimesh", "manifold3d", "coacd", "pybullet")
 OWN_FILES = {"project.json", "project.json.partial", ".lock", "pocketworld.log"}
+NO_NAME = re.compile(
+    r"(?i)exr_rgbd|all[_ ]data|raw[_ ]data|keyframes|data|export|scan|(?=.*\d)(?=.*[a-f])[0-9a-f]{8,10}"
+)
+"""Names that apps give to the folder inside every export; Stray Scanner's is a random hexadecimal number."""
 
 
 def version() -> str:

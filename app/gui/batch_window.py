@@ -52,12 +52,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.batch import NO_NAME
 from app.gui import theme
 from app.gui.desk import Desk
 from app.gui.job import Job, Task, child_environment
 from app.gui.page import Notice, clock, label
-from app.project import read_json
+from app.project import NO_NAME, read_json
 
 STEP = "batch"
 SCAN, STATE, OBJECTS, TIME, SAID, OPEN = range(6)
