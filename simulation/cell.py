@@ -17,13 +17,13 @@ from simulation.bank import Wardrobe
 from simulation.cousins import Cousin
 from simulation.family import Family
 from simulation.grasps import Grasps, antipodal
-from simulation.kinematics import rotation_rpy
 from simulation.late import Late
 from simulation.layout import usual_mount
 from simulation.learnt import delay_of_arm
 from simulation.physics import Limbs, Physics
+from simulation.reach import reached
 from simulation.robots import Arm, Robot
-from simulation.world import WorldSettings
+from simulation.world import World, WorldSettings
 
 FloatArray = npt.NDArray[np.float64]
 RATE_HZ = 10.0
@@ -34,10 +34,19 @@ TABLE_FRICTION = 0.6
 to about what one has on the table, and fingers of rubber (0.8) to somewhat more."""
 STILL_M_S, STILL_RAD_S = 0.01, 0.1
 """What moves slower than this then is at rest."""
-LEANS = (0.3, 0.6, 0.9, -0.3, -0.6)
-"""How far (rad) an arm of five joints leans its tool outwards to get somewhere."""
 SLACK_RAD = 0.01
 """A joint this far beyond its limit has broken it (the motors overshoot by a part of that)."""
+
+
+def rub(world: World, friction: Mapping[str, float]) -> None:
+    """Give supports and things, by their coefficients against wood, those with which a gripper holds them as it would.
+
+    PyBullet multiplies the coefficients of two bodies: against the table this comes to what was estimated.
+    """
+    for name in world.fixed_names:
+        world.call("changeDynamics", world.body(name), -1, lateralFriction=TABLE_FRICTION)
+    for name, value in friction.items():
+        world.call("changeDynamics", world.body(name), -1, lateralFriction=value / TABLE_FRICTION)
 
 
 @dataclass
@@ -147,12 +156,7 @@ class Cell:
         self.scene = self.family.load(cousin)
         mount = self.scene.robot_mount
         self.mount = usual_mount(self.scene) if mount is None else mount
-        for name in world.fixed_names:
-            world.call("changeDynamics", world.body(name), -1, lateralFriction=TABLE_FRICTION)
-        for item in self.scene.objects:
-            # PyBullet multiplies the coefficients of two bodies: against the table this comes to what was estimated.
-            friction = item.friction / TABLE_FRICTION
-            world.call("changeDynamics", world.body(item.name), -1, lateralFriction=friction)
+        rub(world, {item.name: item.friction for item in self.scene.objects})
         self.arm = Arm(world, self.robot, self.mount, cousin.values("gripper")["friction"])
         dead_s, lag_s = delay_of_arm(self.scene, self.robot.name)
         self._behind = Late(dead_s, lag_s, self.step_s) if dead_s or lag_s else None
@@ -218,24 +222,7 @@ class Cell:
             point: metres.
             down: at the point itself it may not.
         """
-        home = np.array(self.robot.home)
-        base = np.linalg.inv(self.mount) @ np.append(point, 1.0)
-        turn = np.arctan2(base[1], base[0])
-        tools = np.tile(np.diag([1.0, -1.0, -1.0, 1.0]), (8, 1, 1))
-        tools[:, :3, 3] = base[:3]
-        tools[4:, 2, 3] += 0.12
-        for number in range(8):
-            tools[number, :3, :3] = rotation_rpy([0.0, 0.0, turn + number % 4 * np.pi / 4]) @ tools[number, :3, :3]
-        seeds = np.tile(home, (8, 1))
-        seeds[:, 0] = self._chain.toward(home, tools[:, :3, 3])
-        _, exact = self._chain.solve(tools, seeds, 30)
-        there, over = bool(exact[:4].any()), bool(exact[4:].any())
-        if not self.robot.loose or (there and over) or (down and not there):
-            return there and over
-        leaning = np.concatenate([self._chain.along(tool, np.zeros((1, 3)), lean) for tool in tools for lean in LEANS])
-        _, exact = self._chain.solve(leaning, np.repeat(seeds, len(LEANS), axis=0), 30)
-        half = len(exact) // 2
-        return bool((there or exact[:half].any()) and (over or exact[half:].any()))
+        return bool(reached(self.robot, self._chain, self.mount, point[None], down)[0])
 
     def still(self, name: str) -> bool:
         """Whether a thing is at rest, or as good as."""

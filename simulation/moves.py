@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from simulation.cell import LEANS, Cell
+from simulation.cell import Cell
 from simulation.chain import Loose
 from simulation.forms import in_scene
 from simulation.motion import dense, even, rounded, timed
 from simulation.planner import MARGIN_M, Planner
+from simulation.reach import LEANS
 
 FloatArray = npt.NDArray[np.float64]
 Actions = Iterator[FloatArray]
