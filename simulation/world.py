@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ FloatArray = npt.NDArray[np.float64]
 
 FINEST_DISTANCE_M = 0.02
 """How far apart two bodies may be for `World.gap` to measure the distance."""
+_QUIET = threading.RLock()
+"""Two threads that redirect the same descriptor would put back each other's."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,14 @@ def quiet_stdout(descriptor: int = 1) -> Iterator[None]:
     """Drop what native code prints on stdout (or another `descriptor`) meanwhile: that is the command's own.
 
     Works on the file descriptor, so it catches C and C++ too, and flushes their buffers on both sides, because what
-    waits in a buffer would otherwise come out after the guard has gone. Process wide: not for two threads at a time.
+    waits in a buffer would otherwise come out after the guard has gone. Process wide: one thread waits for another.
     """
+    with _QUIET, _dropped(descriptor):
+        yield
+
+
+@contextlib.contextmanager
+def _dropped(descriptor: int) -> Iterator[None]:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     try:
@@ -210,27 +219,36 @@ class World:
         Raises:
             InputError: no scene there, or a URDF it names is missing, broken or outside the folder.
         """
-        document, folder = read_scene_document(scene_folder)
         world = cls(settings)
         try:
+            world.furnish(scene_folder)
+        except InputError:
+            world.close()
+            raise
+        return world
+
+    def furnish(self, scene_folder: Path) -> None:
+        """Add the supports and objects of a scene folder, made from its URDFs alone.
+
+        Raises:
+            InputError: as `open`; some of them may be there then.
+        """
+        document, folder = read_scene_document(scene_folder)
+        settings = self.settings
+        try:
             for entry in [] if settings.ground else document["supports"]:
-                world.add(entry["name"], inside(folder, entry["urdf"]), np.eye(4), fixed=True)
+                self.add(entry["name"], inside(folder, entry["urdf"]), np.eye(4), fixed=True)
             for entry in document["objects"]:
                 pose = np.array(entry["scene_from_object"], dtype=np.float64).reshape(4, 4)
-                world.add(entry["name"], inside(folder, entry["urdf"]), pose)
+                self.add(entry["name"], inside(folder, entry["urdf"]), pose)
             if settings.background and document.get("background"):
-                world._show(inside(folder, document["background"]["visual"]))
+                self._show(inside(folder, document["background"]["visual"]))
         except (KeyError, TypeError, ValueError) as error:
-            world.close()
             raise InputError(
                 f"{folder / 'scene.json'} is damaged: {error!r}.",
                 remedy="Reconstruct the scan again.",
                 code="bad_scene",
             ) from None
-        except InputError:
-            world.close()
-            raise
-        return world
 
     def __enter__(self) -> World:
         return self
