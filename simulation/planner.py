@@ -65,6 +65,10 @@ class Planner:
     def load(self, family: Family, cousin: Cousin, scene: Scene, mount: FloatArray) -> None:
         """Take over a cousin and where the robot stands in it."""
         family.fill(self.world, cousin, scene)
+        self.stand(mount)
+
+    def stand(self, mount: FloatArray) -> None:
+        """Put the robot into what has been put into `world`, at `scene_from_robot` ``(4, 4)``."""
         for name in (*self.world.names, *self.world.fixed_names):
             self._layer(name, SCENE)
         self.arm = Arm(self.world, self.robot, mount, self_collision=True)

@@ -6,6 +6,7 @@ its limits or faster than it may.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,51 +50,63 @@ class Command:
 
 
 class Jog:
-    """Steers one cell's arm by its hand."""
+    """Steers an arm by its hand."""
 
-    def __init__(self, cell: Cell, planner: Planner, scene_from_camera: FloatArray) -> None:
-        """Take over a cell after its reset.
+    def __init__(self, planner: Planner, rate_hz: float, right: FloatArray) -> None:
+        """Begin at rest.
 
         Args:
-            cell: with a cousin.
-            planner: of the same robot.
-            scene_from_camera: ``(4, 4)`` from where it is seen.
+            planner: of the arm, with what stands round it.
+            rate_hz: how often the arm is told what to do.
+            right: ``(3,)`` what is right for whoever looks at it, in the scene; not upright.
         """
-        self.cell, self.planner = cell, planner
-        planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
-        right = scene_from_camera[:3, 0] * [1.0, 1.0, 0.0]
+        self.planner, self._rate_hz = planner, rate_hz
+        self._to_base = np.linalg.inv(planner.arm.scene_from_robot)[:3, :3]
+        self._speed = np.array(planner.robot.speed)
+        self._twist = np.zeros(6)
+        self.face(right)
+
+    def face(self, right: FloatArray) -> None:
+        """From now on this ``(3,)`` is right for whoever looks at it; away is level."""
+        right = right * [1.0, 1.0, 0.0]
         right = right / np.linalg.norm(right)
         self._axes = np.stack([right, np.cross([0.0, 0.0, 1.0], right), [0.0, 0.0, 1.0]], axis=1)
-        self._speed = np.array(cell.robot.speed)
-        self._things = frozenset(cell.world.names)
+
+    def rest(self) -> None:
+        """Hold what is left of the motion."""
         self._twist = np.zeros(6)
 
-    def action(self, command: Command) -> FloatArray:
-        """The next goal ``(J + 1,)``; where the hand cannot go as it should, it slides along as far as it can."""
-        cell = self.cell
+    def action(self, command: Command, goal: FloatArray, poses: Mapping[str, FloatArray]) -> FloatArray:
+        """The next goal ``(J + 1,)``; where the hand cannot go as it should, it slides along as far as it can.
+
+        Args:
+            command: what the person wants.
+            goal: ``(J + 1,)`` the one before.
+            poses: where things are, `scene_from_object` by name.
+        """
         wanted = np.concatenate(
             [MOVE_M_S * np.clip(command.move, -1.0, 1.0), TURN_RAD_S * np.clip(command.turn, -1.0, 1.0)[[1, 0, 2]]]
         )
         self._twist += SMOOTHING * (wanted - self._twist)
-        q, opening = cell.goal[:-1], float(cell.goal[-1])
-        most = GRIP_PER_S / cell.rate_hz
+        q, opening = goal[:-1], float(goal[-1])
+        most = GRIP_PER_S / self._rate_hz
         opening += float(np.clip((0.0 if command.closed else 1.0) - opening, -most, most))
-        self.planner.look(cell.world.poses())
+        self.planner.look(poses)
         if np.abs(self._twist).max() > 1e-3:
             for kept in ((1, 1, 1, 1, 1, 1), (1, 1, 1, 0, 0, 0), (1, 1, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0)):
-                moved = self._moved(q, self._twist * kept, opening)
+                moved = self._moved(q, self._twist * kept, opening, frozenset(poses))
                 if moved is not None:
                     return np.append(moved, opening)
         return np.append(q, opening)
 
-    def _moved(self, q: FloatArray, twist: FloatArray, opening: float) -> FloatArray | None:
+    def _moved(self, q: FloatArray, twist: FloatArray, opening: float, things: frozenset[str]) -> FloatArray | None:
         """Joint positions a tick later; None where that is not possible."""
-        chain, seconds = self.planner.chain, 1.0 / self.cell.rate_hz
-        to_base = np.linalg.inv(self.cell.mount)[:3, :3] @ self._axes
+        chain, seconds = self.planner.chain, 1.0 / self._rate_hz
+        to_base = self._to_base @ self._axes
         tool = chain.tool(q)
         before = tool[:2, 3] - chain.fixed[0][:2, 3]
         tool[:3, 3] += to_base @ twist[:3] * seconds
-        if self.cell.robot.loose:  # an arm of five joints turns its hand with itself
+        if self.planner.robot.loose:  # an arm of five joints turns its hand with itself
             after = tool[:2, 3] - chain.fixed[0][:2, 3]
             turn = np.arctan2(before[0] * after[1] - before[1] * after[0], before @ after)
             tool[:3, :3] = Rotation.from_rotvec([0.0, 0.0, turn]).as_matrix() @ tool[:3, :3]
@@ -102,9 +115,13 @@ class Jog:
         step = found[0] - q
         if not exact[0] or (np.abs(step) > self._speed * seconds).any():
             return None
-        # Things may be touched; a hand that already touches the table may leave it.
-        clear = self.planner.clearance(found[0], opening, self._things)
-        return found[0] if clear > 0.0 or clear > self.planner.clearance(q, opening, self._things) else None
+        return found[0] if self.may(q, found[0], opening, things) else None
+
+    def may(self, before: FloatArray, after: FloatArray, opening: float, things: frozenset[str]) -> bool:
+        """Whether the arm may go from joint positions ``(J,)`` to others; it may push these things about."""
+        clear = self.planner.clearance(after, opening, things)
+        # A hand that already touches the table may leave it.
+        return clear > 0.0 or clear > self.planner.clearance(before, opening, things)
 
 
 class Session:
@@ -138,7 +155,9 @@ class Session:
         self.recording = Recording()
         self._rested = 0
         self._take = stage.take(self._film)
-        self.jog = Jog(cell, stage.planner, self._take.views([cell.moment()])["front"].scene_from_camera)
+        stage.planner.load(cell.family, cell.cousin, cell.scene, cell.mount)
+        front = self._take.views([cell.moment()])["front"].scene_from_camera
+        self.jog = Jog(stage.planner, cell.rate_hz, front[:3, 0])
 
     def again(self) -> None:
         """Forget what was recorded: the same cousin from its beginning."""
@@ -152,7 +171,7 @@ class Session:
     def tick(self, command: Command) -> None:
         """One tick of the arm, recorded; nothing is recorded before the first command that says anything."""
         cell = self.cell
-        action = self.jog.action(command).astype(np.float32).astype(np.float64)
+        action = self.jog.action(command, cell.goal, cell.world.poses()).astype(np.float32).astype(np.float64)
         if not self.recording.actions and np.allclose(action, cell.goal, atol=1e-6):
             return
         self.recording.moments.append(cell.moment())
