@@ -23,6 +23,10 @@ Commands, by ``"do"``:
   do, and again when it has changed; 0: no more.
 - ``pick`` (``x``, ``y``, ``id``): what is there?
 - ``play``, ``pause``, ``reset``: physics; ``grab`` (``x``, ``y``), ``drag`` (``x``, ``y``), ``release``: by the mouse.
+- ``drive`` (``robot``: a name, or null): physics begins anew, from now on with that robot in it, to be driven. ``jog``
+  (``move``, ``turn``: as `simulation.teleoperation.Command`): move its hand like this from now on, as seen from where
+  the camera is now. ``joints`` (``goal``: where to bring its joints, rad or m; ``opening``: of its gripper, 0 … 1;
+  either may be left out).
 
 Events, by ``"event"``:
 
@@ -33,6 +37,8 @@ Events, by ``"event"``:
 - ``frame`` (``slot``, ``width``, ``height``, ``number``, ``still``, ``camera``: it was drawn with it, ``seconds``).
 - ``picked`` (``id``, ``kind``: object, support, background, point or nothing; ``name``, ``point``, ``normal``).
 - ``physics`` (``state``: playing, paused or reset); ``grabbed`` (``name``, empty where there was nothing).
+- ``driven`` (``robot``, ``joints``: a list of ``name``, ``low``, ``high``): the robot is in the world. ``arm``
+  (``joints``: where it is told to be, its gripper's opening last; ``blocked``: something is in its way).
 - ``cut`` (``name``, ``met``: whether the plane goes through the thing).
 - ``thumbnail`` (``name``, ``png``: base64, with transparency, ``seconds``).
 - ``error`` (``code``, ``message``, ``remedy``, ``about``: the command that failed).

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.console import JsonConsole, StdoutError, internal_error, open_console
-from app.viewer.canvas import OPTIONS, Canvas, marker_actors, robot_actors
+from app.viewer.canvas import OPTIONS, RESTS, Canvas, marker_actors, robot_actors
 from app.viewer.files import read_cloud, read_document
 from app.viewer.frames import Frames
 from app.viewer.play import Play
@@ -34,8 +34,6 @@ FASTEST_S = 1.0 / 60.0
 LOOKS_S = 0.05
 """How often it is looked whether a large background has been read."""
 LARGEST, LARGEST_THUMBNAIL = 16_384, 1024
-RESTS = 1e-4
-"""What changes less in a pose is not seen: no new picture for it."""
 
 
 class Viewer:
@@ -46,7 +44,9 @@ class Viewer:
         self._canvas = Canvas()
         self._play: Play | None = None
         self._robot = ""
-        self._looks: dict[str, list[tuple[Mesh, FloatArray]] | None] = {}
+        self._driven = ""
+        self._told_arm: dict[str, object] = {}
+        self._looks: dict[str, dict[str, tuple[Mesh, FloatArray]] | None] = {}
         self._stale = False
         """Whether the picture is not what it would be now …"""
         self._still = True
@@ -73,6 +73,9 @@ class Viewer:
             "grab": self._grab,
             "drag": self._drag,
             "release": self._release,
+            "drive": self._drive,
+            "jog": self._jog,
+            "joints": self._joints,
         }
 
     def serve(self, waiting: queue.SimpleQueue[bytes]) -> None:
@@ -83,6 +86,7 @@ class Viewer:
                 self._obey(line)
             if self._play is not None and self._play.running:
                 self._follow(self._play.advance())
+                self._follow_arm()
             self._draw()
             if self._canvas.unfinished:  # after a picture, so that no two pieces keep the user waiting
                 self._canvas.prepare()
@@ -139,6 +143,18 @@ class Viewer:
             if item is not None and np.abs(pose - item.pose).max() > RESTS:
                 item.move(pose)
                 self._motion()
+
+    def _follow_arm(self) -> None:
+        """Show the arm where physics has it, and say where it is."""
+        driver = None if self._play is None else self._play.driver
+        if driver is None:
+            return
+        if self._canvas.pose_robot(driver.arm.link_poses()):
+            self._motion()
+        said = {"joints": np.round(driver.goal, 4).tolist(), "blocked": driver.blocked}
+        if said != self._told_arm:
+            self._told_arm = said
+            self._say("arm", **said)
 
     def _obey(self, line: bytes) -> None:
         about = ""
@@ -259,17 +275,19 @@ class Viewer:
 
     def _place_robot(self) -> None:
         """Draw the robot where the scene says that it stands; its axes where it has no meshes on this computer."""
-        document = self._canvas.document
-        self._canvas.robot = []
-        if not self._robot or document is None or document.mount is None:
+        document, robot = self._canvas.document, self._driven or self._robot
+        self._canvas.robot = {}
+        if not robot or document is None or document.mount is None:
             return
-        if self._robot not in self._looks:
-            self._looks[self._robot] = _robot_look(self._robot)
-        look = self._looks[self._robot]
+        if robot not in self._looks:
+            self._looks[robot] = _robot_look(robot)
+        look = self._looks[robot]
         if look is None:
             self._canvas.robot = marker_actors(document.mount)
         else:
-            self._canvas.robot = robot_actors([(mesh, document.mount @ pose) for mesh, pose in look])
+            self._canvas.robot = robot_actors(
+                {link: (mesh, document.mount @ pose) for link, (mesh, pose) in look.items()}
+            )
 
     def _select(self, words: Words) -> None:
         self._canvas.selected = {str(name) for name in words["names"]}
@@ -316,8 +334,64 @@ class Viewer:
             raise InputError("There is no scene to play with.", remedy="Open a scene first.", code="no_scene")
         if self._play is None:
             self._play = Play(document.folder)
+            self._take_arm()
         self._play.run()
         self._say("physics", state="playing")
+
+    def _take_arm(self) -> None:
+        """Put the arm that is to be driven into the world, if there is one."""
+        document = self._canvas.document
+        if self._play is None or not self._driven or document is None:
+            return
+        if document.mount is None:
+            raise InputError(
+                "The robot has no place in this scene.", remedy="Place the robot first.", code="no_place_for_robot"
+            )
+        self._play.drive(self._driven, document.mount)
+        assert self._play.driver is not None
+        robot, chain = self._play.driver.robot, self._play.driver.robot.chain
+        self._told_arm = {}
+        limits = [
+            {"name": name, "low": float(low), "high": float(high)}
+            for name, low, high in zip(robot.arm, chain.low, chain.high, strict=True)
+        ]
+        self._say("driven", robot=robot.name, joints=limits)
+
+    def _drive(self, words: Words) -> None:
+        """Drive this robot, none: no longer; physics begins anew, for nothing can be taken out of it."""
+        running = self._play is not None and self._play.running
+        self._end_play()
+        for item in self._canvas.items.values():
+            item.move(item.home)
+        self._driven = str(words["robot"] or "")
+        self._place_robot()
+        self._change()
+        if running:
+            self._play_on(words)
+
+    def _jog(self, words: Words) -> None:
+        from simulation.teleoperation import Command  # slow to import, and most scenes are only looked at
+
+        driver = None if self._play is None else self._play.driver
+        if driver is None:
+            return
+        x, y, z = (float(value) for value in words["move"])
+        roll, pitch, yaw = (float(value) for value in words["turn"])
+        if not np.isfinite([x, y, z, roll, pitch, yaw]).all():
+            raise ValueError("this is no motion")
+        driver.jog(Command((x, y, z), (roll, pitch, yaw)), self._canvas.view.axes()[0])
+
+    def _joints(self, words: Words) -> None:
+        driver = None if self._play is None else self._play.driver
+        if driver is None:
+            return
+        if "goal" in words:
+            goal = np.array(words["goal"], dtype=np.float64)
+            if goal.shape != driver.goal[:-1].shape or not np.isfinite(goal).all():
+                raise ValueError("these are not the arm's joints")
+            driver.go(goal)
+        if "opening" in words:
+            driver.grip(float(words["opening"]))
 
     def _pause(self, words: Words) -> None:
         if self._play is not None:
@@ -326,6 +400,7 @@ class Viewer:
 
     def _reset(self, words: Words) -> None:
         self._end_play()
+        self._place_robot()
         for item in self._canvas.items.values():
             item.move(item.home)
         self._change()
@@ -355,8 +430,8 @@ class Viewer:
             self._play.release()
 
 
-def _robot_look(name: str) -> list[tuple[Mesh, FloatArray]] | None:
-    """A robot's links and their poses in the base's frame with the arm at home; None: not on this computer."""
+def _robot_look(name: str) -> dict[str, tuple[Mesh, FloatArray]] | None:
+    """A robot's links by name and their poses in the base's frame with the arm at home; None: not on this computer."""
     from simulation.robot_meshes import link_meshes
     from simulation.robots import Arm, robot_of
     from simulation.world import World
@@ -365,7 +440,7 @@ def _robot_look(name: str) -> list[tuple[Mesh, FloatArray]] | None:
         robot = robot_of(name)
         with World() as world:
             poses = Arm(world, robot, np.eye(4)).link_poses()
-        return [(mesh, poses.get(link, np.eye(4))) for link, mesh in link_meshes(robot.urdf).items()]
+        return {link: (mesh, poses.get(link, np.eye(4))) for link, mesh in link_meshes(robot.urdf).items()}
     except PocketworldError:
         return None
 

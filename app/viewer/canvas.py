@@ -7,7 +7,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -74,6 +74,8 @@ THUMB_FINER = 3
 """Thumbnails are drawn so much larger than they are to be, which makes their edges smooth."""
 THUMB_ELEVATIONS = (26.0, 44.0)
 """Thumbnails are drawn from there, whichever shows more of the thing."""
+RESTS = 1e-4
+"""What changes less in a pose is not seen: no new picture for it."""
 NEAR_M = 0.015
 """What is scanned so near to a support's plane is that support."""
 
@@ -180,7 +182,7 @@ class Canvas:
         self.options: dict[str, bool] = {**dict.fromkeys(OPTIONS, False), "background": True, "supports": True}
         self.selected: set[str] = set()
         self.low, self.high = np.full(3, -0.5), np.full(3, 0.5)
-        self.robot: list[Any] = []
+        self.robot: dict[str, Any] = {}
         self._background: Item | None = None
         self._supports: list[tuple[str, Any]] = []
         self._cloud: dict[str, Any] = {}
@@ -241,7 +243,7 @@ class Canvas:
     def clear(self) -> None:
         """Take everything out."""
         self.items, self.document, self._background = {}, None, None
-        self._supports, self._cloud, self.robot, self._later, self._reading = [], {}, [], [], None
+        self._supports, self._cloud, self.robot, self._later, self._reading = [], {}, {}, [], None
         self._cut, self._cut_actors, self._pictured = None, [], {}
         self._points = np.zeros((0, 3), dtype=np.float32)
         self.meshes.forget(set())
@@ -268,7 +270,7 @@ class Canvas:
             item.entry, item.home = entry, entry.pose
             item.move(entry.pose)
         if not again:
-            self._cloud, self.robot = {}, []
+            self._cloud, self.robot = {}, {}
         self.document, self.items = document, items
         self._background = background
         carrying = {entry.support for entry in document.objects} or set(list(document.supports)[:1])
@@ -342,6 +344,21 @@ class Canvas:
                 share = max(2000, LIGHT_FACES // 2 * len(item.mesh.faces) // things)
                 if len(item.mesh.faces) > 1.5 * share and "light" not in item.actors:
                     self._later.append(partial(item.lighten, share, None, None))
+
+    def pose_robot(self, poses: Mapping[str, FloatArray]) -> bool:
+        """Show the robot's links at `scene_from_link`; whether one of them was elsewhere."""
+        moved = False
+        for link, actor in self.robot.items():
+            pose = poses.get(link)
+            if pose is None:
+                continue
+            before = np.array(
+                [actor.GetUserMatrix().GetElement(row, column) for row in range(3) for column in range(4)]
+            )
+            if np.abs(before - pose[:3].ravel()).max() > RESTS:
+                actor.SetUserMatrix(_matrix(pose))
+                moved = True
+        return moved
 
     @property
     def unfinished(self) -> bool:
@@ -589,7 +606,7 @@ class Canvas:
 
     def _choose(self, still: bool) -> None:
         """Have the renderer draw what the options, the selection and the haste ask for."""
-        shown = [*self.robot, *self._cut_actors]
+        shown = [*self.robot.values(), *self._cut_actors]
         for item in self.items.values():
             shown.append(self._look_of(item, still))
         if self._background is not None and self.options["background"]:
@@ -624,23 +641,24 @@ class Canvas:
         return actor
 
 
-def robot_actors(links: Sequence[tuple[Mesh, FloatArray]]) -> list[Any]:
+def robot_actors(links: Mapping[str, tuple[Mesh, FloatArray]]) -> dict[str, Any]:
     """A robot, by its links and where they are."""
-    actors = []
-    for mesh, pose in links:
+    actors = {}
+    for link, (mesh, pose) in links.items():
         actor = _actor(surface(mesh), None if mesh.texture is None else texture_of(mesh.texture))
         actor.SetUserMatrix(_matrix(pose))
-        actors.append(actor)
+        actors[link] = actor
     return actors
 
 
-def marker_actors(pose: FloatArray) -> list[Any]:
+def marker_actors(pose: FloatArray) -> dict[str, Any]:
     """Where a robot stands: its three axes."""
-    colors = ((0.85, 0.25, 0.2), (0.3, 0.65, 0.25), (0.2, 0.4, 0.85))
-    lines = [polyline(np.array([np.zeros(3), 0.15 * axis]), closed=False) for axis in np.eye(3)]
-    actors = [_flat(line, color, 4.0) for line, color in zip(lines, colors, strict=True)]
-    for actor in actors:
-        actor.SetUserMatrix(_matrix(pose))
+    actors = {}
+    for name, axis, color in zip(
+        "xyz", np.eye(3), ((0.85, 0.25, 0.2), (0.3, 0.65, 0.25), (0.2, 0.4, 0.85)), strict=True
+    ):
+        actors[f"axis {name}"] = _flat(polyline(np.array([np.zeros(3), 0.15 * axis]), closed=False), color, 4.0)
+        actors[f"axis {name}"].SetUserMatrix(_matrix(pose))
     return actors
 
 

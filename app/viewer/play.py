@@ -1,14 +1,18 @@
-"""Physics of the scene that is shown, in step with the clock, with a hand that can hold one thing."""
+"""Physics of the scene that is shown, in step with the clock: a hand that can hold one thing, and perhaps an arm."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from simulation.world import World
+
+if TYPE_CHECKING:
+    from simulation.driving import Driver
 
 FloatArray = npt.NDArray[np.float64]
 LONGEST_S = 0.1
@@ -27,7 +31,9 @@ class Play:
         Raises:
             InputError: the scene cannot be loaded.
         """
+        self.folder = folder
         self.world = World.open(folder)
+        self.driver: Driver | None = None
         self.running = False
         self.held = ""
         self._reach = 0.0
@@ -35,7 +41,21 @@ class Play:
 
     def close(self) -> None:
         """End it."""
+        if self.driver is not None:
+            self.driver.close()
         self.world.close()
+
+    def drive(self, robot: str, mount: FloatArray) -> None:
+        """Put an arm into the world, at `scene_from_robot` ``(4, 4)``.
+
+        Raises:
+            PocketworldError: it is not on this computer, or cannot be loaded.
+        """
+        from simulation.driving import Driver  # slow to import, and most scenes are only looked at
+        from simulation.robots import robot_of
+
+        self.driver = Driver(self.world, self.folder, robot_of(robot), mount)
+        self._clock = time.monotonic()
 
     def run(self) -> None:
         """Let time pass from now on."""
@@ -55,7 +75,12 @@ class Play:
             self._clock = now
         else:
             self._clock += count * step
-        self.world.step(count)
+        if self.driver is None:
+            self.world.step(count)
+        else:
+            for _ in range(count):
+                self.driver.step()
+                self.world.step()
         return self.world.poses()
 
     def grab(self, name: str, point: FloatArray, ahead_m: float) -> bool:
