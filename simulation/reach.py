@@ -50,7 +50,7 @@ def reached(robot: Robot, chain: Chain, mount: FloatArray, points: FloatArray, d
     leaning = ~(there & over)
     if down:
         leaning &= there
-    for row in np.flatnonzero(leaning):
+    for row in np.flatnonzero(leaning).tolist():
         leant = np.concatenate([chain.along(tool, np.zeros((1, 3)), lean) for tool in tools[row] for lean in LEANS])
         seeds = np.repeat(_seeds(chain, home, tools[row]), len(LEANS), axis=0)
         _, exact = chain.solve(leant, seeds, 30)

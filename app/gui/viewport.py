@@ -6,11 +6,8 @@ code or of a lack of memory, the widget says so and starts another on request.
 
 from __future__ import annotations
 
-import atexit
 import base64
-import contextlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,15 +27,14 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPalette,
-    QPen,
-    QPolygonF,
     QResizeEvent,
     QShowEvent,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
-from app.gui.job import child_environment
+from app.gui import view_process
+from app.gui.view_marks import paint_handles, paint_measure
 from app.viewer import gizmo
 from app.viewer.frames import Frames, new_file
 from app.viewer.view import View, corners
@@ -51,8 +47,6 @@ CLICK_PX = 4.0
 ORBIT_DEG = 0.4
 """A pixel of dragging."""
 KEY_DEG, KEY_ZOOM = 6.0, 0.85
-AXIS_COLORS = ("#e5484d", "#46a758", "#3e8bff")
-ACCENT = "#ff9d0a"
 LIGHT_SKY, DARK_SKY = ((238, 241, 245), (203, 209, 217)), ((66, 71, 80), (33, 36, 41))
 TOLD_BYTES = 4000
 """So much of what the process says on stderr is kept."""
@@ -160,7 +154,7 @@ class Viewport(QWidget):
         self._asked: dict[int, tuple[str, QPoint]] = {}
         self._asks = 0
         self._name_things()
-        self.destroyed.connect(partial(_end, self._mine))
+        self.destroyed.connect(partial(view_process.end, self._mine))
 
     # What the window calls.
 
@@ -339,16 +333,14 @@ class Viewport(QWidget):
         except OSError as error:
             self._fail(self.tr("The 3-D view cannot start: {0}.").format(error), self.tr("Make room on the disk."))
             return
-        process = QProcess()  # not a child: it may take a moment to end, and the widget is not to wait for that
-        process.setProcessEnvironment(child_environment())
+        process = view_process.new_process()
         process.readyReadStandardOutput.connect(self._hear)
         process.readyReadStandardError.connect(self._overhear)
         process.finished.connect(self._died)
         process.errorOccurred.connect(self._died)
         self._process = process
         self._mine.append(process)
-        _RUNNING.append((process, file))
-        process.start(sys.executable, ["-m", "app.viewer", str(file)])
+        view_process.start(process, file)
         self.update()
 
     def _stop(self) -> None:
@@ -356,7 +348,7 @@ class Viewport(QWidget):
         self._ready, self._pending, self._playing = False, b"", False
         self._cancel()
         if process is not None:
-            _end(self._mine)
+            view_process.end(self._mine)
         if self._frames is not None:
             self._frames.close()
             self._frames = None
@@ -716,8 +708,12 @@ class Viewport(QWidget):
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.drawImage(QRectF(self.rect()), self._image)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-            self._paint_handles(painter)
-            self._paint_measure(painter)
+            middle = self._middle()
+            if middle is not None and self._shown is not None:
+                alone = self._doing == "handle"
+                paint_handles(painter, self.size(), self._tool, middle, self._shown, self._hover, alone=alone)
+            if self._measure and self._shown is not None:
+                paint_measure(painter, self.size(), np.array(self._measure), self._shown)
         else:
             painter.fillRect(self.rect(), QColor(*self._sky()[0]))
             self._paint_text(painter)
@@ -740,56 +736,6 @@ class Viewport(QWidget):
         else:
             flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
         painter.drawText(room, int(flags), text)
-
-    def _pixels_of(self, points: FloatArray) -> list[QPointF]:
-        assert self._shown is not None
-        at, _ = self._shown.project(points, self._aspect)
-        return [QPointF(x * self.width(), y * self.height()) for x, y in at]
-
-    def _paint_handles(self, painter: QPainter) -> None:
-        middle = self._middle()
-        if middle is None or self._shown is None:
-            return
-        if (middle - self._shown.position) @ self._shown.axes()[2] <= 0.01:
-            return
-        for handle in gizmo.HANDLES[self._tool]:
-            if self._doing == "handle" and handle != self._hover:
-                continue
-            points = self._pixels_of(gizmo.line(handle, middle, self._shown))
-            color = QColor(ACCENT if handle == self._hover else AXIS_COLORS[handle.axis])
-            painter.setPen(QPen(color, 5 if handle == self._hover else 3.5, c=Qt.PenCapStyle.RoundCap))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            if handle.kind == "arrow":
-                painter.drawLine(points[0], points[1])
-                painter.setBrush(color)
-                painter.drawPolygon(_tip(points[0], points[1]))
-            elif handle.kind == "plate":
-                color.setAlphaF(0.55)
-                painter.setBrush(color)
-                painter.drawPolygon(QPolygonF(points))
-            else:
-                painter.drawPolyline(QPolygonF(points))
-
-    def _paint_measure(self, painter: QPainter) -> None:
-        if not self._measure or self._shown is None:
-            return
-        points = self._pixels_of(np.array(self._measure))
-        for color, width in (("#20242a", 5.0), (ACCENT, 2.5)):
-            painter.setPen(QPen(QColor(color), width, c=Qt.PenCapStyle.RoundCap))
-            if len(points) == 2:
-                painter.drawLine(points[0], points[1])
-            painter.setBrush(QColor(color))
-            for point in points:
-                painter.drawEllipse(point, 1.5 * width / 2, 1.5 * width / 2)
-        if len(points) == 2:
-            text = _length_text(float(np.linalg.norm(self._measure[1] - self._measure[0])))
-            size = painter.fontMetrics().boundingRect(text).adjusted(-8, -4, 8, 4)
-            size.moveCenter(((points[0] + points[1]) / 2 - QPointF(0, 18)).toPoint())
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(QColor(32, 36, 42, 225))
-            painter.drawRoundedRect(QRectF(size), 5, 5)
-            painter.setPen(QColor("white"))
-            painter.drawText(size, int(Qt.AlignmentFlag.AlignCenter), text)
 
     def _sky(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         if self._colors is not None:
@@ -816,54 +762,5 @@ class Viewport(QWidget):
         )
 
 
-_RUNNING: list[tuple[QProcess, Path]] = []
-"""All processes of all views that have not ended yet, with their files."""
-
-
-def _end(processes: list[QProcess]) -> None:
-    """End them. They hold nothing that would be lost, and their native code may be busy for seconds: no farewell."""
-    while processes:
-        process = processes.pop()
-        process.finished.connect(partial(_forget, process))
-        process.kill()
-        if process.state() == QProcess.ProcessState.NotRunning:  # it had ended already: no signal will come
-            _forget(process)
-
-
-def _forget(process: QProcess, *_: object) -> None:
-    """It has ended, and its file with it (where files in use can be removed, it has done that itself)."""
-    for known, file in list(_RUNNING):
-        if known is process:
-            _RUNNING.remove((known, file))
-            process.deleteLater()
-            with contextlib.suppress(OSError):
-                file.unlink()
-
-
-@atexit.register
-def _end_all() -> None:
-    """The program ends, and no event loop hears of their end any more."""
-    for process, file in _RUNNING:
-        with contextlib.suppress(RuntimeError):  # Qt has gone before
-            process.blockSignals(True)
-            process.kill()
-            process.waitForFinished(1000)
-        with contextlib.suppress(OSError):
-            file.unlink()
-
-
 def _length(way: QPointF) -> float:
     return float(np.hypot(way.x(), way.y()))
-
-
-def _tip(start: QPointF, end: QPointF) -> QPolygonF:
-    """An arrow's head."""
-    way = end - start
-    way *= 1.0 / max(_length(way), 1e-6)
-    across = QPointF(-way.y(), way.x()) * 5.5
-    back = end - way * 5.0
-    return QPolygonF([end + way * 8.0, back + across, back - across])
-
-
-def _length_text(metres: float) -> str:
-    return f"{100 * metres:.1f} cm" if metres < 1.0 else f"{metres:.3f} m"
