@@ -76,12 +76,17 @@ class Driver:
         self._command = command
         self._jog.face(right)
 
-    def go(self, joints: FloatArray) -> None:
-        """Bring the joints ``(J,)`` there, as far as nothing is in the way; a jog ends that."""
+    def go(self, number: int, value: float) -> None:
+        """Bring one joint there, as far as nothing is in the way; a jog ends that.
+
+        Raises:
+            IndexError: it has no such joint.
+        """
         chain = self._planner.chain
         self._command = Command()
         self._jog.rest()
-        self._target = np.clip(joints, chain.low, chain.high)
+        self._target = self._target.copy()
+        self._target[number] = np.clip(value, chain.low[number], chain.high[number])
 
     def grip(self, opening: float) -> None:
         """Open the gripper so far, 0 … 1."""

@@ -17,26 +17,12 @@ from PySide6.QtCore import QObject, Qt, QThread, Signal
 from PySide6.QtGui import QCloseEvent, QFocusEvent, QImage, QKeyEvent, QPixmap
 from PySide6.QtWidgets import QApplication, QGridLayout, QHBoxLayout, QLabel, QMainWindow, QVBoxLayout, QWidget
 
+from app.gui.drive_keys import MOVES, held_motion
 from app.gui.gamepad import Gamepad
 from app.teleoperate_stage import Recorder
 from simulation.teleoperation import Command
 
 Picture = npt.NDArray[np.uint8]
-MOVES: dict[int, tuple[int, float]] = {
-    Qt.Key.Key_Right: (0, 1.0),
-    Qt.Key.Key_Left: (0, -1.0),
-    Qt.Key.Key_Up: (1, 1.0),
-    Qt.Key.Key_Down: (1, -1.0),
-    Qt.Key.Key_R: (2, 1.0),
-    Qt.Key.Key_F: (2, -1.0),
-    Qt.Key.Key_E: (3, 1.0),
-    Qt.Key.Key_Q: (3, -1.0),
-    Qt.Key.Key_W: (4, -1.0),
-    Qt.Key.Key_S: (4, 1.0),
-    Qt.Key.Key_A: (5, 1.0),
-    Qt.Key.Key_D: (5, -1.0),
-}
-"""Keys that move the hand: which number of a command (three of moving, three of turning), and which way."""
 PRESSES: dict[int, str] = {
     Qt.Key.Key_Space: "grip",
     Qt.Key.Key_Return: "keep",
@@ -136,10 +122,7 @@ class Loop(QObject):
         self.progress.emit(fraction, message)
 
     def _command(self, pad: Gamepad | None) -> tuple[Command, tuple[str, ...]]:
-        values = [0.0] * 6
-        for key in self._hands.held:
-            number, way = MOVES[key]
-            values[number] += way
+        values = held_motion(self._hands.held)
         pressed = list(self._hands.taken())
         if pad is not None:
             command, buttons = pad.read()

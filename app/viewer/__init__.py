@@ -25,8 +25,8 @@ Commands, by ``"do"``:
 - ``play``, ``pause``, ``reset``: physics; ``grab`` (``x``, ``y``), ``drag`` (``x``, ``y``), ``release``: by the mouse.
 - ``drive`` (``robot``: a name, or null): physics begins anew, from now on with that robot in it, to be driven. ``jog``
   (``move``, ``turn``: as `simulation.teleoperation.Command`): move its hand like this from now on, as seen from where
-  the camera is now. ``joints`` (``goal``: where to bring its joints, rad or m; ``opening``: of its gripper, 0 … 1;
-  either may be left out).
+  the camera is now. ``joints`` (``joint``, ``value``: the number of one, and where to bring it, rad or m; ``opening``:
+  of its gripper, 0 … 1; either may be left out).
 
 Events, by ``"event"``:
 

@@ -385,13 +385,16 @@ class Viewer:
         driver = None if self._play is None else self._play.driver
         if driver is None:
             return
-        if "goal" in words:
-            goal = np.array(words["goal"], dtype=np.float64)
-            if goal.shape != driver.goal[:-1].shape or not np.isfinite(goal).all():
-                raise ValueError("these are not the arm's joints")
-            driver.go(goal)
+        if "joint" in words:
+            number, value = int(words["joint"]), float(words["value"])
+            if not (0 <= number < len(driver.goal) - 1 and np.isfinite(value)):
+                raise ValueError("this is no joint of the arm")
+            driver.go(number, value)
         if "opening" in words:
-            driver.grip(float(words["opening"]))
+            opening = float(words["opening"])
+            if not np.isfinite(opening):
+                raise ValueError("this is no opening")
+            driver.grip(opening)
 
     def _pause(self, words: Words) -> None:
         if self._play is not None:
