@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -72,7 +72,7 @@ class DrivePanel(QFrame):
         )
         self.record.clicked.connect(self.recording_wanted)
         self.done = QPushButton(self.tr("Done"), self)
-        self.done.setToolTip(self.tr("Drive the arm no longer (Esc)."))
+        self.done.setToolTip(self.tr("Drive the arm no longer (Esc); everything goes back to where the scene has it."))
         self.done.clicked.connect(self.end)
         head = QHBoxLayout()
         head.setSpacing(10)
@@ -97,6 +97,9 @@ class DrivePanel(QFrame):
         column.addLayout(head)
         column.addWidget(self._keys)
         column.addLayout(self._grid)
+        key = QShortcut(QKeySequence("Esc"), self)
+        key.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        key.activated.connect(self.end)
         self._timer = QTimer(self)
         self._timer.setInterval(PAD_MS)
         self._timer.timeout.connect(self._read_pad)
@@ -105,7 +108,7 @@ class DrivePanel(QFrame):
     @property
     def is_on(self) -> bool:
         """Whether the arm is being driven."""
-        return self.isVisibleTo(self.parentWidget())
+        return not self.isHidden()
 
     def begin(self, robot: str) -> None:
         """Show the panel; the joints come with `show_arm`, when the arm is there."""
@@ -129,7 +132,8 @@ class DrivePanel(QFrame):
     def show_arm(self, joints: Sequence[Mapping[str, Any]]) -> None:
         """The arm is there, with these joints: ``name``, ``low``, ``high`` (rad or m) of each."""
         while (item := self._grid.takeAt(0)) is not None:
-            item.widget().deleteLater()
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
         self._limits = [(float(joint["low"]), float(joint["high"])) for joint in joints]
         self.joints, self._figures = [], []
         self._open = True
@@ -160,6 +164,10 @@ class DrivePanel(QFrame):
             self.joints.append(slider)
             self._figures.append(figure)
         self._state.setText("")
+
+    def say(self, text: str) -> None:
+        """Say how it stands with the arm."""
+        self._state.setText(text)
 
     def show_goal(self, goal: Sequence[float], blocked: bool) -> None:
         """Where the arm is told to be, its gripper's opening last; `blocked`: something is in its way."""

@@ -33,6 +33,7 @@ from app.gui.editor import Editor
 from app.gui.job import Job, Task
 from app.gui.page import Notice, StepPage, label
 from app.gui.scene_list import PICTURE, ThingList
+from app.gui.scene_play import ScenePlay
 from app.gui.scene_split import SplitPanel
 from app.gui.viewport import Viewport
 from app.viewer.view import View, corners
@@ -182,6 +183,9 @@ class ScenePage(StepPage):
         self._no_cut_key.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._no_cut_key.setEnabled(False)  # Esc has other uses in the view
         self._no_cut_key.activated.connect(self.cut.end)
+        self.playing = ScenePlay(self.view, self)
+        self.playing.over.connect(self._use_checked_tool)
+        self.playing.panel.recording_wanted.connect(lambda: self.desk.step_wanted.emit("policy"))
         self._below = QHBoxLayout()
         self._below.setSpacing(12)
         self._below.addWidget(self.said, 100)
@@ -190,6 +194,7 @@ class ScenePage(StepPage):
         self.result.addLayout(self._tools)
         self.result.addWidget(self.view, 1)
         self.result.addWidget(self.cut)
+        self.result.addWidget(self.playing.panel)
         self.result.addWidget(self.trouble)
         self.result.addLayout(self._below)
 
@@ -218,15 +223,12 @@ class ScenePage(StepPage):
             self._tools.addWidget(self._button(action))
         self.tool_actions["select"].setChecked(True)
         self._tools.addSpacing(10)
-        self.play = self._new_action(
-            self.tr("Play"), self._play, "P", self.tr("Let physics go; grab things with the mouse and throw them.")
-        )
-        self.play.setCheckable(True)
-        self.reset = self._new_action(
-            self.tr("Reset"), self._reset, "", self.tr("Put everything back where the scene has it.")
-        )
-        for action in (self.play, self.reset):
-            self._tools.addWidget(self._button(action))
+        for action, key, tip in (
+            (self.playing.play, "P", self.tr("Let physics go; grab things with the mouse and throw them.")),
+            (self.playing.reset, "", self.tr("Put everything back where the scene has it.")),
+            (self.playing.drive, "G", self.tr("Drive the robot's arm by keys, sliders or a gamepad.")),
+        ):
+            self._tools.addWidget(self._button(self._adopted(action, key, tip)))
         self._tools.addStretch(1)
         shown = QToolButton(self)
         shown.setText(self.tr("Show"))
@@ -283,10 +285,13 @@ class ScenePage(StepPage):
     def _new_action(self, text: str, what: Any, key: str, tip: str) -> QAction:
         action = QAction(text, self)
         action.triggered.connect(lambda _checked=False: what())
+        return self._adopted(action, key, tip)
+
+    def _adopted(self, action: QAction, key: str, tip: str) -> QAction:
         if key:
             action.setShortcut(QKeySequence(key))
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        action.setToolTip(f"{tip} {f'({key})' if key else ''}".strip() or text)
+        action.setToolTip(f"{tip} {f'({key})' if key else ''}".strip() or action.text())
         self.addAction(action)
         return action
 
@@ -367,7 +372,7 @@ class ScenePage(StepPage):
             self.cut.end()
         for tool in ("move", "turn"):
             self.tool_actions[tool].setEnabled(not self._held)
-        if not self.play.isChecked():
+        if not self.playing.play.isChecked():
             self._use_checked_tool()
         self._enable()
         self._name_undo()
@@ -712,27 +717,11 @@ class ScenePage(StepPage):
         elif self._measured <= 0.0:
             self.said.setText("")
 
-    def _play(self) -> None:
-        if self.play.isChecked():
-            self.view.set_tool("grab")
-            self.view.play()
-            self.play.setText(self.tr("Pause"))
-        else:
-            self.view.pause()
-            self.play.setText(self.tr("Play"))
-            self._use_checked_tool()
-
     def _use_checked_tool(self) -> None:
         tool = next((name for name, action in self.tool_actions.items() if action.isChecked()), "select")
         tool = tool if self.tool_actions[tool].isEnabled() else "select"
         if tool != self.view.tool():  # told again, it would forget what was measured
             self.view.set_tool(tool)
-
-    def _reset(self) -> None:
-        self.play.setChecked(False)
-        self.play.setText(self.tr("Play"))
-        self.view.reset()
-        self._use_checked_tool()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Leave no process, no thread and no lock."""

@@ -91,6 +91,10 @@ class Viewport(QWidget):
         thumbnail(name, picture): a thing alone, a transparent ``QImage``; see `set_thumbnails`.
         loaded(names): a scene (its things' names) or a point cloud (none) is there.
         physics_changed(state): playing, paused or reset.
+        driven(robot, joints): an arm is in the world, to be driven: its name, and ``name``, ``low``, ``high`` of each
+            joint (rad or m).
+        arm_moved(goal, blocked): where it is told to be, its gripper's opening (0 … 1) last, and whether something is
+            in its way.
         frame_shown(still): another picture is there; still: in full quality.
         failed(message, remedy): a scene cannot be shown, or the process has died.
     """
@@ -105,6 +109,8 @@ class Viewport(QWidget):
     thumbnail = Signal(str, object)
     loaded = Signal(object)
     physics_changed = Signal(str)
+    driven = Signal(str, object)
+    arm_moved = Signal(object, bool)
     frame_shown = Signal(bool)
     failed = Signal(str, str)
 
@@ -143,6 +149,7 @@ class Viewport(QWidget):
         self._awaited = False  # something else was asked for than what frames still show
         self._message = ""
         self._playing = False
+        self._driven: str | None = None
         # What the mouse is doing.
         self._tool = "select"
         self._doing = ""
@@ -259,6 +266,28 @@ class Viewport(QWidget):
     def reset(self) -> None:
         """End physics; everything is where the scene has it."""
         self._send("reset")
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether physics runs."""
+        return self._playing
+
+    def drive(self, robot: str | None) -> None:
+        """Begin physics anew with this robot in it, to be driven; None: without any. It plays on if it did."""
+        self._driven = robot
+        self._send("drive", robot=robot)
+
+    def jog(self, move: Sequence[float], turn: Sequence[float]) -> None:
+        """Move the arm's hand like this until told otherwise, as seen from here: `simulation.teleoperation.Command`."""
+        self._send("jog", move=list(move), turn=list(turn))
+
+    def bring_joint(self, number: int, value: float) -> None:
+        """Bring a joint there, rad or m, as far as nothing is in its way."""
+        self._send("joints", joint=number, value=value)
+
+    def open_gripper(self, opening: float) -> None:
+        """Open the gripper so far, 0 … 1."""
+        self._send("joints", opening=opening)
 
     def frame(self, names: Sequence[str] = ()) -> None:
         """Come so near that these things fill the view; without names: everything worth seeing."""
@@ -385,6 +414,8 @@ class Viewport(QWidget):
         if self._source is not None:
             kind, place = self._source
             self._send(kind, **{"folder" if kind == "scene" else "path": place})
+        if self._driven is not None:
+            self._send("drive", robot=self._driven)
         if self._selected:
             self._send("select", names=list(self._selected))
         if self._thumbnails is not None:
@@ -447,6 +478,10 @@ class Viewport(QWidget):
             self._playing = said["state"] == "playing"
             self.physics_changed.emit(said["state"])
             self.update()
+        elif event == "driven":
+            self.driven.emit(said["robot"], said["joints"])
+        elif event == "arm":
+            self.arm_moved.emit(said["joints"], said["blocked"])
         elif event == "grabbed" and self._doing == "hand" and not said["name"]:
             self._doing = "orbit"  # nothing there to be held
         elif event == "error":

@@ -1,0 +1,101 @@
+"""Physics in the scene's view: play, pause, reset, and driving the arm in it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QWidget
+
+from app.gui.drive_panel import DrivePanel
+from app.gui.viewport import Viewport
+
+USUAL_ROBOT = "panda"
+
+
+class ScenePlay(QObject):
+    """The actions, and the panel that belongs to one of them.
+
+    Signals:
+        over(): the mouse is the tools' again.
+
+    Attributes:
+        play, reset, drive: actions.
+        panel: of the arm.
+    """
+
+    over = Signal()
+
+    def __init__(self, view: Viewport, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._view = view
+        self.panel = DrivePanel(view, parent)
+        self.play = QAction(self.tr("Play"), self)
+        self.play.setCheckable(True)
+        self.play.triggered.connect(self._play)
+        self.reset = QAction(self.tr("Reset"), self)
+        self.reset.triggered.connect(self.start_over)
+        self.drive = QAction(self.tr("Drive"), self)
+        self.drive.setCheckable(True)
+        self.drive.triggered.connect(self._drive)
+        view.physics_changed.connect(self._changed)
+        view.failed.connect(self._failed)
+        view.driven.connect(lambda _robot, joints: self.panel.show_arm(joints))
+        view.arm_moved.connect(self.panel.show_goal)
+        self.panel.jogged.connect(view.jog)
+        self.panel.wanted.connect(view.bring_joint)
+        self.panel.gripped.connect(view.open_gripper)
+        self.panel.ended.connect(self._drive_ended)
+
+    @property
+    def robot(self) -> str:
+        """Which arm is driven: the one that is shown, else the usual one."""
+        return str(self._view.options().get("robot") or USUAL_ROBOT)
+
+    def start_over(self) -> None:
+        """Everything is where the scene has it, and nothing moves."""
+        self._view.reset()
+        self._show(playing=False)
+
+    def _play(self) -> None:
+        if self.play.isChecked():
+            self._view.set_tool("grab")
+            self._view.play()
+            self._show(playing=True)
+        else:
+            self._view.pause()
+            self._show(playing=False)
+
+    def _drive(self) -> None:
+        if not self.drive.isChecked():
+            self.panel.end()
+            return
+        self.panel.begin(self.robot)
+        self._view.drive(self.robot)
+        if not self.play.isChecked():
+            self.play.trigger()
+
+    def _drive_ended(self) -> None:
+        self.drive.setChecked(False)
+        self._view.drive(None)
+        self._view.setFocus()
+
+    def _changed(self, state: str) -> None:
+        """Physics is otherwise than it was: an edit, too, ends it."""
+        if state == "reset" and self.panel.is_on:
+            self.panel.say(self.tr("Play (P) to go on."))
+        if (state == "playing") != self.play.isChecked():
+            self._show(playing=state == "playing")
+
+    def _failed(self) -> None:
+        """The view could not do it, or has stopped."""
+        if self.play.isChecked() and not self._view.is_playing:
+            self._show(playing=False)
+            self.panel.end()
+
+    def _show(self, *, playing: bool) -> None:
+        self.play.setChecked(playing)
+        self.play.setText(self.tr("Pause") if playing else self.tr("Play"))
+        if playing:
+            self._view.set_tool("grab")
+        else:
+            self.over.emit()
