@@ -16,7 +16,9 @@ Commands, by ``"do"``:
 - ``camera`` (``position``, ``focal``, ``up``, ``angle`` in degrees, vertical).
 - ``size`` (``width``, ``height``): pixels. ``colors`` (``top``, ``bottom``): of what is behind everything.
 - ``options``: any of ``background``, ``supports``, ``parts`` (convex parts, a hue each), ``seen`` (green: measured,
-  orange: guessed), ``wireframe`` (all true or false) and ``robot`` (a name, or null for none).
+  orange: guessed), ``wireframe``, ``reach`` (show and say what the robot reaches; all true or false) and ``robot`` (a
+  name or the path of a TOML file, null for none). It stands where the scene says, else where it would in cousins.
+- ``robot`` (``pose``: `scene_from_robot`): show the robot elsewhere, null: where it belongs.
 - ``select`` (``names``): outline these. ``pose`` (``name``, ``pose``): show a thing elsewhere, null: where it belongs.
 - ``cut`` (``name``, ``point``, ``normal``): show a plane through a thing and where it meets its surface; null: none.
 - ``thumbnails`` (``width``, ``height``): from now on draw each thing alone, so large, whenever there is nothing else to
@@ -41,5 +43,10 @@ Events, by ``"event"``:
   (``joints``: where it is told to be, its gripper's opening last; ``blocked``: something is in its way).
 - ``cut`` (``name``, ``met``: whether the plane goes through the thing).
 - ``thumbnail`` (``name``, ``png``: base64, with transparency, ``seconds``).
+- ``robot`` (``name``, ``pose``: where it belongs, null: nowhere; ``said``: the scene says so; ``boxes``: a lowest and
+  a highest corner of each link in its own frame; ``message``, ``remedy``: what is wrong with it, else empty): it is
+  shown, or its scene is another.
+- ``reach`` (``reached``, ``missed``: names of things; ``far``: how far on the table, 0: nowhere): from where the robot
+  is shown.
 - ``error`` (``code``, ``message``, ``remedy``, ``about``: the command that failed).
 """

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from app.console import JsonConsole, StdoutError, internal_error, open_console
-from app.viewer.canvas import OPTIONS, RESTS, Canvas, marker_actors, robot_actors
+from app.viewer.canvas import OPTIONS, RESTS, Canvas
 from app.viewer.files import read_cloud, read_document
 from app.viewer.frames import Frames
 from app.viewer.play import Play
+from app.viewer.robot import Stand
 from app.viewer.view import View
 from reconstruction.errors import InputError, PocketworldError, UsageError
-from reconstruction.mesh import Mesh
 
 FloatArray = npt.NDArray[np.float64]
 Words = Mapping[str, Any]
@@ -46,7 +46,7 @@ class Viewer:
         self._robot = ""
         self._driven = ""
         self._told_arm: dict[str, object] = {}
-        self._looks: dict[str, dict[str, tuple[Mesh, FloatArray]] | None] = {}
+        self._stand = Stand(self._canvas, console, self._change)
         self._stale = False
         """Whether the picture is not what it would be now …"""
         self._still = True
@@ -76,6 +76,7 @@ class Viewer:
             "drive": self._drive,
             "jog": self._jog,
             "joints": self._joints,
+            "robot": self._put_robot,
         }
 
     def serve(self, waiting: queue.SimpleQueue[bytes]) -> None:
@@ -91,6 +92,7 @@ class Viewer:
             if self._canvas.unfinished:  # after a picture, so that no two pieces keep the user waiting
                 self._canvas.prepare()
             self._take_background()
+            self._stand.advance()
             if waiting.empty() and self._idle:
                 self._draw_thumbnail()
 
@@ -130,7 +132,7 @@ class Viewer:
             return 0.0
         if self._play is not None and self._play.running:
             return FASTEST_S
-        if self._canvas.reading:
+        if self._canvas.reading or self._stand.busy:
             return LOOKS_S
         if not self._still and not self._canvas.empty:
             return max(0.0, self._moved + STILL_AFTER_S - time.monotonic())
@@ -232,8 +234,7 @@ class Viewer:
         ]
         box = {"low": canvas.low.tolist(), "high": canvas.high.tolist()}
         self._say("loaded", kind=kind, again=again, objects=objects, camera=canvas.good_view().words(), **box)
-        if kind == "scene":
-            self._place_robot()
+        self._stand.scene(canvas.document)
         self._change()
 
     def _points(self, words: Words) -> None:
@@ -248,6 +249,7 @@ class Viewer:
     def _clear(self, words: Words) -> None:
         self._end_play()
         self._canvas.clear()
+        self._stand.scene(None)
 
     def _camera(self, words: Words) -> None:
         self._canvas.view = View.of(words)
@@ -271,23 +273,21 @@ class Viewer:
         if "robot" in words:
             self._robot = str(words["robot"] or "")
             self._place_robot()
+        if "reach" in words:
+            self._stand.tell_reach(bool(words["reach"]))
         self._change()
 
     def _place_robot(self) -> None:
-        """Draw the robot where the scene says that it stands; its axes where it has no meshes on this computer."""
-        document, robot = self._canvas.document, self._driven or self._robot
-        self._canvas.robot = {}
-        if not robot or document is None or document.mount is None:
-            return
-        if robot not in self._looks:
-            self._looks[robot] = _robot_look(robot)
-        look = self._looks[robot]
-        if look is None:
-            self._canvas.robot = marker_actors(document.mount)
-        else:
-            self._canvas.robot = robot_actors(
-                {link: (mesh, document.mount @ pose) for link, (mesh, pose) in look.items()}
-            )
+        """Show the robot at home, and where it stands; the driven one goes first."""
+        self._stand.choose(self._driven or self._robot)
+        self._stand.home()
+
+    def _put_robot(self, words: Words) -> None:
+        pose = None if words["pose"] is None else np.array(words["pose"], dtype=np.float64).reshape(4, 4)
+        if pose is not None and not np.isfinite(pose).all():
+            raise ValueError("a pose has numbers that are not finite")
+        self._stand.put(pose)
+        self._motion()
 
     def _select(self, words: Words) -> None:
         self._canvas.selected = {str(name) for name in words["names"]}
@@ -340,14 +340,9 @@ class Viewer:
 
     def _take_arm(self) -> None:
         """Put the arm that is to be driven into the world, if there is one."""
-        document = self._canvas.document
-        if self._play is None or not self._driven or document is None:
+        if self._play is None or not self._driven:
             return
-        if document.mount is None:
-            raise InputError(
-                "The robot has no place in this scene.", remedy="Place the robot first.", code="no_place_for_robot"
-            )
-        self._play.drive(self._driven, document.mount)
+        self._play.drive(self._driven, self._stand.place(self._driven))
         assert self._play.driver is not None
         robot, chain = self._play.driver.robot, self._play.driver.robot.chain
         self._told_arm = {}
@@ -431,21 +426,6 @@ class Viewer:
     def _release(self, words: Words) -> None:
         if self._play is not None:
             self._play.release()
-
-
-def _robot_look(name: str) -> dict[str, tuple[Mesh, FloatArray]] | None:
-    """A robot's links by name and their poses in the base's frame with the arm at home; None: not on this computer."""
-    from simulation.robot_meshes import link_meshes
-    from simulation.robots import Arm, robot_of
-    from simulation.world import World
-
-    try:
-        robot = robot_of(name)
-        with World() as world:
-            poses = Arm(world, robot, np.eye(4)).link_poses()
-        return {link: (mesh, poses.get(link, np.eye(4))) for link, mesh in link_meshes(robot.urdf).items()}
-    except PocketworldError:
-        return None
 
 
 def _all_of(waiting: queue.SimpleQueue[bytes], patience: float | None) -> list[bytes]:

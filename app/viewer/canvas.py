@@ -70,6 +70,8 @@ CUT_MARGIN = 0.12
 CUT_LEAST = 1e-3
 """A plane that takes off less of a thing's extent only touches it."""
 CUT_COLOR = (0.25, 0.62, 1.0)
+REACH_M = 0.003
+"""Half the width of the lines that show what a robot reaches."""
 THUMB_FINER = 3
 """Thumbnails are drawn so much larger than they are to be, which makes their edges smooth."""
 THUMB_ELEVATIONS = (26.0, 44.0)
@@ -183,6 +185,7 @@ class Canvas:
         self.selected: set[str] = set()
         self.low, self.high = np.full(3, -0.5), np.full(3, 0.5)
         self.robot: dict[str, Any] = {}
+        self.reach: list[Any] = []
         self._background: Item | None = None
         self._supports: list[tuple[str, Any]] = []
         self._cloud: dict[str, Any] = {}
@@ -244,6 +247,7 @@ class Canvas:
         """Take everything out."""
         self.items, self.document, self._background = {}, None, None
         self._supports, self._cloud, self.robot, self._later, self._reading = [], {}, {}, [], None
+        self.reach = []
         self._cut, self._cut_actors, self._pictured = None, [], {}
         self._points = np.zeros((0, 3), dtype=np.float32)
         self.meshes.forget(set())
@@ -270,7 +274,7 @@ class Canvas:
             item.entry, item.home = entry, entry.pose
             item.move(entry.pose)
         if not again:
-            self._cloud, self.robot = {}, {}
+            self._cloud, self.robot, self.reach = {}, {}, []
         self.document, self.items = document, items
         self._background = background
         carrying = {entry.support for entry in document.objects} or set(list(document.supports)[:1])
@@ -359,6 +363,11 @@ class Canvas:
                 actor.SetUserMatrix(_matrix(pose))
                 moved = True
         return moved
+
+    def move_reach(self, pose: FloatArray) -> None:
+        """Show what the robot reaches from elsewhere: `scene_from_ring` ``(4, 4)``."""
+        for actor in self.reach:
+            actor.SetUserMatrix(_matrix(pose))
 
     @property
     def unfinished(self) -> bool:
@@ -606,7 +615,7 @@ class Canvas:
 
     def _choose(self, still: bool) -> None:
         """Have the renderer draw what the options, the selection and the haste ask for."""
-        shown = [*self.robot.values(), *self._cut_actors]
+        shown = [*self.robot.values(), *self.reach, *self._cut_actors]
         for item in self.items.values():
             shown.append(self._look_of(item, still))
         if self._background is not None and self.options["background"]:
@@ -659,6 +668,35 @@ def marker_actors(pose: FloatArray) -> dict[str, Any]:
     ):
         actors[f"axis {name}"] = _flat(polyline(np.array([np.zeros(3), 0.15 * axis]), closed=False), color, 4.0)
         actors[f"axis {name}"].SetUserMatrix(_matrix(pose))
+    return actors
+
+
+def reach_actors(near: FloatArray, far: FloatArray) -> list[Any]:
+    """Lines round what a robot reaches on a plane, in that plane, its base being the origin.
+
+    `near` and `far` ``(N,)`` are distances in evenly spaced directions from its +x; where `far` is zero it reaches
+    nothing.
+    """
+    count = len(far)
+    angles = 2.0 * np.pi * np.arange(count) / count
+    ways = np.column_stack([np.cos(angles), np.sin(angles), np.zeros(count)])
+    outer, inner, there = ways * far[:, None], ways * near[:, None], far > 0.0
+    if there.all():
+        lines = [outer, inner]
+    else:  # an arm that does not turn all the way: a piece of a ring for each way that it does
+        first = int(np.argmin(there))
+        turned = np.roll(np.arange(count), -first)
+        ends = np.flatnonzero(np.diff(there[turned].astype(np.int8))) + 1
+        pieces = [piece for piece in np.split(turned, ends) if there[piece[0]]]
+        lines = [np.vstack([outer[piece], inner[piece][::-1]]) for piece in pieces]
+    actors = []
+    for line in lines:
+        tubes = vtkTubeFilter()
+        tubes.SetInputData(polyline(line, closed=True))
+        tubes.SetRadius(REACH_M)
+        tubes.SetNumberOfSides(6)
+        tubes.Update()
+        actors.append(_flat(tubes.GetOutput(), CUT_COLOR))
     return actors
 
 
