@@ -34,14 +34,15 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from app.gui import view_process
+from app.gui.robot_handle import ShownRobot, nudged
 from app.gui.view_marks import paint_handles, paint_measure
 from app.viewer import gizmo
 from app.viewer.frames import Frames, new_file
 from app.viewer.view import View, corners
 
 FloatArray = npt.NDArray[np.float64]
-TOOLS = ("select", "move", "turn", "measure", "grab")
-OPTIONS = ("background", "supports", "parts", "seen", "wireframe", "robot")
+TOOLS = ("select", "move", "turn", "measure", "robot", "grab")
+OPTIONS = ("background", "supports", "parts", "seen", "wireframe", "robot", "reach")
 CLICK_PX = 4.0
 """A mouse that moves less between press and release has clicked."""
 ORBIT_DEG = 0.4
@@ -87,6 +88,11 @@ class Viewport(QWidget):
         menu_wanted(name, place): a click with the right button on a thing, else empty, or the menu key (empty, too);
             the place ``QPoint`` is of the screen.
         measured(metres): between two clicks; 0: what was measured is not shown any more.
+        robot_shown(ShownRobot): the robot of the options is there, or its scene is another.
+        robot_moved(pose, how): to ``(4, 4)`` scene_from_robot; how: dragged (and still held), dropped, or pushed (by
+            keys). It is shown there until `put_robot` or `show_scene`.
+        reach_told(reached, missed, far): names of things that it reaches from where it is shown and of those that it
+            does not, and how far on the table (m).
         cut_shown(name, met): the plane of `show_cut` is there; met: it goes through the thing.
         thumbnail(name, picture): a thing alone, a transparent ``QImage``; see `set_thumbnails`.
         loaded(names): a scene (its things' names) or a point cloud (none) is there.
@@ -105,6 +111,9 @@ class Viewport(QWidget):
     picked_more = Signal(str, object)
     menu_wanted = Signal(str, object)
     measured = Signal(float)
+    robot_shown = Signal(object)
+    robot_moved = Signal(object, str)
+    reach_told = Signal(object, object, float)
     cut_shown = Signal(str, bool)
     thumbnail = Signal(str, object)
     loaded = Signal(object)
@@ -137,6 +146,7 @@ class Viewport(QWidget):
         self._kept_view: View | None = None
         self._thumbnails: QSize | None = None
         self._cut: tuple[str, list[float], list[float]] | None = None
+        self._robot_at: FloatArray | None = None
         self._colors: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
         # What is shown.
         self._image: QImage | None = None
@@ -144,6 +154,7 @@ class Viewport(QWidget):
         self._view: View | None = None
         self._shown: View | None = None
         self._things: dict[str, _Thing] = {}
+        self._robot: ShownRobot | None = None
         self._box = (np.full(3, -0.5), np.full(3, 0.5))
         self._state = "empty"
         self._awaited = False  # something else was asked for than what frames still show
@@ -156,6 +167,7 @@ class Viewport(QWidget):
         self._pressed = self._last = QPointF()
         self._drag: gizmo.Drag | None = None
         self._before = np.eye(4)
+        self._before_at: FloatArray | None = None
         self._hover: gizmo.Handle | None = None
         self._measure: list[FloatArray] = []
         self._asked: dict[int, tuple[str, QPoint]] = {}
@@ -181,12 +193,13 @@ class Viewport(QWidget):
         """Show nothing."""
         self._source, self._image, self._shown = None, None, None
         self._things, self._state, self._cut = {}, "empty", None
+        self._robot, self._robot_at = None, None
         self.clear_measure()
         self._send("clear")
         self.update()
 
     def set_options(self, **options: bool | str | None) -> None:
-        """Set ``background``, ``supports``, ``parts``, ``seen``, ``wireframe``, or ``robot`` (a name or None)."""
+        """Set ``background``, ``supports``, ``parts``, ``seen``, ``wireframe``, ``reach``, or ``robot`` (its word)."""
         for name in options:
             if name not in OPTIONS:
                 raise ValueError(f"there is no option {name!r}, only {', '.join(OPTIONS)}")
@@ -209,7 +222,7 @@ class Viewport(QWidget):
         return self._selected
 
     def set_tool(self, tool: str) -> None:
-        """What clicking and dragging do: ``select``, ``move``, ``turn``, ``measure`` or ``grab``."""
+        """What clicking and dragging do: ``select``, ``move``, ``turn``, ``measure``, ``robot`` or ``grab``."""
         if tool not in TOOLS:
             raise ValueError(f"there is no tool {tool!r}, only {', '.join(TOOLS)}")
         self._cancel()
@@ -247,6 +260,17 @@ class Viewport(QWidget):
         if self._cut is not None:
             self._cut = None
             self._send_cut()
+
+    def put_robot(self, pose: FloatArray | None) -> None:
+        """Show the robot elsewhere, at ``(4, 4)`` scene_from_robot; None: where it belongs."""
+        if pose is not None or self._robot_at is not None:
+            self._robot_at = pose
+            self._send("robot", pose=None if pose is None else pose.tolist())
+            self.update()
+
+    def robot_pose(self) -> FloatArray | None:
+        """``(4, 4)`` where the robot is shown; None: nowhere."""
+        return self._robot_at if self._robot is None or self._robot_at is not None else self._robot.pose
 
     def box(self, name: str) -> FloatArray | None:
         """``(8, 3)`` corners of a thing's box, in the scene; None: it is not shown."""
@@ -300,6 +324,18 @@ class Viewport(QWidget):
         else:
             self._look(self._view.framing(*self._box, self._aspect))
 
+    def frame_with(self, points: FloatArray) -> None:
+        """Go so far away that what is worth seeing and these points ``(N, 3)`` are seen."""
+        if self._view is not None:
+            self._look(self._view.framing_points(np.concatenate([corners(*self._box), points]), self._aspect))
+
+    def sees(self, points: FloatArray) -> bool:
+        """Whether points ``(N, 3)`` are all in the picture."""
+        if self._view is None:
+            return False
+        at, ahead = self._view.project(points, self._aspect)
+        return bool((at > 0.0).all() and (at < 1.0).all() and (ahead > 0.0).all())
+
     def set_sky(self, top: tuple[int, int, int], bottom: tuple[int, int, int]) -> None:
         """Colours behind the scene, instead of those that suit the window's theme."""
         self._colors = (top, bottom)
@@ -343,7 +379,7 @@ class Viewport(QWidget):
         if kind == "scene" or self._source is None or self._source[0] != kind:
             self._state = "loading"
             self._image, self._shown, self._things = None, None, {}
-            self._kept_view, self._cut = None, None
+            self._kept_view, self._cut, self._robot, self._robot_at = None, None, None, None
             self.clear_measure()
             self._cancel()
         self._source, self._awaited = (kind, place), True
@@ -416,6 +452,8 @@ class Viewport(QWidget):
             self._send(kind, **{"folder" if kind == "scene" else "path": place})
         if self._driven is not None:
             self._send("drive", robot=self._driven)
+        if self._robot_at is not None:
+            self._send("robot", pose=self._robot_at.tolist())
         if self._selected:
             self._send("select", names=list(self._selected))
         if self._thumbnails is not None:
@@ -468,6 +506,12 @@ class Viewport(QWidget):
             self._take_scene(said)
         elif event == "picked":
             self._take_pick(said)
+        elif event == "robot":
+            self._robot = ShownRobot.of(said)
+            self.robot_shown.emit(self._robot)
+            self.update()
+        elif event == "reach":
+            self.reach_told.emit(said["reached"], said["missed"], said["far"])
         elif event == "cut":
             self.cut_shown.emit(said["name"], said["met"])
         elif event == "thumbnail":
@@ -566,26 +610,40 @@ class Viewport(QWidget):
 
     # Handles.
 
-    def _middle(self) -> FloatArray | None:
-        """Where the handles are: at the last selected thing, with the tools that have any."""
-        if self._playing or self._tool not in gizmo.HANDLES or not self._selected:
+    def _held(self) -> FloatArray | None:
+        """The pose of what the tool's handles belong to: the robot, or the last selected thing."""
+        if self._playing or self._tool not in gizmo.HANDLES:
             return None
-        thing = self._things.get(self._selected[-1])
-        return None if thing is None else thing.pose[:3, 3]
+        if self._tool == "robot":
+            return self.robot_pose()
+        thing = self._things.get(self._selected[-1]) if self._selected else None
+        return None if thing is None else thing.pose
 
-    def _handle_at(self, at: QPointF) -> gizmo.Handle | None:
-        middle = self._middle()
-        if middle is None or self._shown is None:
+    def _handle_at(self, at: QPointF) -> tuple[gizmo.Handle, FloatArray | None] | None:
+        """The handle at a place, and the point of the robot that is taken hold of instead, if it is that."""
+        pose = self._held()
+        if pose is None or self._shown is None:
             return None
-        return gizmo.under(self._tool, middle, self._shown, (at.x(), at.y()), (self.width(), self.height()))
+        size = self.width(), self.height()
+        handle = gizmo.under(self._tool, pose[:3, 3], self._shown, (at.x(), at.y()), size)
+        if handle is not None:
+            return handle, None
+        if self._tool == "robot" and self._robot is not None:
+            point = self._robot.under(pose, self._shown, self._share(at), self._aspect)
+            if point is not None:
+                return gizmo.HANDLES["robot"][0], point
+        return None
 
     def _cancel(self) -> None:
         """Give up what the mouse was doing."""
-        if self._drag is not None and self._selected:
-            name, self._drag = self._selected[-1], None
-            if name in self._things:
-                self._move(name, self._before)
-                self._send("pose", name=name, pose=None)
+        if self._drag is not None:
+            self._drag = None
+            if self._tool == "robot":
+                self.put_robot(self._before_at)
+                self.robot_moved.emit(self._before, "dragged")
+            elif self._selected and self._selected[-1] in self._things:
+                self._move(self._selected[-1], self._before)
+                self._send("pose", name=self._selected[-1], pose=None)
         if self._doing == "hand":
             self._send("release")
         self._doing = ""
@@ -596,6 +654,10 @@ class Viewport(QWidget):
         self._send("pose", name=name, pose=pose.tolist())
         self.update()
 
+    def _move_robot(self, pose: FloatArray, how: str) -> None:
+        self.put_robot(pose)
+        self.robot_moved.emit(pose, how)
+
     # What Qt calls.
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
@@ -604,12 +666,11 @@ class Viewport(QWidget):
         self._pressed = self._last = at
         if self._view is None:
             return
-        handle = self._handle_at(at) if left else None
-        if handle is not None and self._shown is not None:
-            pose = self._things[self._selected[-1]].pose
-            self._before = pose
-            self._drag = gizmo.Drag(handle, pose, self._shown, self._share(at), self._aspect)
-            self._doing, self._hover = "handle", handle
+        found, pose = self._handle_at(at) if left else None, self._held()
+        if found is not None and pose is not None and self._shown is not None:
+            self._before, self._before_at = pose, self._robot_at
+            self._drag = gizmo.Drag(found[0], pose, self._shown, self._share(at), self._aspect, found[1])
+            self._doing, self._hover = "handle", found[0]
         elif left and self._tool == "grab" and self._playing:
             self._doing = "hand"
             x, y = self._share(at)
@@ -631,7 +692,11 @@ class Viewport(QWidget):
             self._doing, step = "pan", at - self._pressed
         if self._doing == "handle" and self._drag is not None:
             snap = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
-            self._move(self._selected[-1], self._drag.pose(self._share(at), snap=snap))
+            pose = self._drag.pose(self._share(at), snap=snap)
+            if self._tool == "robot":
+                self._move_robot(pose, "dragged")
+            else:
+                self._move(self._selected[-1], pose)
         elif self._doing == "hand":
             x, y = self._share(at)
             self._send("drag", x=x, y=y)
@@ -640,7 +705,8 @@ class Viewport(QWidget):
         elif self._doing == "pan" and self._view is not None:
             self._look(self._view.panned(*self._share(step), self._aspect))
         elif not self._doing:
-            handle = self._handle_at(at)
+            found = self._handle_at(at)
+            handle = None if found is None else found[0]
             if handle != self._hover:
                 self._hover = handle
                 self.update()
@@ -650,6 +716,11 @@ class Viewport(QWidget):
         doing, self._doing = self._doing, ""
         if doing == "handle" and self._drag is not None:
             self._drag = None
+            if self._tool == "robot":
+                pose = self.robot_pose()
+                if pose is not None and not np.array_equal(pose, self._before):
+                    self.robot_moved.emit(pose, "dropped")
+                return
             name = self._selected[-1]
             if name in self._things and not np.array_equal(self._things[name].pose, self._before):
                 self.pose_changed.emit(name, self._things[name].pose.copy())
@@ -681,15 +752,18 @@ class Viewport(QWidget):
         event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Arrows orbit, + and - zoom, F frames, Escape gives up."""
+        """Arrows orbit (or push the robot, if that is the tool), + and - zoom, F frames, Escape gives up."""
         turns = {
             Qt.Key.Key_Left: (-KEY_DEG, 0.0),
             Qt.Key.Key_Right: (KEY_DEG, 0.0),
             Qt.Key.Key_Up: (0.0, KEY_DEG),
             Qt.Key.Key_Down: (0.0, -KEY_DEG),
         }
-        key = event.key()
-        if self._view is not None and key in turns:
+        key, robot = event.key(), self._held() if self._tool == "robot" and not self._doing else None
+        pushed = None if robot is None or self._view is None else nudged(robot, key, event.modifiers(), self._view)
+        if pushed is not None:
+            self._move_robot(pushed, "pushed")
+        elif self._view is not None and key in turns:
             self._look(self._view.orbited(*turns[Qt.Key(key)]))
         elif self._view is not None and key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal):
             self._look(self._view.zoomed(KEY_ZOOM))
@@ -743,10 +817,10 @@ class Viewport(QWidget):
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.drawImage(QRectF(self.rect()), self._image)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-            middle = self._middle()
-            if middle is not None and self._shown is not None:
+            held = self._held()
+            if held is not None and self._shown is not None:
                 alone = self._doing == "handle"
-                paint_handles(painter, self.size(), self._tool, middle, self._shown, self._hover, alone=alone)
+                paint_handles(painter, self.size(), self._tool, held[:3, 3], self._shown, self._hover, alone=alone)
             if self._measure and self._shown is not None:
                 paint_measure(painter, self.size(), np.array(self._measure), self._shown)
         else:

@@ -18,6 +18,8 @@ GRIP_PX = 9.0
 SNAP_M, SNAP_DEG = 0.01, 15.0
 EDGE_ON = 0.12
 """A ring whose plane is looked along so flatly (sine) is turned by the mouse's way round it on the screen."""
+FARTHEST_M = 20.0
+"""Beyond, a place on a plate's plane is none: the mouse is at the horizon, or over it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Handle:
 HANDLES: dict[str, tuple[Handle, ...]] = {
     "move": (Handle("plate", 2), Handle("arrow", 0), Handle("arrow", 1), Handle("arrow", 2)),
     "turn": (Handle("ring", 2), Handle("ring", 0), Handle("ring", 1)),
+    "robot": (Handle("plate", 2), Handle("ring", 2), Handle("arrow", 0), Handle("arrow", 1)),
 }
 
 
@@ -85,12 +88,24 @@ def _distance(point: FloatArray, corners: FloatArray) -> float:
 class Drag:
     """A handle in the user's hand."""
 
-    def __init__(self, handle: Handle, pose: FloatArray, view: View, place: tuple[float, float], aspect: float) -> None:
-        """Taken at a place in the picture (shares of its width and height), with the thing at `pose`."""
+    def __init__(
+        self,
+        handle: Handle,
+        pose: FloatArray,
+        view: View,
+        place: tuple[float, float],
+        aspect: float,
+        point: FloatArray | None = None,
+    ) -> None:
+        """Taken at a place in the picture (shares of its width and height), with the thing at `pose`.
+
+        `point` ``(3,)``: what was taken hold of there, which stays under the mouse; None: the handle itself.
+        """
         self.handle, self._pose, self._view, self._aspect = handle, pose.copy(), view, aspect
-        self._middle = pose[:3, 3].copy()
-        self._start = self._value(place)
-        self._turned, self._last = 0.0, self._start
+        self._middle = (pose[:3, 3] if point is None else point).copy()
+        self._last = np.zeros(2)
+        self._start = self._last = self._value(place)
+        self._turned = 0.0
 
     def _value(self, place: tuple[float, float]) -> FloatArray:
         """How far along the arrow, where on the plate, or at which angle of the ring a place is."""
@@ -107,7 +122,10 @@ class Drag:
             facing = -float(np.sign(way @ (self._middle - eye))) or 1.0
             return np.array([facing * np.arctan2(y, x)])
         slope = slope if abs(slope) > 1e-3 else 1e-3
-        point = eye + float((self._middle - eye) @ way) / slope * ray - self._middle
+        ahead = float((self._middle - eye) @ way) / slope
+        if self.handle.kind == "plate" and not 0.0 < ahead < FARTHEST_M:
+            return self._last
+        point = eye + ahead * ray - self._middle
         first, second = np.eye(3)[(self.handle.axis + 1) % 3], np.eye(3)[(self.handle.axis + 2) % 3]
         flat = np.array([point @ first, point @ second])
         return flat if self.handle.kind == "plate" else np.array([np.arctan2(flat[1], flat[0])])
@@ -126,6 +144,7 @@ class Drag:
                 angle = np.radians(SNAP_DEG) * round(float(np.degrees(angle)) / SNAP_DEG)
             pose[:3, :3] = _turn(self.handle.axis, float(angle)) @ pose[:3, :3]
             return pose
+        self._last = value
         shift = value - self._start
         if snap:
             shift = SNAP_M * np.round(shift / SNAP_M)
