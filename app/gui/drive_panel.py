@@ -110,6 +110,11 @@ class DrivePanel(QFrame):
         """Whether the arm is being driven."""
         return not self.isHidden()
 
+    @property
+    def said(self) -> str:
+        """How it stands with the arm."""
+        return self._state.text()
+
     def begin(self, robot: str) -> None:
         """Show the panel; the joints come with `show_arm`, when the arm is there."""
         self._title.setText(self.tr("Drive {0}").format(robot))

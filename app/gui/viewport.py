@@ -88,6 +88,7 @@ class Viewport(QWidget):
         menu_wanted(name, place): a click with the right button on a thing, else empty, or the menu key (empty, too);
             the place ``QPoint`` is of the screen.
         measured(metres): between two clicks; 0: what was measured is not shown any more.
+        tool_changed(tool): clicking and dragging do something else now.
         robot_shown(ShownRobot): the robot of the options is there, or its scene is another.
         robot_moved(pose, how): to ``(4, 4)`` scene_from_robot; how: dragged (and still held), dropped, or pushed (by
             keys). It is shown there until `put_robot` or `show_scene`.
@@ -111,6 +112,7 @@ class Viewport(QWidget):
     picked_more = Signal(str, object)
     menu_wanted = Signal(str, object)
     measured = Signal(float)
+    tool_changed = Signal(str)
     robot_shown = Signal(object)
     robot_moved = Signal(object, str)
     reach_told = Signal(object, object, float)
@@ -159,7 +161,7 @@ class Viewport(QWidget):
         self._state = "empty"
         self._awaited = False  # something else was asked for than what frames still show
         self._message = ""
-        self._playing = False
+        self._playing = self._to_play = False  # whether it does, and whether it was asked to
         self._driven: str | None = None
         # What the mouse is doing.
         self._tool = "select"
@@ -230,10 +232,16 @@ class Viewport(QWidget):
         self.clear_measure()
         self.setCursor(Qt.CursorShape.CrossCursor if tool == "measure" else Qt.CursorShape.ArrowCursor)
         self.update()
+        self.tool_changed.emit(tool)
 
     def tool(self) -> str:
         """Which tool it is."""
         return self._tool
+
+    @property
+    def is_dragging(self) -> bool:
+        """Whether the mouse holds one of the tool's handles."""
+        return self._drag is not None
 
     def clear_measure(self) -> None:
         """Show no measurement."""
@@ -281,14 +289,17 @@ class Viewport(QWidget):
 
     def play(self) -> None:
         """Let physics run, from where it was paused."""
+        self._to_play = True
         self._send("play")
 
     def pause(self) -> None:
         """Stop physics where it is."""
+        self._to_play = False
         self._send("pause")
 
     def reset(self) -> None:
         """End physics; everything is where the scene has it."""
+        self._to_play = False
         self._send("reset")
 
     @property
@@ -410,7 +421,7 @@ class Viewport(QWidget):
 
     def _stop(self) -> None:
         process, self._process = self._process, None
-        self._ready, self._pending, self._playing = False, b"", False
+        self._ready, self._pending, self._playing, self._to_play = False, b"", False, False
         self._cancel()
         if process is not None:
             view_process.end(self._mine)
@@ -452,6 +463,8 @@ class Viewport(QWidget):
             self._send(kind, **{"folder" if kind == "scene" else "path": place})
         if self._driven is not None:
             self._send("drive", robot=self._driven)
+        if self._to_play:
+            self._send("play")
         if self._robot_at is not None:
             self._send("robot", pose=self._robot_at.tolist())
         if self._selected:
