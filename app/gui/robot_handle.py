@@ -44,6 +44,11 @@ class ShownRobot:
         boxes = np.array(words["boxes"], dtype=np.float64)
         return ShownRobot(words["name"], pose, words["said"], boxes, words["message"], words["remedy"])
 
+    @property
+    def whole(self) -> bool:
+        """Whether its links are shown, and not its axes in their place: until they are read, or for want of them."""
+        return len(self.boxes) > 1
+
     def outline(self, pose: FloatArray) -> FloatArray:
         """``(N, 3)`` corners of its boxes in the scene, it being at `pose`."""
         points = np.concatenate([corners(low, high) for low, high in self.boxes])

@@ -32,6 +32,7 @@ from app.gui.desk import Desk
 from app.gui.editor import Editor
 from app.gui.job import Job, Task
 from app.gui.page import Notice, StepPage, label
+from app.gui.robot_tool import RobotTool
 from app.gui.scene_list import PICTURE, ThingList
 from app.gui.scene_play import ScenePlay
 from app.gui.scene_split import SplitPanel
@@ -183,7 +184,9 @@ class ScenePage(StepPage):
         self._no_cut_key.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._no_cut_key.setEnabled(False)  # Esc has other uses in the view
         self._no_cut_key.activated.connect(self.cut.end)
-        self.playing = ScenePlay(self.view, self)
+        self.place = RobotTool(self.view, self.desk.preferences, self)
+        self.place.placed.connect(self._place_robot)
+        self.playing = ScenePlay(self.view, self.place, self)
         self.playing.over.connect(self._use_checked_tool)
         self.playing.panel.recording_wanted.connect(lambda: self.desk.step_wanted.emit("policy"))
         self._below = QHBoxLayout()
@@ -194,6 +197,7 @@ class ScenePage(StepPage):
         self.result.addLayout(self._tools)
         self.result.addWidget(self.view, 1)
         self.result.addWidget(self.cut)
+        self.result.addWidget(self.place.panel)
         self.result.addWidget(self.playing.panel)
         self.result.addWidget(self.trouble)
         self.result.addLayout(self._below)
@@ -212,6 +216,11 @@ class ScenePage(StepPage):
                 self.tr("Measure"),
                 "R",
                 self.tr("Click two points. If you know how far apart they are, the scene can get its true size."),
+            ),
+            "robot": (
+                self.tr("Robot"),
+                "T",
+                self.tr("Say where the robot stands, and see what it reaches from there."),
             ),
         }
         self.tool_actions: dict[str, QAction] = {}
@@ -245,12 +254,10 @@ class ScenePage(StepPage):
             action.setCheckable(True)
             action.setChecked(on)
             action.toggled.connect(lambda value, name=name: self.view.set_options(**{name: value}))
-        robot = menu.addAction(self.tr("Robot"))
-        robot.setCheckable(True)
-        robot.toggled.connect(lambda value: self.view.set_options(robot="panda" if value else None))
+        menu.addAction(self.place.shown)
         shown.setMenu(menu)
         self._tools.addWidget(shown)
-        self.undo = self._new_action(self.tr("Undo"), self.editor.undo.undo, "Ctrl+Z", "")
+        self.undo = self._new_action(self.tr("Undo"), self._undo, "Ctrl+Z", "")
         self.redo = self._new_action(self.tr("Redo"), self.editor.undo.redo, "Ctrl+Shift+Z", "")
         self.editor.undo.indexChanged.connect(self._name_undo)
         self._name_undo()
@@ -268,7 +275,7 @@ class ScenePage(StepPage):
             self.tr("Set the scale…"), self._scale, "", self.tr("Measure a distance that you know first.")
         )
         self.robot = self._new_action(
-            self.tr("Place the robot…"), self._place_robot, "", self.tr("Where its base stands.")
+            self.tr("Place the robot"), self.tool_actions["robot"].trigger, "", self.tr("Where its base stands.")
         )
         self.drop = self._new_action(
             self.tr("Put it down"), self._drop, "Ctrl+Down", self.tr("Let a thing stand on what is below it.")
@@ -324,6 +331,8 @@ class ScenePage(StepPage):
         there = scene is not None and (scene / "stage.json").is_file()
         self.setEnabled(there)
         self._hold()
+        if self._stamp is not None and scene != self._stamp[0]:
+            self.place.save_now()
         if scene is None or not there:
             self.editor.close_scene()
             self._stamp = None
@@ -331,6 +340,7 @@ class ScenePage(StepPage):
             return
         stamp = (scene, (scene / "stage.json").stat().st_mtime_ns)
         if stamp != self._stamp:
+            self.place.take_back()
             self._stamp = stamp
             self.editor.open(scene)
             self.view.show_scene(scene)
@@ -370,7 +380,7 @@ class ScenePage(StepPage):
         self.wait.setVisible(waits)
         if self._held:
             self.cut.end()
-        for tool in ("move", "turn"):
+        for tool in ("move", "turn", "robot"):
             self.tool_actions[tool].setEnabled(not self._held)
         if not self.playing.play.isChecked():
             self._use_checked_tool()
@@ -412,6 +422,8 @@ class ScenePage(StepPage):
             self.said.setText(saving)
         elif self.said.text() == saving:
             self.said.setText("")
+        if not at_work:
+            self.place.settle()
         self._name_undo()
 
     def _name_undo(self) -> None:
@@ -501,6 +513,10 @@ class ScenePage(StepPage):
     def _to_name(self) -> None:
         self.name.setFocus()
         self.name.selectAll()
+
+    def _undo(self) -> None:
+        if not self.place.take_back():
+            self.editor.undo.undo()
 
     # --- edits -------------------------------------------------------------------------------------------------------
 
@@ -659,13 +675,14 @@ class ScenePage(StepPage):
     def _scale(self) -> None:
         if self._measured <= 0.0:
             return
-        dialog = _NumbersDialog(
+        dialog = _LengthDialog(
             self.tr("Set the scale"),
             self.tr("The measured distance is {0} mm. In truth it is:").format(f"{1000 * self._measured:.1f}"),
-            [(self.tr("True distance (mm)"), 1000 * self._measured, 0.1, 1e5)],
+            self.tr("True distance (mm)"),
+            1000 * self._measured,
             self,
         )
-        dialog.accepted.connect(lambda: self._scale_to(dialog.values()[0] / 1000.0))
+        dialog.accepted.connect(lambda: self._scale_to(dialog.value() / 1000.0))
         dialog.open()
 
     def _scale_to(self, true_m: float) -> None:
@@ -674,37 +691,10 @@ class ScenePage(StepPage):
         self._scaling = True
         self._apply(Scale(self._measured, true_m))
 
-    def _place_robot(self) -> None:
-        x, y = (0.0, -0.5) if self._point is None else (float(self._point[0]), float(self._point[1]))
-        dialog = _NumbersDialog(
-            self.tr("Place the robot"),
-            self.tr(
-                "Where its base stands: metres, z is up, 0 the height of the table. A click in the view sets x and y."
-            ),
-            [
-                (self.tr("x (m)"), x, -50.0, 50.0),
-                (self.tr("y (m)"), y, -50.0, 50.0),
-                (self.tr("z (m)"), 0.0, -50.0, 50.0),
-                (self.tr("Turned by (°)"), 0.0, -360.0, 360.0),
-            ],
-            self,
-            self.tr("Wherever suits the scene"),
-        )
-        dialog.finished.connect(lambda: self._robot_placed(dialog))
-        dialog.open()
-
-    def _robot_placed(self, dialog: _NumbersDialog) -> None:
+    def _place_robot(self, pose: FloatArray | None) -> None:
         from app.scene_edits import PlaceRobot
 
-        if dialog.result() == QDialog.DialogCode.Accepted:
-            *place, yaw = dialog.values()
-            pose = np.eye(4)
-            turn = np.radians(yaw)
-            pose[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-            pose[:3, 3] = place
-            self._apply(PlaceRobot(pose))
-        elif dialog.other:
-            self._apply(PlaceRobot(None))
+        self._apply(PlaceRobot(pose))
 
     # --- the view ----------------------------------------------------------------------------------------------------
 
@@ -725,6 +715,7 @@ class ScenePage(StepPage):
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Leave no process, no thread and no lock."""
+        self.place.save_now()
         self.view.shut_down()
         self.editor.stop()
         super().closeEvent(event)
@@ -754,48 +745,29 @@ def _at_rest(page: QWidget, result: dict[str, Any]) -> tuple[str, list[str]]:
     return "\n".join(lines), list(dict.fromkeys(names))
 
 
-class _NumbersDialog(QDialog):
-    """A few numbers."""
+class _LengthDialog(QDialog):
+    """How long something is, millimetres."""
 
-    def __init__(
-        self,
-        title: str,
-        text: str,
-        rows: Sequence[tuple[str, float, float, float]],
-        parent: QWidget,
-        other: str = "",
-    ) -> None:
-        """`rows`: name, value, least, most. `other`: a third button; `self.other` says whether it was pressed."""
+    def __init__(self, title: str, text: str, name: str, value_mm: float, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle(title)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.other = False
         column = QVBoxLayout(self)
         column.addWidget(label(text, "", self))
         form = QFormLayout()
-        self._boxes = []
-        for name, value, low, high in rows:
-            box = QDoubleSpinBox(self)
-            box.setRange(low, high)
-            box.setDecimals(3)
-            box.setValue(value)
-            form.addRow(name, box)
-            self._boxes.append(box)
+        self._box = QDoubleSpinBox(self)
+        self._box.setRange(0.1, 1e5)
+        self._box.setDecimals(3)
+        self._box.setValue(value_mm)
+        form.addRow(name, self._box)
         column.addLayout(form)
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel, parent=self
         )
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
-        if other:
-            button = buttons.addButton(other, QDialogButtonBox.ButtonRole.ResetRole)
-            button.clicked.connect(self._choose_other)
         column.addWidget(buttons)
 
-    def _choose_other(self) -> None:
-        self.other = True
-        self.reject()
-
-    def values(self) -> list[float]:
-        """As they were typed."""
-        return [box.value() for box in self._boxes]
+    def value(self) -> float:
+        """As it was typed."""
+        return self._box.value()

@@ -7,9 +7,8 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QWidget
 
 from app.gui.drive_panel import DrivePanel
+from app.gui.robot_tool import RobotTool
 from app.gui.viewport import Viewport
-
-USUAL_ROBOT = "panda"
 
 
 class ScenePlay(QObject):
@@ -25,9 +24,10 @@ class ScenePlay(QObject):
 
     over = Signal()
 
-    def __init__(self, view: Viewport, parent: QWidget) -> None:
+    def __init__(self, view: Viewport, place: RobotTool, parent: QWidget) -> None:
+        """`place` knows which robot it is."""
         super().__init__(parent)
-        self._view = view
+        self._view, self._place = view, place
         self.panel = DrivePanel(view, parent)
         self.play = QAction(self.tr("Play"), self)
         self.play.setCheckable(True)
@@ -48,8 +48,8 @@ class ScenePlay(QObject):
 
     @property
     def robot(self) -> str:
-        """Which arm is driven: the one that is shown, else the usual one."""
-        return str(self._view.options().get("robot") or USUAL_ROBOT)
+        """Which arm is driven: the one that the tool Robot places."""
+        return self._place.robot
 
     def start_over(self) -> None:
         """Everything is where the scene has it, and nothing moves."""

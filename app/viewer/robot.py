@@ -1,7 +1,7 @@
 """The robot in the picture: what it looks like, where it stands and what it reaches from there.
 
-Reading its meshes takes a second or two, and asking what it reaches a tenth of one: a thread does both, and the picture
-goes on meanwhile.
+Reading its meshes takes some seconds, and asking what it reaches a tenth of one: a thread does both, and the picture
+goes on meanwhile. Until the meshes are there, its axes are shown.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +39,11 @@ class _Found:
     """A robot in a scene.
 
     Attributes:
-        robot: None where it is not on this computer, `links` likewise.
+        robot: None where it is not on this computer.
+        links: None until they have been read, or where they cannot be.
         suits: ``(4, 4)`` `scene_from_robot` where it stands if nobody says where; None where no place suits.
         error: why one of them is missing.
+        bare: its meshes cannot be read.
     """
 
     name: str
@@ -50,6 +52,7 @@ class _Found:
     links: Links | None
     suits: FloatArray | None
     error: PocketworldError | None
+    bare: bool = False
 
 
 class Stand:
@@ -69,9 +72,9 @@ class Stand:
         self._moved = 0.0
         self._found: _Found | None = None
         self._wants_reach = False
-        self._asked: tuple[_Found, bytes] | None = None
-        """What its reach was asked of last: the robot in its scene, and its pose."""
-        self._looks: dict[str, tuple[Robot, Links]] = {}
+        self._asked: tuple[Robot, Document, bytes] | None = None
+        """Of what it was counted last what it reaches: the robot, the scene, and where it stood."""
+        self._looks: dict[str, Links] = {}
         self._rings: dict[tuple[str, float], tuple[FloatArray, FloatArray]] = {}
         self._parts = Meshes()
 
@@ -165,24 +168,34 @@ class Stand:
         if found is None or found.document is not document:
             return partial(self._find, self._name, document), partial(self._take_found, self._name, document)
         if self._wants_reach and found.robot is not None and pose is not None:
-            asked = found, pose.tobytes()
-            if self._asked is None or self._asked[0] is not found or self._asked[1] != asked[1]:
+            asked = found.robot, document, pose.tobytes()
+            if not _same(self._asked, asked):
                 return partial(self._count, found.robot, document, pose), partial(self._take_reach, asked)
+        if found.robot is not None and found.links is None and not found.bare:
+            return partial(self._dress, found), partial(self._take_found, self._name, document)
         return None
 
     def _find(self, name: str, document: Document) -> _Found:
-        robot, links, suits, error = None, None, None, None
+        from simulation.robots import robot_of
+
+        robot, suits, error = None, None, None
         try:
-            if name not in self._looks:
-                self._looks[name] = _look(name)
-            robot, links = self._looks[name]
+            robot = robot_of(name)
         except PocketworldError as missing:
             error = missing
         try:
             suits = document.mount if document.mount is not None else self._suits(document, robot)
         except PocketworldError as nowhere:
             error = error or nowhere
-        return _Found(name, document, robot, links, suits, error)
+        return _Found(name, document, robot, self._looks.get(name), suits, error)
+
+    def _dress(self, found: _Found) -> _Found:
+        assert found.robot is not None
+        try:
+            self._looks[found.name] = _look(found.robot)
+            return replace(found, links=self._looks[found.name])
+        except PocketworldError as missing:
+            return replace(found, error=missing, bare=True)
 
     def _suits(self, document: Document, robot: Robot | None) -> FloatArray:
         """Where a robot stands in cousins and demonstrations if nobody has said where.
@@ -250,7 +263,7 @@ class Stand:
         try:
             found = job.result()
         except Exception as error:  # noqa: BLE001 - it would be tried for ever
-            found = _Found(name, document, None, None, document.mount, internal_error(error, None))
+            found = _Found(name, document, None, None, document.mount, internal_error(error, None), bare=True)
         if self._found is None or self._found.links is not found.links:
             self._canvas.robot = {}
         self._found = found
@@ -268,8 +281,9 @@ class Stand:
             remedy="" if found.error is None else found.error.remedy,
         )
 
-    def _take_reach(self, asked: tuple[_Found, bytes], job: Future[dict[str, Any]]) -> None:
-        if not self._wants_reach or asked[0] is not self._found or self._document is None:
+    def _take_reach(self, asked: tuple[Robot, Document, bytes], job: Future[dict[str, Any]]) -> None:
+        robot = None if self._found is None else self._found.robot
+        if not self._wants_reach or asked[0] is not robot or asked[1] is not self._document or self._document is None:
             return
         self._asked = asked
         counted = job.result()
@@ -283,20 +297,23 @@ class Stand:
         self._console.say("reach", "", reached=counted["reached"], missed=counted["missed"], far=far_m)
 
 
-def _look(name: str) -> tuple[Robot, Links]:
-    """A robot, and its links by name with their poses in the base's frame, the arm being at home.
+def _look(robot: Robot) -> Links:
+    """A robot's links by name, and their poses in the base's frame, the arm being at home.
 
     Raises:
-        PocketworldError: it is not on this computer, or its description is wrong.
+        InputError: one of its files is missing or damaged.
     """
     from simulation.robot_meshes import link_meshes
-    from simulation.robots import Arm, robot_of
+    from simulation.robots import Arm
     from simulation.world import World
 
-    robot = robot_of(name)
     with World() as world:
         poses = Arm(world, robot, np.eye(4)).link_poses()
-    return robot, {link: (mesh, poses.get(link, np.eye(4))) for link, mesh in link_meshes(robot.urdf).items()}
+    return {link: (mesh, poses.get(link, np.eye(4))) for link, mesh in link_meshes(robot.urdf).items()}
+
+
+def _same(asked: tuple[Robot, Document, bytes] | None, other: tuple[Robot, Document, bytes]) -> bool:
+    return asked is not None and asked[0] is other[0] and asked[1] is other[1] and asked[2] == other[2]
 
 
 def _boxes(links: Links | None) -> FloatArray:
