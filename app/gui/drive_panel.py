@@ -87,6 +87,7 @@ class DrivePanel(QFrame):
             "faint",
             self,
         )
+        self._keys.setTextFormat(Qt.TextFormat.RichText)
         self.joints: list[QSlider] = []
         self._figures: list[QLabel] = []
         self._grid = QGridLayout()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QWidget
 
 from app.gui.drive_panel import DrivePanel
+from app.gui.robot_handle import ShownRobot
 from app.gui.robot_tool import RobotTool
 from app.gui.viewport import Viewport
 
@@ -28,6 +31,7 @@ class ScenePlay(QObject):
         """`place` knows which robot it is."""
         super().__init__(parent)
         self._view, self._place = view, place
+        self._brought = True  # the arm into the picture
         self.panel = DrivePanel(view, parent)
         self.play = QAction(self.tr("Play"), self)
         self.play.setCheckable(True)
@@ -39,17 +43,13 @@ class ScenePlay(QObject):
         self.drive.triggered.connect(self._drive)
         view.physics_changed.connect(self._changed)
         view.failed.connect(self._failed)
+        view.robot_shown.connect(self._bring)
         view.driven.connect(lambda _robot, joints: self.panel.show_arm(joints))
         view.arm_moved.connect(self.panel.show_goal)
         self.panel.jogged.connect(view.jog)
         self.panel.wanted.connect(view.bring_joint)
         self.panel.gripped.connect(view.open_gripper)
         self.panel.ended.connect(self._drive_ended)
-
-    @property
-    def robot(self) -> str:
-        """Which arm is driven: the one that the tool Robot places."""
-        return self._place.robot
 
     def start_over(self) -> None:
         """Everything is where the scene has it, and nothing moves."""
@@ -69,10 +69,21 @@ class ScenePlay(QObject):
         if not self.drive.isChecked():
             self.panel.end()
             return
-        self.panel.begin(self.robot)
-        self._view.drive(self.robot)
+        self._brought = False
+        robot = self._place.robot
+        self.panel.begin(Path(robot).stem)
+        self._view.drive(robot)
         if not self.play.isChecked():
             self.play.trigger()
+
+    def _bring(self, shown: ShownRobot) -> None:
+        """Look from where the whole arm is seen, once: a person needs to see what it does."""
+        pose = self._view.robot_pose()
+        if self._brought or not shown.whole or pose is None:
+            return
+        self._brought = True
+        if not self._view.sees(shown.outline(pose)):
+            self._view.frame_with(shown.outline(pose))
 
     def _drive_ended(self) -> None:
         self.drive.setChecked(False)
