@@ -266,6 +266,7 @@ class CousinsPage(StepPage):
     def refresh(self) -> None:
         """Show what the project's folder says now."""
         super().refresh()
+        self.desk.varied = self.strengths.values()
         project = self.desk.project
         found = None if project is None else scene_hash(project)
         scene = None if project is None or found is None else (project.stage_folder("scene"), found)
@@ -410,6 +411,7 @@ class CousinsPage(StepPage):
         self._ask()
 
     def _moved(self) -> None:
+        self.desk.varied = self.strengths.values()
         if self._scene is not None:
             self._size_wall()
             self._settle.start()

@@ -19,6 +19,7 @@ class Desk(QObject):
 
     Attributes:
         scan: what the open project is made of; None where that is not known.
+        varied: the strengths that the cousins page shows for the open project; None where it has shown none yet.
         project_changed: another project is open, or none.
         refreshed: something in the open project's folder may have changed.
         step_wanted: a page of the walk, or ``"start"``, is to be shown.
@@ -35,6 +36,7 @@ class Desk(QObject):
         self.preferences = preferences
         self.project: Project | None = None
         self.scan: Path | None = None
+        self.varied: dict[str, float] | None = None
         self.jobs = Jobs(self)
         self.jobs.ended.connect(self._job_ended)
 
@@ -45,7 +47,7 @@ class Desk(QObject):
         except PocketworldError as error:
             self.problem.emit(error.message, error.remedy)
             return False
-        self.scan = self.project.scan()
+        self.scan, self.varied = self.project.scan(), None
         self.remember(self.project.folder)
         self.project_changed.emit()
         self.refreshed.emit()
@@ -54,7 +56,7 @@ class Desk(QObject):
     def begin(self, folder: Path, scan: Path) -> None:
         """Have a project open whose folder its first step will make."""
         self.project = Project(folder)
-        self.scan = scan
+        self.scan, self.varied = scan, None
         self.project_changed.emit()
         self.refreshed.emit()
 

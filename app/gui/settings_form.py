@@ -187,7 +187,7 @@ def _choice(values: Sequence[Any], parent: QWidget) -> Control:
     box.addItems([str(value) for value in values])
     control = Control(box, lambda: values[box.currentIndex()], lambda value: box.setCurrentText(str(value)))
     box.currentIndexChanged.connect(control.changed)
-    box.installEventFilter(_NoWheel(box))
+    box.installEventFilter(NoWheel(box))
     return control
 
 
@@ -198,7 +198,7 @@ def _open_choice(values: Sequence[str], parent: QWidget) -> Control:
     box.addItems(list(values))
     control = Control(box, lambda: box.currentText().strip(), lambda value: box.setCurrentText(str(value)))
     box.currentTextChanged.connect(control.changed)
-    box.installEventFilter(_NoWheel(box))
+    box.installEventFilter(NoWheel(box))
     return control
 
 
@@ -207,7 +207,7 @@ def _whole(parent: QWidget) -> Control:
     box.setRange(-LARGEST, LARGEST)
     control = Control(box, box.value, lambda value: box.setValue(int(value)))
     box.valueChanged.connect(control.changed)
-    box.installEventFilter(_NoWheel(box))
+    box.installEventFilter(NoWheel(box))
     return control
 
 
@@ -229,7 +229,7 @@ def _number(parent: QWidget) -> Control:
 
     control = Control(box, box.value, write)
     box.valueChanged.connect(control.changed)
-    box.installEventFilter(_NoWheel(box))
+    box.installEventFilter(NoWheel(box))
     return control
 
 
@@ -303,10 +303,11 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-class _NoWheel(QObject):
+class NoWheel(QObject):
     """Keeps the mouse wheel from changing a number that it only passes over while the page is scrolled."""
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Leave it to what is scrolled."""
         if event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
             event.ignore()
             return True
@@ -331,6 +332,7 @@ class SettingsForm(QWidget):
         *,
         choices: Mapping[str, Sequence[str]] | None = None,
         labels: Mapping[str, str] | None = None,
+        outside: Mapping[str, Control] | None = None,
     ) -> None:
         """A form of `kind`.
 
@@ -341,9 +343,10 @@ class SettingsForm(QWidget):
             parent: the page.
             choices: of text fields, what is usual in them; anything else may be typed.
             labels: of fields whose own name says too little to who has not read the code.
+            outside: of fields that are not `shown`, controls that stand elsewhere on the page.
         """
         super().__init__(parent)
-        self._choices, self._labels = choices or {}, labels or {}
+        self._choices, self._labels, self._outside = choices or {}, labels or {}, outside or {}
         fields = {".".join(field.path): field for field in fields_of(kind)}
         kept = {
             name: field
@@ -377,6 +380,9 @@ class SettingsForm(QWidget):
             form, group = _form(self._advanced), ""
             form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)  # long names would not fit beside their fields
             for name in self._advanced_names:
+                if name in self._outside:
+                    self._hold(name, self._outside[name])
+                    continue
                 above = name.rpartition(".")[0]
                 if above != group:
                     group = above
@@ -392,8 +398,6 @@ class SettingsForm(QWidget):
         field = self._fields[name]
         choices = self._choices.get(name)
         control = control_of(field, self) if choices is None else _open_choice(choices, self)
-        if field.default is not dataclasses.MISSING:
-            control.write(field.default)
         text = QCoreApplication.translate("settings", field.help)
         group = "" if form is not self._at_hand or len(field.path) < 2 else f"{_sentence(field.path[-2])} · "
         said = self._labels.get(name) or group + QCoreApplication.translate("settings", field.label)
@@ -404,8 +408,15 @@ class SettingsForm(QWidget):
             widget.setWhatsThis(text)
         control.widget.setAccessibleName(label.text())
         control.widget.setAccessibleDescription(text)
-        control.changed.connect(self.changed)
         form.addRow(label, control.widget)
+        self._hold(name, control)
+
+    def _hold(self, name: str, control: Control) -> None:
+        """Read it with the others from now on, in their order."""
+        default = self._fields[name].default
+        if default is not dataclasses.MISSING:
+            control.write(default)
+        control.changed.connect(self.changed)
         self._controls[name] = control
 
     def open_all(self) -> None:

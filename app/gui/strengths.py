@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.settings_form import NoWheel
 from simulation.variations import VARIATIONS
 
 STEPS = 20
@@ -61,6 +62,7 @@ class Strengths(QWidget):
             slider.setRange(1, STEPS)
             slider.setValue(STEPS)
             slider.setPageStep(STEPS // 4)
+            slider.installEventFilter(NoWheel(slider))
             slider.setAccessibleName(self.tr("How strongly: {0}").format(title))
             most = self._most(name)
             slider.setToolTip(f"<p>{text}</p><p>{most}</p>")
@@ -165,6 +167,14 @@ class Strengths(QWidget):
         self.blockSignals(False)
         if self.values() != before:
             self.changed.emit()
+
+    def in_words(self) -> str:
+        """What varies, and how strongly where that is not fully: ``"Pose, Light 50 %"``."""
+        shown = {name: self._boxes[name].text() for name, value in self.values().items() if value}
+        return ", ".join(
+            text if self.values()[name] == 1.0 else f"{text} {self._figures[name].text()}"
+            for name, text in shown.items()
+        )
 
     def _changed(self) -> None:
         self._draw()
