@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 GRACE_MS = 5000
 """So long a cancelled step may take to clear up before it is killed."""
 LOG_LINES = 2000
+NOT_GOOD = "not_good_enough"
+"""Code of the failure of a policy that succeeds too seldom to be exported."""
 
 
 def child_environment() -> QProcessEnvironment:
@@ -95,6 +97,13 @@ class Job(QObject):
     def is_over(self) -> bool:
         """Whether nothing more comes of it."""
         return self.state.kind in ("done", "failed", "cancelled")
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether it harms nothing if it fails: a check has said no, or a policy was too weak to be exported."""
+        return self.task.words[0] == "simulate" or (
+            self.state.failure is not None and self.state.failure.code == NOT_GOOD
+        )
 
     def start(self) -> None:
         """Run it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from PySide6.QtCore import QCoreApplication
 
 from app.gui.curves import wilson
+from app.gui.walk import is_weak
 from app.policy_folder import evaluation_file
 from app.project import Project, read_json
 
@@ -28,6 +30,7 @@ class Known:
         evaluation: its last score; None: never evaluated.
         seconds: since 1970, when it was written.
         stale: why the figures are of something else than what is there now; "" where they are not.
+        weak: it succeeds too seldom to be exported.
     """
 
     file: Path
@@ -39,6 +42,7 @@ class Known:
     evaluation: Mapping[str, Any] | None
     seconds: float
     stale: str
+    weak: bool = False
 
     @property
     def name(self) -> str:
@@ -98,7 +102,7 @@ def known(project: Project, policy: Path, scene: str | None) -> Known:
         stale = _tr("It was trained again after it was evaluated: the figures are of the policy before.")
     elif isinstance(inputs, dict) and inputs.get("scene") not in (None, scene):
         stale = _tr("The scene has changed since this policy's demonstrations: train it again.")
-    return Known(
+    found = Known(
         policy,
         str(learnt.get("task") or settings.get("task") or name),
         str(learnt.get("robot") or settings.get("robot") or "panda"),
@@ -109,6 +113,7 @@ def known(project: Project, policy: Path, scene: str | None) -> Known:
         written,
         stale,
     )
+    return dataclasses.replace(found, weak=found.share is not None and is_weak(project, policy, *found.share))
 
 
 def _tr(text: str) -> str:

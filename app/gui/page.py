@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ from PySide6.QtWidgets import (
 
 from app.gui import theme
 from app.gui.desk import Desk
-from app.gui.job import Job, Task
+from app.gui.job import NOT_GOOD, Failed, Job, Task
 
 SIDE_PX = 340
 _NEXT = {"scan": "scene", "scene": "cousins", "cousins": "policy", "policy": "robot"}
@@ -69,11 +70,16 @@ class Notice(QFrame):
 
 
 class JobPanel(QWidget):
-    """Progress, time left, warnings and log of the newest job of a page, and its Cancel button."""
+    """Progress, time left, warnings and log of the newest job of a page, and its Cancel button.
+
+    Attributes:
+        reword: a page's own words for a failure: those of the command line may speak of its flags.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._job: Job | None = None
+        self.reword: Callable[[Failed], Failed] = lambda failure: failure
         self.bar = QProgressBar(self)
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
@@ -85,6 +91,7 @@ class JobPanel(QWidget):
         self.cancel = QPushButton(self.tr("Cancel"), self)
         self.cancel.setToolTip(self.tr("Stop this step. What is finished of it is kept."))
         self.failed, self.warnings = Notice("failed", self), Notice("warnings", self)
+        self.weak = Notice("stale", self)  # nothing is broken, but there is nothing to go on with either
         self._unfold = QToolButton(self)
         self._unfold.setText(self.tr("Log"))
         self._unfold.setCheckable(True)
@@ -113,6 +120,7 @@ class JobPanel(QWidget):
         layout.addLayout(times)  # above the message, which may be of one line or two: Cancel never moves
         layout.addWidget(self._what)
         layout.addWidget(self.failed)
+        layout.addWidget(self.weak)
         layout.addWidget(self.warnings)
         layout.addLayout(folds)
         layout.addWidget(self.log)
@@ -170,6 +178,7 @@ class JobPanel(QWidget):
         if job is None:
             self._what.hide()
             self.failed.say()
+            self.weak.say()
             self.warnings.say()
             return
         state = job.state
@@ -188,7 +197,10 @@ class JobPanel(QWidget):
         left = "" if state.seconds_left is None else self.tr("about {0} left").format(clock(state.seconds_left))
         self._left.setText(f"{state.fraction:.0%}   {left}" if state.kind == "running" else "")
         failure = state.failure if state.kind == "failed" else None
-        self.failed.say(*(() if failure is None else (failure.message, failure.remedy)))
+        said = self.reword(failure) if failure is not None else Failed("")
+        weak = failure is not None and failure.code == NOT_GOOD
+        self.failed.say(*(() if weak else (said.message, said.remedy)))
+        self.weak.say(*((said.message, said.remedy) if weak else ()))
         self.warnings.say(*state.warnings)
 
     def _fill_log(self, lines: list[str]) -> None:

@@ -13,6 +13,8 @@ from policies.deploy.bundle import MANIFEST
 from policies.files import BEST
 
 STEPS = ("scan", "scene", "cousins", "policy", "robot")
+LEAST = 0.8
+"""The share of tries in which a policy must succeed to be exported: `SkillSettings.least`, whose import takes long."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Standing:
 
     Attributes:
         kind: ``"empty"`` (not done; `text` says what it needs), ``"done"`` or ``"stale"`` (done, but of something
-            that has changed since).
+            that has changed since) or ``"weak"`` (done, but of too little use to go on with).
         text: one line for people.
     """
 
@@ -108,7 +110,16 @@ def _policy(project: Project) -> Standing:
     count, successes = evaluation.get("count"), evaluation.get("successes")
     if not isinstance(count, int) or not isinstance(successes, int) or count < 1:
         return Standing("done", _tr("Trained, not evaluated"))
-    return Standing("done", _tr("{0} % success").format(round(100 * successes / count)))
+    share = _tr("{0} % success").format(round(100 * successes / count))
+    if is_weak(project, found[0], successes, count):
+        return Standing("weak", _tr("{0}: weak").format(share))
+    return Standing("done", share)
+
+
+def is_weak(project: Project, policy: Path, successes: int, count: int) -> bool:
+    """Whether a policy never succeeds, or too seldom to be exported, and has not been exported all the same."""
+    exported = project.folder / "bundle" / policy.parent.name / MANIFEST
+    return not successes or (successes < LEAST * count and not _newer(exported, policy))
 
 
 def bundles(project: Project) -> list[Path]:

@@ -358,7 +358,7 @@ class MainWindow(QMainWindow):
         project = self.desk.project
         self._project.setText("" if project is None else project.name)
         self._project.setToolTip("" if project is None else str(project.folder))
-        kinds = {"empty": colors.border, "done": colors.good, "stale": colors.warn}
+        kinds = {"empty": colors.border, "done": colors.good, "stale": colors.warn, "weak": colors.warn}
         for step, stands_at in stands.items():
             button = self._steps[step]
             button.setEnabled(project is not None)
@@ -367,7 +367,7 @@ class MainWindow(QMainWindow):
             color, text = kinds[stands_at.kind], stands_at.text
             if state in ("running", "waiting"):
                 color, text = colors.accent, self.tr("at work") if state == "running" else self.tr("waits")
-            elif state == "failed" and job is not None and job.task.words[0] != "simulate":  # a check harms nothing
+            elif state == "failed" and job is not None and not job.is_calm:
                 color, text = colors.bad, self.tr("failed")
             button.show_state(dot(color, hollow=stands_at.kind == "empty" and not state), text)
             button.setToolTip(f"{text}\n" + self.tr("Ctrl+{0}").format(1 + STEPS.index(step)))
