@@ -31,18 +31,23 @@ from PySide6.QtWidgets import (
 from app.gui.curves import Bars, ShareBar, groups_of, wilson
 from app.gui.desk import Desk
 from app.gui.film_player import FilmPlayer
-from app.gui.job import Job, Task
+from app.gui.job import NOT_GOOD, Job, Task
 from app.gui.known_policies import Known, known
 from app.gui.learning import Curves, Learning, Plan
 from app.gui.page import Notice, StepPage, card, label
-from app.gui.settings_form import SettingsForm
+from app.gui.policy_failures import reworded
+from app.gui.settings_form import NoWheel, SettingsForm
 from app.gui.task_chooser import Chosen, TaskChooser
-from app.gui.walk import policies, scene_hash
+from app.gui.thing_pictures import ThingPictures
+from app.gui.varying import Varying
+from app.gui.walk import LEAST, policies, scene_hash
 from app.policy_folder import films_of
 from app.project import Project, read_json
 from app.report import REPORT
 from app.skill_stage import SkillSettings
 from policies.files import METRICS
+from reconstruction.errors import PocketworldError
+from simulation.variations import strengths_of
 
 VARY = ("pose", "appearance", "light", "camera", "physics")
 """What varies unless it is said otherwise, as in `make demo`."""
@@ -51,8 +56,6 @@ ROBOTS = "panda", "xarm6", "so101"
 STANDARD = 1
 """Number of the effort that is recommended."""
 DREAM = "dream.mp4"
-NOT_GOOD = "not_good_enough"
-"""Code of the failure of a policy that succeeds too seldom to be exported."""
 POLL_MS = 1000
 
 
@@ -88,7 +91,11 @@ class PolicyPage(StepPage):
         self._followed: Job | None = None
         self._filling = False
         self._left: dict[Path, Typed] = {}  # by project
+        self.panel.reword = reworded
         self._build_side()
+        pictures = self.pictures = ThingPictures()
+        pictures.came.connect(self.chooser.set_picture)
+        self.destroyed.connect(lambda: pictures.stop())
         self._new, self._folder = self._typed(), self._open_folder()
         desk.project_changed.connect(self._project_changed)
         self._build_result()
@@ -140,6 +147,7 @@ class PolicyPage(StepPage):
         self.preset = QComboBox(self)
         self.preset.addItems([name for name, _, _ in self.presets])
         self.preset.setToolTip(self.tr("How much it practises: sets the numbers below."))
+        self.preset.installEventFilter(NoWheel(self.preset))
         self.preset.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.honest = label("", "faint", self)
         self.chooser.add_row(self.tr("Effort"), self.preset)
@@ -151,12 +159,15 @@ class PolicyPage(StepPage):
                 "Demonstrate, train, evaluate and export, one after another (Ctrl+Return). It goes on where it was."
             )
         )
+        self.varying = Varying(VARY, self)
+        self.varying.wanted_from_cousins.connect(self._vary_as_cousins)
         self.form = SettingsForm(
             SkillSettings,
             ("robot", "observe", "demonstrations", "steps", "cousins"),
             ("task",),
             self,
             choices={"robot": ROBOTS},
+            outside={"vary": self.varying.control},
         )
         self._tell_of_robot()
         self.form.set_values({"vary": VARY})
@@ -164,6 +175,7 @@ class PolicyPage(StepPage):
         self.form.changed.connect(self._numbers_changed)
         self.preset.currentIndexChanged.connect(self._preset_chosen)
         self.side.addWidget(self.form)
+        self.side.addWidget(self.varying)
         self.told = Notice("warnings", self)
         self.side.addWidget(self.told)
         self.show_it = QPushButton(self.tr("Show it yourself…"), self)
@@ -207,6 +219,21 @@ class PolicyPage(StepPage):
                 self.preset.setCurrentIndex(index)
                 return
 
+    def _vary_as_cousins(self) -> None:
+        """Take over what the cousins page shows, or would show: what the project's cousins were made with."""
+        project = self.desk.project
+        if project is None:
+            return
+        strengths = self.desk.varied
+        if strengths is None:
+            made = (read_json(project.stage_folder("cousins") / "stage.json") or {}).get("settings")
+            words = made.get("vary") if isinstance(made, dict) else None
+            try:
+                strengths = strengths_of(map(str, words or ()))
+            except (PocketworldError, TypeError):
+                strengths = strengths_of(())  # a damaged record: the cousins page shows what is usual there
+        self.varying.strengths.set_values(strengths)
+
     def _open_folder(self) -> Path | None:
         return None if self.desk.project is None else self.desk.project.folder
 
@@ -223,6 +250,7 @@ class PolicyPage(StepPage):
         if self._folder is not None:
             self._left[self._folder] = self._typed()
         self._folder = folder
+        self.pictures.forget()
         typed = self._new if folder is None else self._left.get(folder, self._new)
         self.chooser.choose(typed.task)
         self._filling = True
@@ -293,7 +321,7 @@ class PolicyPage(StepPage):
         )
         self.anyway.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.anyway.clicked.connect(self._export_anyway)
-        heading = label(self.tr("Trained, but not exported"), "heading", self)
+        heading = label(self.tr("Trained, but too weak to export"), "heading", self)
         self.refused = card(heading, self.refused_text, self.anyway, parent=self)
         self.refused.setObjectName("stale")
         return self.refused
@@ -342,6 +370,7 @@ class PolicyPage(StepPage):
     def _make_detail(self) -> QFrame:
         self.detail_title = label("", "heading", self)
         self.detail_stale = label("", "faint", self)
+        self.detail_weak = Notice("stale", self)
         self.figure, self.figure_said = label("", "figure", self, wrap=False), label("", "faint", self)
         self.interval = ShareBar(self)
         self.facts, self.failures = label("", "", self), label("", "", self)
@@ -357,7 +386,7 @@ class PolicyPage(StepPage):
         both.setSpacing(18)
         both.addLayout(left, 4)
         both.addLayout(right, 5)
-        self.detail = card(self.detail_title, self.detail_stale, parent=self)
+        self.detail = card(self.detail_title, self.detail_stale, self.detail_weak, parent=self)
         layout = self.detail.layout()
         assert isinstance(layout, QVBoxLayout)
         layout.addLayout(both)
@@ -386,6 +415,8 @@ class PolicyPage(StepPage):
         )
         self.dream.clicked.connect(self._dream)
         row = QHBoxLayout()
+        for box in (self.count, self.episode):
+            box.setMinimumWidth(110)  # not for the largest number that could be typed: the smallest window has no room
         for widget in (self.again, self.count):
             row.addWidget(widget)
         row.addSpacing(10)
@@ -420,6 +451,19 @@ class PolicyPage(StepPage):
             self.stale.say(self._known[0].stale)
         self._fill_table()
         self._show_parts()
+        self._draw_things()
+
+    def _draw_things(self) -> None:
+        """Have pictures of the things that can be chosen, while somebody looks."""
+        project = self.desk.project
+        if project is not None and self.isVisible() and self._has_scene():
+            self.pictures.show_scene(project.stage_folder("scene"), project.folder / ".cache" / "pictures")
+
+    def _offer_next(self) -> None:
+        """A robot needs a bundle."""
+        super()._offer_next()
+        if self.desk.standing()["robot"].kind == "empty":
+            self.onward.hide()
 
     def _fill_table(self) -> None:
         row = max(self.table.currentRow(), 0)
@@ -476,6 +520,13 @@ class PolicyPage(StepPage):
         self.detail_title.setText(one.task)
         self.detail_stale.setText(one.stale)
         self.detail_stale.setVisible(bool(one.stale))
+        weak = (
+            self.tr("Trained, but too weak to export: {0} % is asked for.").format(round(100 * LEAST))
+            if one.share and one.share[0]
+            else self.tr("Trained, but it has never succeeded.")
+        )
+        self.detail_weak.say(*([weak] if one.weak else []))
+        self.interval.set_color("warn" if one.weak else "accent")
         if one.share is None:
             self.figure.setText("–")
             self.figure_said.setText(self.tr("Not evaluated yet: nobody knows how often it succeeds."))
@@ -597,10 +648,9 @@ class PolicyPage(StepPage):
         self.refused.setVisible(refused and ready)
         if failure is not None and refused:
             self.refused_text.setText(
-                self.tr(
-                    "{0} It is kept, and listed below. Train it on more, or export it all the same, to try the rest "
-                    "of the way."
-                ).format(failure.message)
+                self.tr("{0} It is kept, and listed below: export it all the same to try the rest of the way.").format(
+                    failure.message
+                )
             )
         stopped = job is not None and job.task.words[0] == "train-and-export" and job.state.kind == "cancelled"
         self.live.setVisible(ready and (training or stopped or not self._known))
@@ -664,10 +714,12 @@ class PolicyPage(StepPage):
         """Somebody looks."""
         super().showEvent(event)
         self._watch()
+        self._draw_things()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
         """Nobody looks: hold what works for nobody."""
         self._timer.stop()
+        self.pictures.stop()
         super().hideEvent(event)
 
     def _poll(self) -> None:

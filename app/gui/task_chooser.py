@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QIcon, QImage, QPixmap
 from PySide6.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QWidget
 
-VESSELS = ("container", "bowl", "box", "cup", "mug", "bin", "basket", "tray")
+from app.gui.settings_form import NoWheel
+from app.gui.sizes import Thing, misfit, usual_place, usual_thing, vessels_first
+from app.gui.thing_pictures import PICTURE
+
+PADDING_PX = 7
+"""Of a box around its picture."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class TaskChooser(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._wanted = Chosen()  # where there are no things yet to choose it of
+        self._things: dict[str, Thing] = {}
+        self._pictures: dict[str, QIcon] = {}
         self.verbs = (
             Verb(self.tr("Put … in …"), "put {what} in {where}"),
             Verb(self.tr("Stack … on …"), "stack {what} on {where}"),
@@ -78,6 +87,17 @@ class TaskChooser(QWidget):
         for box in (self.verb, self.what, self.where):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             box.currentIndexChanged.connect(self._say)
+            box.installEventFilter(NoWheel(box))
+        for box in (self.what, self.where):
+            box.setIconSize(PICTURE)
+            self._labels[box].setMinimumHeight(PICTURE.height() + 2 * PADDING_PX)  # beside the middle of the picture
+        self.misfit = QLabel(self)
+        self.misfit.setObjectName("faint")
+        self.misfit.setWordWrap(True)
+        self.misfit.setTextFormat(Qt.TextFormat.PlainText)
+        self._form.addRow(self.misfit)
+        self.sentence.textChanged.connect(self._say_misfit)
+        self._say_misfit()
 
     def add_row(self, name: str, control: QWidget) -> QLabel:
         """One more control below the others, in line with them."""
@@ -89,19 +109,22 @@ class TaskChooser(QWidget):
         return said
 
     def show_objects(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Offer a scene's objects; what is chosen of them stays chosen."""
-        names = [str(entry["name"]) for entry in objects if isinstance(entry, dict) and "name" in entry]
-        if names == [self.what.itemText(index) for index in range(self.what.count())]:
+        """Offer a scene's objects; what is chosen of them stays chosen, under another name, too."""
+        things = [Thing.of(entry) for entry in objects if isinstance(entry, dict) and "name" in entry]
+        names, before = [thing.name for thing in things], list(self._things)
+        self._things = {thing.name: thing for thing in things}
+        if names == before and self.what.count() == len(names):
+            self._say_misfit()  # a size may be another
             return
         chosen = self.chosen()
-        what, where = chosen.what, chosen.where
-        for box in (self.what, self.where):
+        for box, rows in ((self.what, names), (self.where, [thing.name for thing in vessels_first(things)])):
             box.blockSignals(True)
             box.clear()
-            box.addItems(names)
-        vessel = _vessel(objects)
-        self.what.setCurrentText(what if what in names else _light(objects, vessel))
-        self.where.setCurrentText(where if where in names else vessel)
+            for name in rows:
+                box.addItem(self._picture(name), name)
+        place, wanted = _now(chosen.where, before, names), _now(chosen.what, before, names)
+        self.where.setCurrentText(place if place in names else usual_place(things))
+        self.what.setCurrentText(wanted if wanted in names else usual_thing(things, self.where.currentText()))
         for box in (self.what, self.where):
             box.blockSignals(False)
         self._say()
@@ -109,6 +132,25 @@ class TaskChooser(QWidget):
         if names and chosen.typed:
             self.sentence.setText(chosen.typed)
             self.sentence.setCursorPosition(0)
+
+    def set_picture(self, name: str, picture: QImage) -> None:
+        """A thing looks like this."""
+        self._pictures[name] = QIcon(QPixmap.fromImage(picture))
+        for box in (self.what, self.where):
+            if (index := box.findText(name)) >= 0:
+                box.setItemIcon(index, self._pictures[name])
+
+    def has_picture(self, name: str) -> bool:
+        """Whether it is known what a thing looks like."""
+        return name in self._pictures
+
+    def _picture(self, name: str) -> QIcon:
+        """As long as there is none, as much room: nothing jumps when it comes."""
+        if name in self._pictures:
+            return self._pictures[name]
+        blank = QPixmap(PICTURE)
+        blank.fill(Qt.GlobalColor.transparent)
+        return QIcon(blank)
 
     def chosen(self) -> Chosen:
         """What is chosen now, to be chosen again later."""
@@ -124,11 +166,12 @@ class TaskChooser(QWidget):
         )
 
     def choose(self, chosen: Chosen) -> None:
-        """Choose this, of the things that are shown next."""
+        """Choose this, of the things that are shown next, which are of another scene."""
         for box in (self.what, self.where):
             box.blockSignals(True)
             box.clear()
             box.blockSignals(False)
+        self._things, self._pictures = {}, {}
         self._wanted = chosen
         self.verb.setCurrentIndex(chosen.verb)
         self._say()
@@ -166,25 +209,28 @@ class TaskChooser(QWidget):
             self._labels[box].setVisible(place in words)
         self.sentence.setText(self._made() if self.what.count() else "")
         self.sentence.setCursorPosition(0)
+        self._say_misfit()
+
+    def _say_misfit(self) -> None:
+        """Say at once what otherwise hours of practising would."""
+        thing, place = self._things.get(self.what.currentText()), self._things.get(self.where.currentText())
+        said = ""
+        if thing and place and thing != place and self.verb.currentIndex() == 0 and not self.chosen().typed:
+            long, high, open_ = (round(100 * side) for side in (thing.long_m, thing.sides_m[1], place.across_m))
+            words = {
+                "long": self.tr(
+                    "{0} is longer ({1} cm) than {2} is wide ({3} cm): it will lie across it more often than in it."
+                ),
+                "large": self.tr("{0} ({1} × {4} cm) does not fit into {2}, which is {3} cm wide."),
+            }
+            kind = misfit(thing, place)
+            said = words[kind].format(thing.name, long, place.name, open_, high) if kind else ""
+        self.misfit.setText(said)
+        self.misfit.setVisible(bool(said))
 
 
-def _vessel(objects: Sequence[Mapping[str, Any]]) -> str:
-    """The object into which things most likely go: the widest of those that are called so, else the largest."""
-    named = [entry for entry in objects if str(entry.get("name", "")).startswith(VESSELS)]
-    return max(named or objects, key=_size, default={"name": ""})["name"]
-
-
-def _light(objects: Sequence[Mapping[str, Any]], vessel: str) -> str:
-    """The lightest of the others."""
-    rest = [entry for entry in objects if entry.get("name") != vessel and not str(entry["name"]).startswith(VESSELS)]
-    return min(rest or objects, key=_mass, default={"name": ""})["name"]
-
-
-def _size(entry: Mapping[str, Any]) -> float:
-    size = entry.get("size_m")
-    return float(size[0]) * float(size[1]) if isinstance(size, list) and len(size) == 3 else 0.0
-
-
-def _mass(entry: Mapping[str, Any]) -> float:
-    mass = entry.get("mass_kg")
-    return float(mass) if isinstance(mass, int | float) else 1e9
+def _now(name: str, before: Sequence[str], names: Sequence[str]) -> str:
+    """What a thing is called now: a list with but one other name has a thing that was renamed."""
+    others = [(old, new) for old, new in zip(before, names, strict=False) if old != new]
+    renamed = len(before) == len(names) and len(others) == 1 and others[0][0] == name
+    return others[0][1] if renamed else name
