@@ -228,7 +228,7 @@ def bad_scene(path: Path, error: Exception) -> InputError:
     """The refusal of a ``scene.json`` that cannot be read."""
     return InputError(
         f"{path} is not a readable Pocketworld scene: {error}.",
-        remedy="Name a project folder made by `pocketworld reconstruct`.",
+        remedy="Make the scene again from its scan.",
         code="bad_scene",
     )
 

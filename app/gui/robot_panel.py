@@ -123,7 +123,7 @@ class RobotPanel(QFrame):
 
     def show_ready(self, *, ready: bool) -> None:
         """Whether the robot is in the view; until then, that it is on its way."""
-        how = self.tr("Drag it, or use the arrow keys; [ and ] turn it. With Shift: finely.")
+        how = self.tr("Drag it, or use arrow keys and [ ]; Shift: finely. Thin rings: its reach.")
         self._how.setText(how if ready else self.tr("Getting the robot …"))
 
     def show_freedom(self, *, free: bool) -> None:

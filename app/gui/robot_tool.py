@@ -39,6 +39,7 @@ class RobotTool(QObject):
         self.robot = str(preferences.value(KEPT, USUAL))
         self._pose: FloatArray | None = None
         self._brought = False  # into the picture, since the tool was chosen
+        self._saving = False
         self.panel = RobotPanel(self.robot, parent)
         self.shown = QAction(self.tr("Robot"), self)
         self.shown.setCheckable(True)
@@ -61,18 +62,15 @@ class RobotTool(QObject):
         return self._view.tool() == "robot"
 
     def settle(self) -> None:
-        """All edits have been made or refused: the robot is shown where the scene has it from now on."""
-        if not self._rest.isActive() and not self._view.is_dragging:
-            self._view.put_robot(None)
+        """All edits have been made or refused: the robot belongs where the scene says that the view shows next."""
+        self._saving = False
 
     def take_back(self) -> bool:
         """Give up a place that is not saved yet; False: there is none."""
         if not self._rest.isActive():
             return False
         self._rest.stop()
-        self._view.put_robot(None)
-        self._pose = self._view.robot_pose()
-        self.panel.show_pose(self._pose)
+        self._go_home()
         return True
 
     def save_now(self) -> None:
@@ -108,9 +106,8 @@ class RobotTool(QObject):
 
     def _take(self, shown: ShownRobot) -> None:
         """The view shows it, or shows it in a scene that has changed."""
-        if not self._rest.isActive() and not self._view.is_dragging:
-            self._pose = self._view.robot_pose()
-            self.panel.show_pose(self._pose)
+        if not (self._saving or self._rest.isActive() or self._view.is_dragging):
+            self._go_home()
         self.panel.show_freedom(free=not shown.said)
         self.panel.show_ready(ready=shown.whole or bool(shown.message))
         if shown.message:
@@ -120,6 +117,12 @@ class RobotTool(QObject):
             outline = shown.outline(self._pose)
             if not self._view.sees(outline):
                 self._view.frame_with(outline)
+
+    def _go_home(self) -> None:
+        """Have it where the scene has it."""
+        self._view.put_robot(None)
+        self._pose = self._view.robot_pose()
+        self.panel.show_pose(self._pose)
 
     def _moved(self, pose: FloatArray, how: str) -> None:
         self._pose = pose
@@ -143,9 +146,11 @@ class RobotTool(QObject):
     def _save(self) -> None:
         self._rest.stop()
         if self._pose is not None:
+            self._saving = True
             self.panel.show_freedom(free=False)
             self.placed.emit(self._pose)
 
     def _free(self) -> None:
         self._rest.stop()
+        self._saving = True
         self.placed.emit(None)

@@ -70,6 +70,7 @@ CUT_MARGIN = 0.12
 CUT_LEAST = 1e-3
 """A plane that takes off less of a thing's extent only touches it."""
 CUT_COLOR = (0.25, 0.62, 1.0)
+REACH_COLOR = (0.05, 0.78, 0.66)
 REACH_M = 0.003
 """Half the width of the lines that show what a robot reaches."""
 THUMB_FINER = 3
@@ -696,7 +697,7 @@ def reach_actors(near: FloatArray, far: FloatArray) -> list[Any]:
         tubes.SetRadius(REACH_M)
         tubes.SetNumberOfSides(6)
         tubes.Update()
-        actors.append(_flat(tubes.GetOutput(), CUT_COLOR))
+        actors.append(_flat(tubes.GetOutput(), REACH_COLOR))
     return actors
 
 

@@ -19,6 +19,8 @@ from simulation.world import read_scene_document
 FloatArray = npt.NDArray[np.float64]
 Stamp = tuple[str, int, int]
 PIECE_BYTES = 1 << 20
+AGAIN = "Make the scene again on the Scan page."
+"""What helps, as the window calls it: whoever reads a scene here looks at it there."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ def read_document(folder: Path) -> Document:
     Raises:
         InputError: it is damaged, or a file that it names is missing.
     """
-    document, folder = read_scene_document(folder)
+    try:
+        document, folder = read_scene_document(folder)
+    except InputError as error:
+        raise InputError(error.message, remedy=AGAIN, code=error.code) from None
     try:
         background = document["background"]
         mount = document.get("robot_mount")
@@ -80,9 +85,7 @@ def read_document(folder: Path) -> Document:
             None if mount is None else _numbers(mount, (4, 4)),
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(
-            f"{folder / 'scene.json'} is damaged: {error!r}.", remedy="Reconstruct the scan again.", code="bad_scene"
-        ) from None
+        raise InputError(f"{folder / 'scene.json'} is damaged: {error!r}.", remedy=AGAIN, code="bad_scene") from None
 
 
 def _entry(item: dict[str, Any], folder: Path) -> Entry:
@@ -124,9 +127,7 @@ class Meshes:
         try:
             now = stamp(path)
         except OSError as error:
-            raise InputError(
-                f"{path} cannot be read: {error}.", remedy="Reconstruct the scan again.", code="bad_mesh"
-            ) from None
+            raise InputError(f"{path} cannot be read: {error}.", remedy=AGAIN, code="bad_mesh") from None
         kept = self._known.get(now[0])
         if kept is None or kept[0] != now:
             kept = self._known[now[0]] = now, read_quickly(path)
