@@ -40,7 +40,7 @@ from app.gui.settings_form import NoWheel, SettingsForm
 from app.gui.task_chooser import Chosen, TaskChooser
 from app.gui.thing_pictures import ThingPictures
 from app.gui.varying import Varying
-from app.gui.walk import LEAST, policies, scene_hash
+from app.gui.walk import LEAST, bundles, policies, scene_hash
 from app.policy_folder import films_of
 from app.project import Project, read_json
 from app.report import REPORT
@@ -462,7 +462,7 @@ class PolicyPage(StepPage):
     def _offer_next(self) -> None:
         """A robot needs a bundle."""
         super()._offer_next()
-        if self.desk.standing()["robot"].kind == "empty":
+        if self.desk.project is None or not bundles(self.desk.project):
             self.onward.hide()
 
     def _fill_table(self) -> None:
