@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt, QTimer
+from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
-    QComboBox,
     QDialog,
     QDialogButtonBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLineEdit,
     QMenu,
     QPushButton,
     QToolButton,
@@ -36,6 +32,7 @@ from app.gui.robot_tool import RobotTool
 from app.gui.scene_list import PICTURE, ThingList
 from app.gui.scene_play import ScenePlay
 from app.gui.scene_split import SplitPanel
+from app.gui.thing_facts import ThingFacts
 from app.gui.viewport import Viewport
 from app.viewer.view import View, corners
 
@@ -43,20 +40,12 @@ if TYPE_CHECKING:
     from app.scene_document import ListedThing
     from app.scene_draft import Draft, Edit
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FloatArray = npt.NDArray[np.float64]
 HOLDING = ("reconstruct", "cousins", "mount", "learn-from")
 """Commands that keep the project to themselves; others do so for a moment at most."""
 CALM_MS = 6000
 """So long it is said that an edit was refused because the project was in use, where no job of ours is known to be."""
 MESHES = "*.obj *.ply *.stl *.glb *.gltf *.off"
-
-
-@lru_cache(maxsize=1)
-def materials() -> tuple[str, ...]:
-    """The names of ``resources/materials.json``."""
-    document = json.loads((ROOT / "resources" / "materials.json").read_text(encoding="utf-8"))
-    return tuple(sorted(document["materials"]))
 
 
 class ScenePage(StepPage):
@@ -108,34 +97,8 @@ class ScenePage(StepPage):
         self.side.addWidget(self.list)
 
     def _make_facts(self) -> None:
-        self.facts = QWidget(self)
-        self.facts.setStyleSheet("QWidget:disabled { color: palette(placeholder-text); }")
-        form = QFormLayout(self.facts)
-        form.setContentsMargins(0, 0, 0, 0)
-        self.name = QLineEdit(self.facts)
-        self.name.setToolTip(self.tr("Tasks call the thing by this name."))
-        self.name.editingFinished.connect(self._rename)
-        self.material = QComboBox(self.facts)
-        self.material.addItems(materials())
-        self.material.setToolTip(self.tr("Sets mass, friction and bounce to what is usual for it."))
-        self.material.activated.connect(self._set_material)
-        self.mass = self._number(0.5, 50_000.0, 1, self.tr("Put the thing on a kitchen scale: that beats every guess."))
-        self.mass.editingFinished.connect(self._set_mass)
-        self.friction = self._number(0.0, 2.0, 2, self.tr("Against wood: 0.3 slips, 0.9 grips."))
-        self.friction.editingFinished.connect(self._set_friction)
-        self.bounce = self._number(0.0, 1.0, 2, self.tr("0 stays where it falls, 0.8 bounces like a ball."))
-        self.bounce.editingFinished.connect(self._set_bounce)
-        self.more = label("", "faint", self.facts)
-        for text, widget in (
-            (self.tr("Name"), self.name),
-            (self.tr("Material"), self.material),
-            (self.tr("Mass (g)"), self.mass),
-            (self.tr("Friction"), self.friction),
-            (self.tr("Bounce"), self.bounce),
-        ):
-            form.addRow(text, widget)
-            widget.setAccessibleName(text)
-        form.addRow(self.more)
+        self.facts = ThingFacts(self)
+        self.facts.wanted.connect(self._want)
         self.side.addWidget(self.facts)
         self.check = self.add_run(self.tr("Check that it is at rest"), "")
         self.rest = label("", "faint", self)
@@ -146,15 +109,6 @@ class ScenePage(StepPage):
         self.show_restless.clicked.connect(lambda: self._select_names(self._restless))
         self.show_restless.hide()
         self.side.addWidget(self.show_restless)
-
-    def _number(self, low: float, high: float, digits: int, tip: str) -> QDoubleSpinBox:
-        box = QDoubleSpinBox(self.facts)
-        box.setRange(low, high)
-        box.setDecimals(digits)
-        box.setSingleStep(10.0**-digits * 5)
-        box.setKeyboardTracking(False)
-        box.setToolTip(tip)
-        return box
 
     def _make_view(self) -> None:
         self.trouble = Notice("failed", self)
@@ -458,26 +412,8 @@ class ScenePage(StepPage):
         one = self._objects.get(names[0]) if len(names) == 1 else None
         self.facts.setVisible(one is not None)
         self._enable()
-        if one is None:
-            return
-        for box, value in (
-            (self.mass, 1000 * one.mass_kg),
-            (self.friction, one.friction),
-            (self.bounce, one.restitution),
-        ):
-            with QSignalBlocker(box):
-                box.setValue(value)
-        self.name.setText(one.name)
-        self.material.setCurrentText(one.material)
-        low, high = one.mass_interval_kg
-        self.more.setText(
-            self.tr("80 % sure: {0} … {1} g. {2} mm. {3} % was seen.").format(
-                f"{1000 * low:.0f}",
-                f"{1000 * high:.0f}",
-                " × ".join(f"{1000 * side:.0f}" for side in one.size_m),
-                f"{100 * one.seen_fraction:.0f}",
-            )
-        )
+        if one is not None:
+            self.facts.show_thing(one)
 
     def _enable(self) -> None:
         """Whatever edits: by how many things are selected, and not while a step keeps the project to itself."""
@@ -511,8 +447,8 @@ class ScenePage(StepPage):
         self.menu.popup(place)
 
     def _to_name(self) -> None:
-        self.name.setFocus()
-        self.name.selectAll()
+        self.facts.name.setFocus()
+        self.facts.name.selectAll()
 
     def _undo(self) -> None:
         if not self.place.take_back():
@@ -527,13 +463,13 @@ class ScenePage(StepPage):
         names = self.selected()
         return self._objects.get(names[0]) if len(names) == 1 else None
 
-    def _rename(self) -> None:
-        from app.scene_edits import Rename, plain_name
+    def _want(self, edit: Edit) -> None:
+        """What is typed about the selected thing."""
+        from app.scene_edits import Rename
 
-        one, text = self._one(), plain_name(self.name.text())
-        if one is not None and text and text != one.name:
-            self._then_select(text)
-            self._apply(Rename(one.name, text))
+        if isinstance(edit, Rename):
+            self._then_select(edit.to)
+        self._apply(edit)
 
     def _then_select(self, name: str) -> None:
         """Select a thing that the edit under way will bring."""
@@ -544,34 +480,6 @@ class ScenePage(StepPage):
                 self._select_names([name])
 
         self.editor.changed.connect(once)
-
-    def _set_material(self) -> None:
-        from app.scene_edits import SetMaterial
-
-        one = self._one()
-        if one is not None and self.material.currentText() != one.material:
-            self._apply(SetMaterial(one.name, self.material.currentText()))
-
-    def _set_mass(self) -> None:
-        from app.scene_edits import SetMass
-
-        one = self._one()
-        if one is not None and abs(self.mass.value() - 1000 * one.mass_kg) > 0.06:
-            self._apply(SetMass(one.name, self.mass.value() / 1000.0))
-
-    def _set_friction(self) -> None:
-        from app.scene_edits import SetFriction
-
-        one = self._one()
-        if one is not None and abs(self.friction.value() - one.friction) > 0.005:
-            self._apply(SetFriction(one.name, self.friction.value()))
-
-    def _set_bounce(self) -> None:
-        from app.scene_edits import SetRestitution
-
-        one = self._one()
-        if one is not None and abs(self.bounce.value() - one.restitution) > 0.005:
-            self._apply(SetRestitution(one.name, self.bounce.value()))
 
     def _moved(self, name: str, pose: FloatArray) -> None:
         """A gizmo was let go: the thing comes to stand on what is below it."""

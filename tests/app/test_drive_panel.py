@@ -100,7 +100,7 @@ def test_a_key_that_is_held_when_the_view_loses_the_keyboard_is_let_go(qtbot: Qt
     page.playing.panel.jogged.connect(lambda move, turn: told.append((move, turn)))
     qtbot.keyPress(page.view, Qt.Key.Key_F)
     assert told[-1] == ([0.0, 0.0, -1.0], [0.0, 0.0, 0.0])
-    page.name.setFocus()
+    page.facts.name.setFocus()
     page.playing.panel.joints[0].setFocus()
     qtbot.waitUntil(lambda: told[-1] == ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), timeout=WAIT_MS)
 

@@ -74,13 +74,13 @@ def test_rename_mass_and_undo_to_the_byte(qtbot: QtBot, page: ScenePage, project
     before = (project / "scene" / "scene.json").read_bytes()
     page.select("object_02")
     assert page.facts.isVisible()
-    assert page.name.text() == "object_02"
-    page.name.setText("Mug")
-    page.name.editingFinished.emit()
+    assert page.facts.name.text() == "object_02"
+    page.facts.name.setText("Mug")
+    page.facts.name.editingFinished.emit()
     settled(qtbot, page, lambda: "mug" in names(project))
     settled(qtbot, page, lambda: page.selected() == ["mug"])
-    page.mass.setValue(250.0)
-    page.mass.editingFinished.emit()
+    page.facts.mass.setValue(250.0)
+    page.facts.mass.editingFinished.emit()
     settled(qtbot, page, lambda: page.editor.undo.count() == 2)
     assert document(project)["objects"][1]["mass_kg"] == 0.25  # type: ignore[index]
     assert document(project)[EDITED] == ["Rename object_02 to mug", "Set the mass of mug to 250 g"]
@@ -325,25 +325,25 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(qtbot: QtBot, page: 
     said: list[tuple[str, str]] = []
     page.desk.problem.connect(lambda message, remedy: said.append((message, remedy)))
     page.select("object_02")
-    page.name.setText("object_01")
-    page.name.editingFinished.emit()
+    page.facts.name.setText("object_01")
+    page.facts.name.editingFinished.emit()
     settled(qtbot, page, lambda: len(said) == 1)
     assert all(said[0])
     assert (project / "scene" / "scene.json").read_bytes() == before
-    assert page.name.text() == "object_02"
+    assert page.facts.name.text() == "object_02"
 
 
 def test_what_another_command_changed_is_shown(qtbot: QtBot, page: ScenePage, project: Path, shell: Shell) -> None:
     page.select("object_02")
-    page.mass.setValue(300.0)
-    page.mass.editingFinished.emit()
+    page.facts.mass.setValue(300.0)
+    page.facts.mass.editingFinished.emit()
     settled(qtbot, page, lambda: page.editor.undo.canUndo())
     assert shell("mount", project, "--xyz", "0", "-0.4", "0").code == 0
     page.desk.refreshed.emit()
     settled(qtbot, page, lambda: not page.editor.undo.canUndo())
     page.select("object_02")
-    page.mass.setValue(400.0)
-    page.mass.editingFinished.emit()
+    page.facts.mass.setValue(400.0)
+    page.facts.mass.editingFinished.emit()
     settled(qtbot, page, lambda: page._objects["object_02"].mass_kg == 0.4)
     assert document(project)["mounted_by"] == "hand"
 
