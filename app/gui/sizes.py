@@ -12,6 +12,10 @@ EASY = 0.75
 """What is at most such a share of an opening goes through it easily."""
 FLAT_M, WIDE_M = 0.015, 0.07
 """What is thinner is hard to take up, and what is thicker than this everywhere no gripper holds well."""
+SMALL_M, HANDY_M = 0.08, 0.05
+"""What is nowhere longer is a few pixels of the cameras' pictures; what is somewhere no thicker leaves fingers room.
+Trained alike, a cube of 6 cm went into the sample's bowl in 13 of 100 cousins (92 where the policy was told where
+things are, so it was not the grasp), the screwdriver of 20 cm and 3 cm across in 66."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +73,26 @@ def usual_place(things: Sequence[Thing]) -> str:
 
 
 def usual_thing(things: Sequence[Thing], place: str) -> str:
-    """The lightest of those that go into a place most easily."""
+    """The lightest of those that are seen and held well and go into a place, else of those that go in most easily."""
     opening = EASY * next((thing.across_m for thing in things if thing.name == place), 0.0)
     others = [thing for thing in things if thing.name != place]
     rest = [thing for thing in others if not thing.is_vessel]
     graspable = [thing for thing in rest if FLAT_M <= thing.sides_m[0] <= WIDE_M]
     whole = [thing for thing in graspable if thing.sides_m[2] <= opening]
     upright = [thing for thing in graspable if thing.sides_m[1] <= opening]
-    found = whole or upright or graspable or rest or others or things
+    best = [thing for thing in upright if thing.sides_m[2] > SMALL_M and thing.sides_m[0] <= HANDY_M]
+    found = best or whole or upright or graspable or rest or others or things
     return min(found, key=lambda thing: thing.mass_kg, default=Thing("")).name
 
 
 def misfit(thing: Thing, place: Thing) -> str:
-    """How a thing fits into a place: ``"large"`` (not at all), ``"long"`` (it will lie across it) or ``""`` (well)."""
+    """What speaks against putting a thing into a place: ``""`` is nothing.
+
+    ``"large"``: it does not go in; ``"long"``: only leaned; ``"small"``: the cameras hardly see it.
+    """
     opening = place.across_m
     if not opening or not thing.long_m:
         return ""
-    return "large" if thing.sides_m[1] > opening else "long" if thing.long_m > opening else ""
+    if thing.long_m > opening:
+        return "large" if thing.sides_m[1] > opening else "long"
+    return "small" if thing.sides_m[2] <= SMALL_M else ""

@@ -219,8 +219,10 @@ class TaskChooser(QWidget):
             long, high, open_ = (round(100 * side) for side in (thing.long_m, thing.sides_m[1], place.across_m))
             words = {
                 "long": self.tr(
-                    "{0} is longer ({1} cm) than {2} is wide ({3} cm): it will lie across it more often than in it."
+                    "{0} is longer ({1} cm) than {2} is wide ({3} cm): it has to be leaned in, and may come to lie "
+                    "across it."
                 ),
+                "small": self.tr("{0} is small ({1} cm): the cameras hardly see it. A larger thing is learnt better."),
                 "large": self.tr("{0} ({1} × {4} cm) does not fit into {2}, which is {3} cm wide."),
             }
             kind = misfit(thing, place)

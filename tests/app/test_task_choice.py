@@ -210,14 +210,17 @@ def test_a_thing_is_proposed_that_fits(qtbot: QtBot) -> None:
     chooser = TaskChooser()
     qtbot.addWidget(chooser)
     chooser.show_objects(SAMPLE)
-    assert chooser.words() == "put object_3 in container_2"
-    assert chooser.misfit.isHidden()
+    assert chooser.words() == "put stick_2 in container_2"
     places = [chooser.where.itemText(index) for index in range(chooser.where.count())]
     assert places[:3] == ["container_2", "container_1", "flat_1"]
     assert sorted(places) == sorted(entry["name"] for entry in SAMPLE)
-    chooser.pick("stick_2")
     assert chooser.misfit.text() == (
-        "stick_2 is longer (20 cm) than container_2 is wide (13 cm): it will lie across it more often than in it."
+        "stick_2 is longer (20 cm) than container_2 is wide (13 cm): it has to be leaned in, and may come to "
+        "lie across it."
+    )
+    chooser.pick("object_3")
+    assert chooser.misfit.text() == (
+        "object_3 is small (7 cm): the cameras hardly see it. A larger thing is learnt better."
     )
     assert not chooser.misfit.isHidden()
     chooser.pick("flat_1")
@@ -228,7 +231,7 @@ def test_a_thing_is_proposed_that_fits(qtbot: QtBot) -> None:
     assert not chooser.misfit.isHidden()
     chooser.sentence.setText("push flat_1")
     assert chooser.misfit.isHidden()
-    chooser.pick("object_2")
+    chooser.pick("bottle_1")
     assert chooser.misfit.isHidden()
     chooser.pick("stick_2")
     smaller = [{**entry, "size_m": [0.03, 0.09, 0.03]} if entry["name"] == "stick_2" else entry for entry in SAMPLE]
@@ -240,9 +243,12 @@ def test_what_fits_is_judged_by_sizes() -> None:
     things = [Thing.of(entry) for entry in SAMPLE]
     assert [thing.name for thing in vessels_first(things)][:2] == ["container_2", "container_1"]
     assert usual_place(things) == "container_2"
-    assert usual_thing(things, "container_2") == "object_3"
+    assert usual_thing(things, "container_2") == "stick_2"  # of what fits, the lightest that is seen and held well
     rod = Thing("rod", (0.03, 0.03, 0.2), 0.01)
-    assert usual_thing([*things, rod], "container_2") == "object_3"  # it lies in it, a rod but leans
+    assert usual_thing([*things, rod], "container_2") == "rod"
+    cube, ball = Thing("cube", (0.05, 0.05, 0.05), 0.2), Thing("ball", (0.07, 0.07, 0.07), 0.1)
+    assert usual_thing([cube, ball, Thing("bowl", (0.2, 0.2, 0.1), 0.1)], "bowl") == "ball"  # nothing better is there
+    assert misfit(cube, Thing("bowl", (0.2, 0.2, 0.1))) == "small"
     assert usual_thing([rod, Thing.of(SAMPLE[1]), Thing.of(SAMPLE[4])], "container_1") == "rod"  # all that goes in
     flat, bowl = Thing("flat", (0.3, 0.3, 0.01), 0.01), Thing("bowl", (0.2, 0.2, 0.1), 0.1)
     assert usual_thing([flat, bowl, Thing("ball", (0.06, 0.06, 0.06), 0.2)], "bowl") == "ball"
