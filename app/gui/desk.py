@@ -38,7 +38,9 @@ class Desk(QObject):
         self.scan: Path | None = None
         self.varied: dict[str, float] | None = None
         self.jobs = Jobs(self)
+        self._begun: Job | None = None
         self.jobs.ended.connect(self._job_ended)
+        self.jobs.changed.connect(self._remember_running)
 
     def open_project(self, folder: Path) -> bool:
         """Open a project; says so if that is none."""
@@ -82,6 +84,16 @@ class Desk(QObject):
             if self.project.is_project:
                 self.remember(self.project.folder)
             self.refreshed.emit()
+
+    def _remember_running(self) -> None:
+        """As soon as there is something of a project: a window that is killed must find it again."""
+        job = self.jobs.running
+        if job is None or job is self._begun or (folder := job.task.project) is None:
+            return
+        if Project(folder).is_project:
+            self._begun = job
+            self.remember(folder)
+            self.preferences.sync()  # it would be written when the window next has time, which may never be
 
     def recent(self) -> list[Path]:
         """Projects that were opened before and are still there, the last one first."""

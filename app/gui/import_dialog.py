@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from PySide6.QtWidgets import (
 from app.gui.desk import Desk
 from app.gui.job import Job, Task
 from app.gui.page import Notice, label
-from app.project import Project, folder_name, is_folder, real_path
+from app.project import OWN_FILES, Project, folder_name, is_folder, real_path
 
 SHEET = QSize(560, 360)
 
@@ -98,7 +99,7 @@ class ImportDialog(QDialog):
 
     def folder(self) -> Path:
         """The project's folder."""
-        return real_path(Path(self._home.text().strip()).expanduser() / self._name.text().strip())
+        return real_path(Path(os.path.expanduser(self._home.text().strip())) / self._name.text().strip())
 
     def _free_name(self) -> str:
         """The scan's name, numbered where a project of another scan has it."""
@@ -114,7 +115,7 @@ class ImportDialog(QDialog):
         folder = self.folder()
         self.reject()
         if self.desk.open_project(folder):
-            self.desk.step_wanted.emit("scene")
+            self.desk.step_wanted.emit("scan" if self.desk.standing()["scene"].kind == "empty" else "scene")
 
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, self.tr("Put the project into"), self._home.text())
@@ -122,12 +123,36 @@ class ImportDialog(QDialog):
             self._home.setText(name)
 
     def _check(self) -> None:
+        objection = self._objection()
+        self.there.say(objection)
+        self.open_it.setVisible(self._is_named() and Project(self.folder()).is_project)
+        self.go.setEnabled(not objection and self.job.state.kind == "done")
+
+    def _is_named(self) -> bool:
+        """Whether name and place can be those of a folder."""
         name = self._name.text().strip()
-        good = bool(name) and name == folder_name(name) and bool(self._home.text().strip())
-        there = good and Project(self.folder()).is_project
-        self.there.say(*([self.tr("There is such a project already. Open it, or give another name.")] if there else []))
-        self.open_it.setVisible(there)
-        self.go.setEnabled(good and self.job.state.kind == "done")
+        return bool(name) and name == folder_name(name) and bool(self._home.text().strip())
+
+    def _objection(self) -> str:
+        """Why no project can be made under this name; empty where it can."""
+        if not self._name.text().strip():
+            return self.tr("Give the project a name.")
+        if not self._home.text().strip():
+            return self.tr("Say into which folder the project is to be put.")
+        if not self._is_named():
+            return self.tr(
+                'This cannot be the name of a folder: < > : " / \\ | ? * are not allowed in it, nor a dot at either end, '
+                "nor more than 100 characters."
+            )
+        folder = self.folder()
+        if Project(folder).is_project:
+            return self.tr("There is such a project already. Open it, or give another name.")
+        if any(job.task.project == folder and not job.is_over for job in self.desk.jobs.all):
+            # Its folder is made when its turn comes; until then the disk does not know of it.
+            return self.tr("A project of this name waits to be made. Give another name.")
+        if _is_in_the_way(folder):
+            return self.tr("There is something else under this name. Give another one.")
+        return ""
 
     def _further(self) -> None:
         self._bar.setValue(round(1000 * self.job.state.fraction))
@@ -178,3 +203,15 @@ class ImportDialog(QDialog):
             self.job.ended.disconnect(self._looked)
         self.job.cancel()
         self._folder.cleanup()
+
+
+def _is_in_the_way(folder: Path) -> bool:
+    """Whether something lies there that no project may be made of (`Project.create` would refuse it, but only later)."""
+    try:
+        return any(entry.name not in OWN_FILES for entry in folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return os.path.lexists(folder)
+    except OSError:
+        return False  # whoever makes it says what is wrong

@@ -112,7 +112,7 @@ class PolicyPage(StepPage):
         self.presets: tuple[tuple[str, Mapping[str, int] | None, str], ...] = (
             (
                 self.tr("Quick (does it work at all?)"),
-                {"demonstrations": 25, "blunders": 10, "glances": 60, "eye_steps": 400, "steps": 300, "cousins": 20},
+                {"demonstrations": 25, "blunders": 10, "glances": 20, "eye_steps": 400, "steps": 300, "cousins": 20},
                 self.tr("To see whether it works at all, from the task to a bundle. Usually too little to succeed."),
             ),
             (
@@ -120,7 +120,7 @@ class PolicyPage(StepPage):
                 {
                     "demonstrations": 85,
                     "blunders": 60,
-                    "glances": 300,
+                    "glances": 150,
                     "eye_steps": 2200,
                     "steps": 1300,
                     "cousins": 100,
@@ -135,7 +135,7 @@ class PolicyPage(StepPage):
                 {
                     "demonstrations": 300,
                     "blunders": 100,
-                    "glances": 400,
+                    "glances": 300,
                     "eye_steps": 3000,
                     "steps": 2000,
                     "cousins": 100,

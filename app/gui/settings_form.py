@@ -388,6 +388,7 @@ class SettingsForm(QWidget):
                     group = above
                     title = QLabel(_sentence(above.replace(".", " · ")), self._advanced)
                     title.setObjectName("group")
+                    title.setWordWrap(True)  # the longest is wider than a page's side, and would widen all of it
                     form.addRow(title)
                 self._add(form, name)
         theme.pad_numbers(self._advanced)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal
-from PySide6.QtGui import QFont, QFontMetrics, QImageReader, QKeyEvent, QMouseEvent, QPixmap, QTextLayout
+from PySide6.QtGui import QFont, QFontMetrics, QImageReader, QKeyEvent, QMouseEvent, QPixmap, QShowEvent, QTextLayout
 from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.gui.desk import Desk
 from app.gui.page import label
-from app.gui.walk import standing
+from app.gui.walk import next_step, standing
 from app.project import Project
 
 SAMPLE = Path(__file__).resolve().parent.parent.parent / "resources" / "sample_scan.zip"
@@ -134,8 +134,12 @@ class StartPage(QWidget):
 
     def _open(self, folder: Path) -> None:
         if self.desk.open_project(folder):
-            stands = self.desk.standing()
-            self.desk.step_wanted.emit(next((step for step in stands if stands[step].kind != "done"), "robot"))
+            self.desk.step_wanted.emit(next_step(self.desk.standing()))
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """A project may have been begun on another page, which says so to nobody."""
+        super().showEvent(event)
+        self.refresh()
 
     def tiles(self) -> list[ProjectTile]:
         """The recent projects' tiles."""
@@ -160,7 +164,7 @@ class ProjectTile(QFrame):
         picture.setPixmap(thumbnail(folder))
         stands = standing(Project(folder))
         done = [place.text for place in stands.values() if place.kind != "empty"]
-        stands_at = " · ".join(done[1:]) or self.tr("Not reconstructed yet")
+        stands_at = " · ".join(done[1:]) or self.tr("Unfinished: the scene is still to be made")
         self.name, self.how = label("", "heading", self, wrap=False), label("", "faint", self, wrap=False)
         for text, said, lines in ((self.name, folder.name, 1), (self.how, stands_at, STATUS_LINES)):
             text.ensurePolished()  # the font is the style sheet's

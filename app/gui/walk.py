@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def standing(project: Project | None) -> dict[str, Standing]:
         "policy": _policy(project),
         "robot": _robot(project),
     }
+
+
+def next_step(stands: Mapping[str, Standing]) -> str:
+    """Where a person goes on: the first step that is not done; a scene that is still to be made is made of the scan."""
+    step = next((step for step in STEPS if stands[step].kind != "done"), STEPS[-1])
+    return "scan" if step == "scene" and stands[step].kind == "empty" else step
 
 
 def scene_hash(project: Project) -> str | None:

@@ -29,7 +29,7 @@ from app.gui.icons import dot
 from app.gui.job import Job
 from app.gui.page import StepPage, clock, label
 from app.gui.start_page import StartPage
-from app.gui.walk import STEPS
+from app.gui.walk import STEPS, next_step
 
 WALK_PX = 190
 SMALLEST = QSize(1180, 700)
@@ -243,7 +243,7 @@ class MainWindow(QMainWindow):
 
         if Project(path).is_project:
             if self.desk.open_project(path):
-                self.show_step(self._next_step())
+                self.show_step(next_step(self.desk.standing()))
         else:
             self.open_scan(path)
 
@@ -264,11 +264,6 @@ class MainWindow(QMainWindow):
         page = self.page("scan")
         assert isinstance(page, StepPage)
         page.run()
-
-    def _next_step(self) -> str:
-        """The first step that is not done: where a person goes on."""
-        stands = self.desk.standing()
-        return next((step for step in STEPS if stands[step].kind != "done"), "robot")
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
         """Take files and folders."""

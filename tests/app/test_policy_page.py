@@ -142,7 +142,7 @@ def test_effort_sets_the_numbers(page: PolicyPage, desk: Desk, project: Path) ->
     vary = words[words.index("--vary") + 1 :]
     assert vary[:5] == ["pose", "appearance", "light", "camera", "physics"]
     assert after(words, "--demonstrations") == "85"
-    assert after(words, "--glances") == "300"
+    assert after(words, "--glances") == "150"
     assert "66 of 100" in page.honest.text()
     page.preset.setCurrentIndex(2)
     assert "--demonstrations" not in page.task().words  # the command line's own
