@@ -154,6 +154,7 @@ class Viewport(QWidget):
         self._image: QImage | None = None
         self._pixels = b""
         self._view: View | None = None
+        self._good_view: View | None = None
         self._shown: View | None = None
         self._things: dict[str, _Thing] = {}
         self._robot: ShownRobot | None = None
@@ -561,6 +562,7 @@ class Viewport(QWidget):
             self._kept_view = None
         elif not said["again"] or self._view is None:
             self._view = View.of(said["camera"])
+        self._good_view = View.of(said["camera"])
         self.loaded.emit(list(self._things))
 
     def _take_frame(self, said: Mapping[str, Any]) -> None:
@@ -765,7 +767,7 @@ class Viewport(QWidget):
         event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Arrows orbit (or push the robot, if that is the tool), + and - zoom, F frames, Escape gives up."""
+        """Arrows orbit or push the robot, + and - zoom, F frames, Home looks as at first, Escape gives up."""
         turns = {
             Qt.Key.Key_Left: (-KEY_DEG, 0.0),
             Qt.Key.Key_Right: (KEY_DEG, 0.0),
@@ -784,6 +786,8 @@ class Viewport(QWidget):
             self._look(self._view.zoomed(1 / KEY_ZOOM))
         elif key == Qt.Key.Key_F:
             self.frame(self._selected)
+        elif key == Qt.Key.Key_Home and self._good_view is not None:
+            self._look(self._good_view)
         elif key == Qt.Key.Key_Escape and (self._doing or self._measure):
             self._cancel()
             self.clear_measure()
@@ -873,13 +877,15 @@ class Viewport(QWidget):
         self._again.setText(self.tr("Restart the view"))
         self._again.setToolTip(self.tr("Start what draws the scene again; nothing of the scene is lost."))
         self.setAccessibleName(self.tr("3-D view of the scene"))
-        self.setAccessibleDescription(self.tr("Arrow keys turn it, plus and minus zoom, F frames what is selected."))
+        self.setAccessibleDescription(
+            self.tr("Arrow keys turn it, plus and minus zoom, F frames what is selected, Home begins anew.")
+        )
         self.setToolTip(
             self.tr(
                 "Drag: turn · right button or Shift and drag: move · wheel: zoom\n"
                 "Click: select · Ctrl+click: several · double click: turn about this point\n"
                 "Right click: what can be done\n"
-                "Arrows: turn · + and −: zoom · F: frame what is selected, or all"
+                "Arrows: turn · + and −: zoom · F: frame what is selected, or all · Home: look as at first"
             )
         )
 

@@ -219,6 +219,21 @@ def test_physics_lets_a_lifted_thing_fall_and_a_hand_lift_it(qtbot: QtBot, viewp
     assert back == pytest.approx(up, abs=0.004)
 
 
+def test_home_looks_as_at_first(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:
+    still(qtbot, viewport, lambda: viewport.show_scene(folder))
+    first = viewport.view()
+    assert first is not None
+    for _ in range(30):
+        qtbot.keyClick(viewport, Qt.Key.Key_Down)  # far below the table
+    under = viewport.view()
+    assert under is not None
+    assert under.position[2] < 0.0
+    qtbot.keyClick(viewport, Qt.Key.Key_Home)
+    home = viewport.view()
+    assert home is not None
+    assert np.allclose(home.position, first.position)
+
+
 def test_measuring(qtbot: QtBot, viewport: Viewport, folder: Path) -> None:
     still(qtbot, viewport, lambda: viewport.show_scene(folder))
     viewport.set_tool("measure")
