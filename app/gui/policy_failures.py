@@ -8,6 +8,7 @@ import re
 from PySide6.QtCore import QCoreApplication
 
 from app.gui.job import NOT_GOOD, Failed
+from app.gui.kept_trainings import OTHER_SETTINGS
 from app.gui.settings_form import fields_of
 from app.skill_stage import SkillSettings
 
@@ -21,7 +22,8 @@ def reworded(failure: Failed) -> Failed:
     if failure.code == NOT_GOOD:
         message = _tr("Trained, but too weak to export. {0}").format(failure.message)
         return dataclasses.replace(failure, message=message, remedy=remedy)
-    return dataclasses.replace(failure, message=_by_label(failure.message), remedy=remedy or _by_label(failure.remedy))
+    message = _named(failure.message) if failure.code == OTHER_SETTINGS else _by_label(failure.message)
+    return dataclasses.replace(failure, message=message, remedy=remedy or _by_label(failure.remedy))
 
 
 def _remedy(code: str) -> str:
@@ -36,7 +38,7 @@ def _remedy(code: str) -> str:
             "Choose another task or thing, put the robot elsewhere on the page Scene, or turn down “What varies”."
         ),
         "no_valid_cousin": _tr("Turn down under “What varies” what it was drawn again for."),
-        "other_settings": _tr("Set back what has changed. {0}").format(anew),
+        OTHER_SETTINGS: _tr("Set back what has changed. {0}").format(anew),
         "other_cameras": anew,
         "bad_dataset": anew,
         "no_pictures": _tr("Its demonstrations were made for another “Observe”: set it back. {0}").format(anew),
@@ -61,6 +63,16 @@ def _by_label(text: str) -> str:
     labels = {field.flag: QCoreApplication.translate("settings", field.label) for field in fields_of(SkillSettings)}
     labels |= {flag: labels[f"--{name}"] for flag, name in _NAMED.items()}
     return re.sub(r"--[a-z][a-z-]*", lambda found: f"“{labels[found[0]]}”" if found[0] in labels else found[0], text)
+
+
+def _named(text: str) -> str:
+    """What was otherwise, as it is called on the page: "(vary)" is the command's."""
+    labels = {"vary": _tr("What varies"), "cameras": _tr("Observe")}
+    return re.sub(
+        r"\(([a-z_, ]+)\)\.$",
+        lambda found: f"({', '.join(labels.get(name, name) for name in found[1].split(', '))}).",
+        text,
+    )
 
 
 def _tr(text: str) -> str:

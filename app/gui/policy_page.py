@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,13 @@ from app.gui.curves import Bars, ShareBar, groups_of, wilson
 from app.gui.desk import Desk
 from app.gui.film_player import FilmPlayer
 from app.gui.job import NOT_GOOD, Job, Task
+from app.gui.kept_trainings import OTHER_SETTINGS, KeptTrainings, Typed, demonstrated, in_the_way, with_vary
 from app.gui.known_policies import Known, known
 from app.gui.learning import Curves, Learning, Plan
 from app.gui.page import Notice, StepPage, card, label
 from app.gui.policy_failures import reworded
 from app.gui.settings_form import NoWheel, SettingsForm
-from app.gui.task_chooser import Chosen, TaskChooser
+from app.gui.task_chooser import TaskChooser
 from app.gui.thing_pictures import ThingPictures
 from app.gui.varying import Varying
 from app.gui.walk import LEAST, bundles, policies, scene_hash
@@ -59,19 +59,8 @@ DREAM = "dream.mp4"
 POLL_MS = 1000
 
 
-@dataclass(frozen=True)
-class Typed:
-    """What somebody has set on the left, of one project.
-
-    Attributes:
-        task: the chooser's.
-        values: of the form, by name.
-        effort: number of the effort.
-    """
-
-    task: Chosen
-    values: Mapping[str, Any]
-    effort: int
+GO_ON = "crashed", "disk_full", "no_permission", "no_start", "terminated"
+"""Codes of failures after which the same command may well succeed: the training is not refused, only interrupted."""
 
 
 class PolicyPage(StepPage):
@@ -90,7 +79,7 @@ class PolicyPage(StepPage):
         self._began = 0.0
         self._followed: Job | None = None
         self._filling = False
-        self._left: dict[Path, Typed] = {}  # by project
+        self._kept = KeptTrainings(desk.preferences)
         self.panel.reword = reworded
         self._build_side()
         pictures = self.pictures = ThingPictures()
@@ -98,7 +87,10 @@ class PolicyPage(StepPage):
         self.destroyed.connect(lambda: pictures.stop())
         self._new, self._folder = self._typed(), self._open_folder()
         desk.project_changed.connect(self._project_changed)
+        desk.jobs.ended.connect(self._training_ended)
         self._build_result()
+        if self._folder is not None:
+            self._show_typed()
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
@@ -247,18 +239,36 @@ class PolicyPage(StepPage):
         folder = self._open_folder()
         if folder == self._folder:
             return
-        if self._folder is not None:
-            self._left[self._folder] = self._typed()
+        self._keep_typed()
         self._folder = folder
         self.pictures.forget()
-        typed = self._new if folder is None else self._left.get(folder, self._new)
+        self._show_typed()
+
+    def _keep_typed(self) -> None:
+        """What is typed outlives the window: who closed it while it trained would not know it any more."""
+        if self._folder is not None:
+            self._kept.keep_typed(self._folder, self._typed())
+
+    def _show_typed(self) -> None:
+        """What was typed for the open project, or what is there was made with, or what is usual."""
+        typed, project = None, self.desk.project
+        if self._folder is not None and project is not None:
+            typed = self._kept.typed(self._folder) or demonstrated(project, self.chooser.verbs, STANDARD)
+        typed = typed or self._new
+        efforts = range(len(self.presets))
+        effort = typed.effort if typed.effort in efforts else efforts[-1]
+        numbers = self.presets[effort][1] or {}  # as they are today: who chose an effort chose no numbers
         self.chooser.choose(typed.task)
         self._filling = True
-        self.form.set_values(dict(typed.values))
+        for name, value in ({**self._new.values, **typed.values, **numbers}).items():
+            try:
+                self.form.set_values({name: value})
+            except (PocketworldError, TypeError, ValueError, OverflowError):
+                self.form.set_values({name: self._new.values[name]})  # a damaged record
         self.preset.blockSignals(True)
-        self.preset.setCurrentIndex(typed.effort)
+        self.preset.setCurrentIndex(effort)
         self.preset.blockSignals(False)
-        self.honest.setText(self.presets[typed.effort][2])
+        self.honest.setText(self.presets[effort][2])
         self._filling = False
 
     def pick(self, name: str) -> None:
@@ -294,6 +304,8 @@ class PolicyPage(StepPage):
         self.result.addWidget(scroll)
         for made in (
             self._make_empty(),
+            self._make_interrupted(),
+            self._make_otherwise(),
             self._make_refused(),
             self._make_live(),
             self._make_list(),
@@ -312,6 +324,28 @@ class PolicyPage(StepPage):
         self.go.clicked.connect(lambda: self.desk.step_wanted.emit("scan"))
         self.empty = card(label(self.tr("First, a scene"), "heading", self), self.empty_text, self.go, parent=self)
         return self.empty
+
+    def _make_interrupted(self) -> QFrame:
+        self.interrupted_text = label("", "", self)
+        self.go_on = QPushButton(self.tr("Go on"), self)
+        self.go_on.setObjectName("primary")
+        self.go_on.setAccessibleName(self.tr("Go on with the training"))
+        self.go_on.setToolTip(self.tr("Train & export with the settings it was begun with, from where it was."))
+        self.go_on.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.go_on.clicked.connect(self._go_on)
+        heading = label(self.tr("Training was interrupted"), "heading", self)
+        self.interrupted = card(heading, self.interrupted_text, self.go_on, parent=self)
+        return self.interrupted
+
+    def _make_otherwise(self) -> QFrame:
+        self.otherwise_text = label("", "", self)
+        self.as_there = QPushButton(self.tr("Go on with those settings"), self)
+        self.as_there.setToolTip(self.tr("Set “What varies” and “Observe” as they were, and train from there."))
+        self.as_there.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.as_there.clicked.connect(self._go_on_as_there)
+        heading = label(self.tr("It was begun with other settings"), "heading", self)
+        self.otherwise = card(heading, self.otherwise_text, self.as_there, parent=self)
+        return self.otherwise
 
     def _make_refused(self) -> QFrame:
         self.refused_text = label("", "", self)
@@ -607,6 +641,62 @@ class PolicyPage(StepPage):
         if job is not None:
             self.start(Task(job.task.title, (*job.task.words, "--anyway"), self.step, job.task.project))
 
+    def start(self, task: Task) -> Job:
+        """Line up a job; of a training it is kept what it was told, until it comes to an end."""
+        if task.words[0] == "train-and-export" and task.project is not None:
+            self._keep_typed()
+            self._kept.keep_begun(task.project, task.words[2:])
+        return super().start(task)
+
+    def _training_ended(self, job: Job) -> None:
+        """Of whichever project: it may be another one that is open now."""
+        if job.task.words[0] != "train-and-export" or job.task.project is None:
+            return
+        failure = job.state.failure if job.state.kind == "failed" else None
+        if job.state.kind == "done" or (failure is not None and failure.code not in GO_ON):
+            self._kept.keep_begun(job.task.project, ())
+        self._show_parts()
+
+    def _go_on(self) -> None:
+        folder = self.project_folder()
+        if words := self._kept.begun(folder):
+            command = ("train-and-export", str(folder), *words)
+            self.start(Task(self.tr("Train: {0}").format(words[1]), command, self.step, folder))
+
+    def _go_on_as_there(self) -> None:
+        there = self._there()
+        self.form.set_values(there)
+        try:
+            task = self.task()
+        except ValueError as error:
+            self.desk.problem.emit(str(error), self.tr("Correct it and try again."))
+            return
+        self.start(dataclasses.replace(task, words=with_vary(task.words, there.get("vary", ()))))
+
+    def _there(self) -> dict[str, Any]:
+        """The settings of the demonstrations that the last training did not fit; {} where it failed of nothing such."""
+        job, project = self.panel.job, self.desk.project
+        failure = job.state.failure if job is not None and job.state.kind == "failed" else None
+        if project is None or failure is None or failure.code != OTHER_SETTINGS:
+            return {}
+        return in_the_way(failure.message, project)
+
+    def _show_unfinished(self, ready: bool, busy: bool) -> None:
+        """Offer to go on, where something is there to go on with."""
+        begun = self._kept.begun(self._folder) if ready and not busy and self._folder is not None else ()
+        if begun:
+            said = self.tr("“{0}” was begun and has not come to an end. What is finished is kept.")
+            self.interrupted_text.setText(said.format(begun[1]))
+        self.interrupted.setVisible(bool(begun))
+        there = self._there() if ready and not busy else {}
+        if there:
+            varies = " ".join(there.get("vary", ())) or self.tr("nothing")
+            said = self.tr("Its demonstrations that are there were made so that this varies: {0}.").format(varies)
+            if there.get("observe", "") != self.form.control("observe").read():
+                said += " " + self.tr("“Observe” was: {0}.").format(there.get("observe", ""))
+            self.otherwise_text.setText(said)
+        self.otherwise.setVisible(bool(there))
+
     def _open_report(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.project_folder() / REPORT)))
 
@@ -652,6 +742,7 @@ class PolicyPage(StepPage):
                     failure.message
                 )
             )
+        self._show_unfinished(ready, busy)
         stopped = job is not None and job.task.words[0] == "train-and-export" and job.state.kind == "cancelled"
         self.live.setVisible(ready and (training or stopped or not self._known))
         self.live_heading.setText(
@@ -720,6 +811,7 @@ class PolicyPage(StepPage):
         """Nobody looks: hold what works for nobody."""
         self._timer.stop()
         self.pictures.stop()
+        self._keep_typed()
         super().hideEvent(event)
 
     def _poll(self) -> None:

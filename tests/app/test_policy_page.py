@@ -6,11 +6,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QObject, Qt
+from PySide6.QtCore import QObject, QSettings, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox
 from pytestqt.qtbot import QtBot
@@ -19,6 +19,7 @@ from app.gui import theme
 from app.gui.background import Stopped, Worker, at_work
 from app.gui.curves import Tail, nice, wilson
 from app.gui.desk import Desk
+from app.gui.kept_trainings import chosen_of
 from app.gui.policy_page import PolicyPage
 from app.gui.task_chooser import TaskChooser
 from app.project import content_hash
@@ -220,6 +221,159 @@ def test_what_is_typed_stays_with_its_project(page: PolicyPage, desk: Desk, proj
     desk.begin(tmp_path / "none yet", tmp_path / "scan.r3d")
     desk.open_project(other)
     assert page.chooser.words() == "put stick_1 on block_1"
+
+
+@pytest.fixture
+def reopened(qtbot: QtBot, desk: Desk) -> Callable[[Path], PolicyPage]:
+    """A page of another window that has been opened since, with a project."""
+
+    def open_again(project: Path) -> PolicyPage:
+        other = Desk(QSettings(desk.preferences.fileName(), QSettings.Format.IniFormat), desk)
+        made = PolicyPage(other)
+        qtbot.addWidget(made, before_close_func=lambda _: other.jobs.stop_all())
+        made.resize(1090, 740)
+        made.show()
+        other.open_project(project)
+        return made
+
+    return open_again
+
+
+def test_what_is_typed_outlives_the_window(
+    page: PolicyPage, desk: Desk, project: Path, reopened: Callable[[Path], PolicyPage]
+) -> None:
+    desk.open_project(project)
+    page.chooser.verb.setCurrentIndex(3)
+    page.chooser.what.setCurrentText("block_1")
+    page.form.set_values({"steps": 7, "seed": 4, "robot": "xarm6", "observe": "pointcloud"})
+    page.form.set_values({"vary": ("pose", "light=0.25")})
+    before = page.task().words
+    page.close()
+    again = reopened(project)
+    assert again.task().words == before
+    assert again.preset.currentIndex() == 3
+    assert again.interrupted.isHidden()  # nothing was begun
+    again.preset.setCurrentIndex(0)
+    again.close()
+    assert reopened(project).preset.currentIndex() == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "[]",
+        "{",
+        '{"PROJECT": 3}',
+        '{"PROJECT": {"typed": {"task": [1], "values": {}, "effort": 1}, "begun": 3}}',
+        '{"PROJECT": {"typed": {"task": [0, "", "", ""], "values": {"steps": "x", "vary": ["y"]}, "effort": "many"}}}',
+    ],
+)
+def test_damaged_preferences_do_no_harm(page: PolicyPage, desk: Desk, project: Path, damage: str) -> None:
+    before = page.form.words()
+    desk.preferences.setValue("trainings", damage.replace("PROJECT", str(project)))
+    desk.open_project(project)
+    assert page.form.words() == before
+    assert page.interrupted.isHidden()
+
+
+def test_an_interrupted_training_is_gone_on_with(
+    qtbot: QtBot,
+    page: PolicyPage,
+    desk: Desk,
+    project: Path,
+    command: FakeCommand,
+    reopened: Callable[[Path], PolicyPage],
+) -> None:
+    desk.open_project(project)
+    page.form.set_values({"steps": 7, "vary": ("pose",)})
+    command.will(progress(0.2, "1 of 4, demonstrating: 3"), {"await": str(command.gate)})
+    page.big.click()
+    qtbot.waitUntil(lambda: page.plan.current == 0)
+    assert page.interrupted.isHidden()  # it is at work
+    desk.jobs.stop_all()  # as the window does when it is closed
+    page.close()
+    again = reopened(project)
+    assert again.interrupted.isVisible()
+    assert "put stick_1 in container_2" in again.interrupted_text.text()
+    assert cut_off(again) == []
+    again.form.set_values({"steps": 9})  # what was begun counts, not what is typed meanwhile
+    command.will(progress(0.5, "2 of 4, training: step 1"), {"await": str(command.gate)})
+    again.go_on.click()
+    assert again.interrupted.isHidden()
+    qtbot.waitUntil(lambda: len(command.words) == 2)
+    assert command.words[0] == command.words[1]
+    understood(command.words[1])
+    command.gate.touch()
+    qtbot.waitUntil(lambda: again.panel.job is not None and again.panel.job.state.kind == "done")
+    assert again.interrupted.isHidden()
+    again.close()
+    assert reopened(project).interrupted.isHidden()
+
+
+@pytest.mark.parametrize(("code", "offered"), [("not_good_enough", False), ("bad_value", False), ("disk_full", True)])
+def test_a_refused_training_is_not_gone_on_with(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand, code: str, offered: bool
+) -> None:
+    desk.open_project(project)
+    command.will({"say": {"event": "error", "code": code, "message": "No.", "remedy": "So."}}, {"exit": 2})
+    page.big.click()
+    qtbot.waitUntil(lambda: page.panel.job is not None and page.panel.job.state.kind == "failed")
+    assert page.interrupted.isVisible() == offered
+
+
+def demonstrations(project: Path, vary: Sequence[str], cameras: str = "points") -> Path:
+    """What stands of demonstrations in a project."""
+    folder = project / "episodes" / "push_block_1_xarm6_5"
+    settings = {"task": "push block_1", "robot": "xarm6", "seed": 5, "vary": list(vary), "cameras": cameras}
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.with_name(f"{folder.name}.json").write_text(json.dumps({"settings": settings, "inputs": {}}))
+    return folder
+
+
+def test_what_is_there_says_how_it_was_made(page: PolicyPage, desk: Desk, project: Path) -> None:
+    demonstrations(project, ["pose", "light=0.25"])
+    desk.open_project(project)  # of which these preferences know nothing
+    words = page.task().words
+    assert words[2:4] == ("--task", "push block_1")
+    assert page.chooser.verb.currentIndex() == 3
+    assert (after(words, "--robot"), after(words, "--seed"), after(words, "--observe")) == ("xarm6", "5", "pointcloud")
+    vary = list(words[words.index("--vary") + 1 :])
+    assert vary[:2] == ["pose", "light=0.25"]
+    understood(words)
+
+
+def test_every_task_is_found_again_by_its_words(page: PolicyPage) -> None:
+    for number, verb in enumerate(page.chooser.verbs):
+        words = task_of(verb.words.format(what="object_01", where="object_02"), scene_of(2)).words
+        found = chosen_of(words, page.chooser.verbs)
+        assert (found.verb, found.typed) == (number, "")
+        assert found.where == ("object_02" if "{where}" in verb.words else "")
+    assert chosen_of("juggle stick_1", page.chooser.verbs).typed == "juggle stick_1"
+
+
+def test_what_was_begun_otherwise_is_gone_on_with_as_it_was(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand
+) -> None:
+    folder = demonstrations(project, ["light=0.0", "pose"])  # as nobody can set it with sliders
+    desk.open_project(project)
+    page.form.set_values({"vary": ("pose", "light"), "observe": "rgb"})
+    error = {"event": "error", "code": "other_settings", "remedy": "Name another folder with --out."}
+    command.will({"say": {**error, "message": f"{folder} was made with other settings (vary, cameras)."}}, {"exit": 2})
+    page.big.click()
+    qtbot.waitUntil(lambda: page.otherwise.isVisible())
+    assert "(What varies, Observe)" in page.panel.failed.text()
+    assert "varies: light=0.0 pose. “Observe” was: pointcloud." in page.otherwise_text.text()
+    assert cut_off(page) == []
+    command.will({"say": {**error, "message": f"{folder} was made with other settings (scene)."}}, {"exit": 2})
+    page.as_there.click()
+    qtbot.waitUntil(lambda: len(command.words) == 2 and page.panel.job is not None and page.panel.job.is_over)
+    words = command.words[1]
+    assert after(words, "--observe") == "pointcloud"
+    at = words.index("--vary")
+    assert words[at + 1 :] == ["light=0.0", "pose"]
+    assert page.varying.strengths.values()["light"] == 0
+    understood(words)
+    assert page.otherwise.isHidden()  # the scene itself is another
 
 
 def test_a_policy_that_is_told_all_is_warned_of(page: PolicyPage, desk: Desk, project: Path) -> None:
