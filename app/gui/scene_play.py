@@ -52,7 +52,10 @@ class ScenePlay(QObject):
         self.panel.ended.connect(self._drive_ended)
 
     def start_over(self) -> None:
-        """Everything is where the scene has it, and nothing moves."""
+        """Everything is where the scene has it; nothing moves, unless an arm is driven: then that begins anew."""
+        if self.panel.is_on:
+            self._view.drive(self._place.robot)
+            return
         self._view.reset()
         self._show(playing=False)
 

@@ -152,6 +152,7 @@ class Viewer:
         if driver is None:
             return
         if self._canvas.pose_robot(driver.arm.link_poses()):
+            self._canvas.plumb(driver.arm.tool()[:3, 3])
             self._motion()
         said = {"joints": np.round(driver.goal, 4).tolist(), "blocked": driver.blocked}
         if said != self._told_arm:
@@ -407,6 +408,7 @@ class Viewer:
         if self._play is not None:
             self._play.close()
             self._play = None
+            self._canvas.plumb(None)
             self._say("physics", state="reset")
 
     def _grab(self, words: Words) -> None:

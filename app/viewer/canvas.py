@@ -71,6 +71,8 @@ CUT_LEAST = 1e-3
 """A plane that takes off less of a thing's extent only touches it."""
 CUT_COLOR = (0.25, 0.62, 1.0)
 REACH_COLOR = (0.05, 0.78, 0.66)
+PLUMB_M, PLUMB_COLOR = 0.015, (1.0, 0.62, 0.05)
+"""Radius of the ring under a hand that is driven, and its colour."""
 REACH_M = 0.003
 """Half the width of the lines that show what a robot reaches."""
 THUMB_FINER = 3
@@ -187,6 +189,7 @@ class Canvas:
         self.low, self.high = np.full(3, -0.5), np.full(3, 0.5)
         self.robot: dict[str, Any] = {}
         self.reach: list[Any] = []
+        self._plumb: list[Any] = []
         self._background: Item | None = None
         self._supports: list[tuple[str, Any]] = []
         self._cloud: dict[str, Any] = {}
@@ -248,7 +251,7 @@ class Canvas:
         """Take everything out."""
         self.items, self.document, self._background = {}, None, None
         self._supports, self._cloud, self.robot, self._later, self._reading = [], {}, {}, [], None
-        self.reach = []
+        self.reach, self._plumb = [], []
         self._cut, self._cut_actors, self._pictured = None, [], {}
         self._points = np.zeros((0, 3), dtype=np.float32)
         self.meshes.forget(set())
@@ -365,6 +368,22 @@ class Canvas:
                 moved = True
         return moved
 
+    def plumb(self, point: FloatArray | None) -> None:
+        """Show where a point ``(3,)`` would fall, which a picture without shadows does not tell; None: nothing."""
+        hit = None if point is None else self._along(point, np.array([0.0, 0.0, -1.0])).point
+        if point is None or hit is None:
+            self._plumb = []
+            return
+        if not self._plumb:
+            angles = np.linspace(0.0, 2.0 * np.pi, 25)[:-1]
+            ring = PLUMB_M * np.column_stack([np.cos(angles), np.sin(angles), np.zeros(24)])
+            line = polyline(np.array([np.zeros(3), [0.0, 0.0, 1.0]]), closed=False)
+            self._plumb = [_flat(line, PLUMB_COLOR, 2.0), _flat(polyline(ring, closed=True), PLUMB_COLOR, 3.0)]
+        for actor, high in zip(self._plumb, (point[2] - hit[2], 1.0), strict=True):
+            pose = np.diag([1.0, 1.0, high, 1.0])
+            pose[:3, 3] = hit + [0.0, 0.0, 0.002]  # else the surface would hide half of it
+            actor.SetUserMatrix(_matrix(pose))
+
     def move_reach(self, pose: FloatArray) -> None:
         """Show what the robot reaches from elsewhere: `scene_from_ring` ``(4, 4)``."""
         for actor in self.reach:
@@ -435,8 +454,10 @@ class Canvas:
     def pick(self, x: float, y: float) -> Hit:
         """What is at a place in the picture."""
         start, way = self.view.position, self.view.ray(x, y, self.aspect)
-        if self._cloud:
-            return self._pick_point(start, way)
+        return self._pick_point(start, way) if self._cloud else self._along(start, way)
+
+    def _along(self, start: FloatArray, way: FloatArray) -> Hit:
+        """What a ray meets first."""
         found: list[tuple[float, Hit]] = []
         for name, item in self.items.items():
             turn = item.pose[:3, :3]
@@ -616,7 +637,7 @@ class Canvas:
 
     def _choose(self, still: bool) -> None:
         """Have the renderer draw what the options, the selection and the haste ask for."""
-        shown = [*self.robot.values(), *self.reach, *self._cut_actors]
+        shown = [*self.robot.values(), *self.reach, *self._plumb, *self._cut_actors]
         for item in self.items.values():
             shown.append(self._look_of(item, still))
         if self._background is not None and self.options["background"]:

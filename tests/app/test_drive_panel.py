@@ -143,6 +143,20 @@ def test_an_edit_ends_physics_and_play_brings_the_arm_back(qtbot: QtBot, page: S
     qtbot.waitUntil(lambda: document(project) == before, timeout=WAIT_MS)  # driving it about has changed nothing
 
 
+def test_reset_brings_the_arm_home_and_goes_on(qtbot: QtBot, page: ScenePage) -> None:
+    arm = driving(qtbot, page)
+    home = list(arm.goal)
+    qtbot.keyPress(page.view, Qt.Key.Key_Left)
+    qtbot.waitUntil(lambda: bool(np.abs(np.subtract(arm.goal, home)).max() > 0.1), timeout=WAIT_MS)
+    qtbot.keyRelease(page.view, Qt.Key.Key_Left)
+    with qtbot.waitSignal(page.view.driven, timeout=WAIT_MS):
+        page.playing.reset.trigger()
+    qtbot.waitUntil(lambda: np.allclose(arm.goal, home), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: page.view.is_playing, timeout=WAIT_MS)
+    assert page.playing.play.isChecked()
+    assert page.playing.panel.said == ""
+
+
 def test_escape_ends_it(qtbot: QtBot, page: ScenePage) -> None:
     driving(qtbot, page)
     qtbot.keyClick(page.view, Qt.Key.Key_Escape)
