@@ -143,8 +143,8 @@ def test_effort_sets_the_numbers(page: PolicyPage, desk: Desk, project: Path) ->
     vary = words[words.index("--vary") + 1 :]
     assert vary[:5] == ["pose", "appearance", "light", "camera", "physics"]
     assert after(words, "--demonstrations") == "85"
-    assert after(words, "--glances") == "150"
-    assert "66 of 100" in page.honest.text()
+    assert after(words, "--glances") == "300"
+    assert "only with the sample's “put stick_2 in container_2”: it succeeded in 66 of 100" in page.honest.text()
     page.preset.setCurrentIndex(2)
     assert "--demonstrations" not in page.task().words  # the command line's own
     page.form.control("steps").write(7)
@@ -573,6 +573,56 @@ def test_refused_for_too_low_success_it_can_be_exported_anyway(
     first, second = command.words
     assert second == [*first, "--anyway"]
     understood(second)
+
+
+@pytest.mark.parametrize(("done", "evaluated"), [(66, True), (66, False), (91, True)])
+def test_whatever_was_trained_can_be_exported(
+    qtbot: QtBot,
+    page: PolicyPage,
+    desk: Desk,
+    project: Path,
+    command: FakeCommand,
+    done: int,
+    evaluated: bool,
+) -> None:
+    good = evaluated and done > 80
+    made_policy(project, done=done, evaluated=evaluated)
+    desk.open_project(project)
+    assert page.export.isVisible()
+    assert page.export.text() == ("Export" if good else "Export it anyway")
+    assert ("less than 80 %" in page.export.toolTip()) == (evaluated and not good)
+    assert ("Nobody knows" in page.export.toolTip()) == (not evaluated)
+    assert not page.onward.isVisible()
+    command.will({"append": [str(project / "bundle" / NAME / "manifest.json"), "{}"]}, result(seconds=1.0))
+    page.export.click()
+    assert not page.export.isEnabled()
+    qtbot.waitUntil(lambda: page.onward.isVisible())
+    assert page.onward.text() == "Next: try the bundle  →"
+    named = ["--task", "put stick_1 in container_2", "--robot", "panda", "--seed", "3"]
+    assert command.words == [["export", str(project), *named, *([] if good else ["--anyway"])]]
+    understood(command.words[0])
+    assert page.export.isEnabled()
+    assert page.detail_weak.isHidden()
+
+
+@pytest.mark.parametrize("code", ["no_success", "not_good_enough", "other_settings"])
+def test_what_another_task_failed_of_is_put_away(
+    qtbot: QtBot, page: PolicyPage, desk: Desk, project: Path, command: FakeCommand, code: str
+) -> None:
+    desk.open_project(project)
+    message = f"{demonstrations(project, ['pose'])} was made with other settings (vary)."
+    command.will({"say": {"event": "error", "code": code, "message": message, "remedy": "So."}}, {"exit": 2})
+    page.big.click()
+    shown = [page.panel.weak, page.refused] if code == "not_good_enough" else [page.panel.failed]
+    shown += [page.otherwise] if code == "other_settings" else []
+    qtbot.waitUntil(lambda: page.panel.job is not None and page.panel.job.state.kind == "failed")
+    assert all(part.isVisible() for part in shown)
+    page.pick("block_1")
+    assert not any(part.isVisible() for part in shown)
+    desk.refreshed.emit()
+    assert not any(part.isVisible() for part in shown)
+    page.pick("stick_1")
+    assert all(part.isVisible() for part in shown)
 
 
 def test_another_failure_offers_no_such_thing(
