@@ -39,7 +39,7 @@ class SkillSettings:
     """What learns, as for `pocketworld train`."""
     steps: int = 2000
     """Steps of training to act."""
-    glances: int = 200
+    glances: int = 400
     """Cousins of which the eyes see pictures with the hand anywhere, where the policy sees pictures."""
     eye_steps: int = 3000
     """Steps of training to see."""

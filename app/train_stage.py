@@ -60,8 +60,8 @@ class TrainSettings:
     """Steps of training to act."""
     batch: int = 128
     """Frames a step."""
-    glances: int = 200
-    """Cousins of which the eyes see pictures, 40 each, with the hand anywhere, beside the demonstrations."""
+    glances: int = 400
+    """Cousins of which the eyes see pictures with the hand anywhere, beside the demonstrations."""
     eye_steps: int = 3000
     """Steps of training to see, before that, where the policy sees pictures …"""
     eye_batch: int = 16

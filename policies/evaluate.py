@@ -28,9 +28,8 @@ PORTIONS = 3
 NAMED = 10
 FRAMES = 72
 """Of a film: it is to fit into a report."""
-GLANCES = 40
-"""Into a cousin. How well eyes see elsewhere depends on the number of glances, not on that of cousins (3,000 into 1,000
-or into 300 came to the same, 1,200 to far less), and one more of the same cousin costs a tenth of another cousin."""
+GLANCES = 10
+"""Into a cousin: what a thing looks like is learnt from many cousins, and where the hand may be from many glances."""
 
 
 @dataclass(frozen=True)

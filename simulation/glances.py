@@ -20,7 +20,7 @@ from simulation.shuffling import shuffled
 from simulation.tasks import Task, moved
 
 FloatArray = npt.NDArray[np.float64]
-REVISION = 5
+REVISION = 4
 """Of what is drawn: counted up whenever other glances come of the same cousin."""
 STREAM = 7919
 LAID = 0.15

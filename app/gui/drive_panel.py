@@ -59,6 +59,7 @@ class DrivePanel(QFrame):
         self._padded = False  # the pad's sticks have moved the hand
         self._limits: list[tuple[float, float]] = []
         self._open = True
+        self._calm = ""
         self._title = label("", "heading", self, wrap=False)
         self._state = label("", "faint", self, wrap=False)
         self.pad = QCheckBox(self.tr("Gamepad"), self)
@@ -119,7 +120,7 @@ class DrivePanel(QFrame):
     def begin(self, robot: str) -> None:
         """Show the panel; the joints come with `show_arm`, when the arm is there."""
         self._title.setText(self.tr("Drive {0}").format(robot))
-        self._state.setText(self.tr("Getting the arm ready …"))
+        self.say(self.tr("Getting the arm ready …"))
         self._view.installEventFilter(self)
         self.show()
         self._view.setFocus()
@@ -169,17 +170,17 @@ class DrivePanel(QFrame):
             self._grid.setColumnStretch(column + 1, 1)
             self.joints.append(slider)
             self._figures.append(figure)
-        self._state.setText("")
 
     def say(self, text: str) -> None:
-        """Say how it stands with the arm."""
+        """Say how it stands with the arm, unless something is in its way."""
+        self._calm = text
         self._state.setText(text)
 
     def show_goal(self, goal: Sequence[float], blocked: bool) -> None:
         """Where the arm is told to be, its gripper's opening last; `blocked`: something is in its way."""
         if len(goal) != len(self.joints):
             return
-        self._state.setText(self.tr("Something is in its way.") if blocked else "")
+        self._state.setText(self.tr("Something is in its way.") if blocked else self._calm)
         for number, value in enumerate(goal):
             slider = self.joints[number]
             gripper = number == len(self._limits)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction
@@ -32,6 +34,7 @@ class ScenePlay(QObject):
         super().__init__(parent)
         self._view, self._place = view, place
         self._brought = True  # the arm into the picture
+        self._whole = False  # whether its meshes are there
         self.panel = DrivePanel(view, parent)
         self.play = QAction(self.tr("Play"), self)
         self.play.setCheckable(True)
@@ -44,7 +47,7 @@ class ScenePlay(QObject):
         view.physics_changed.connect(self._changed)
         view.failed.connect(self._failed)
         view.robot_shown.connect(self._bring)
-        view.driven.connect(lambda _robot, joints: self.panel.show_arm(joints))
+        view.driven.connect(self._driven)
         view.arm_moved.connect(self.panel.show_goal)
         self.panel.jogged.connect(view.jog)
         self.panel.wanted.connect(view.bring_joint)
@@ -79,9 +82,17 @@ class ScenePlay(QObject):
         if not self.play.isChecked():
             self.play.trigger()
 
+    def _driven(self, _robot: str, joints: Sequence[Mapping[str, Any]]) -> None:
+        """The arm is in the world; its picture may still be made."""
+        self.panel.show_arm(joints)
+        self.panel.say("" if self._whole else self.tr("Getting the arm's picture ready …"))
+
     def _bring(self, shown: ShownRobot) -> None:
         """Look from where the whole arm is seen, once: a person needs to see what it does."""
         pose = self._view.robot_pose()
+        if shown.message or (shown.whole and not self._whole):
+            self.panel.say(shown.message)
+        self._whole = shown.whole
         if self._brought or not shown.whole or pose is None:
             return
         self._brought = True

@@ -151,7 +151,7 @@ class Viewer:
         driver = None if self._play is None else self._play.driver
         if driver is None:
             return
-        if self._canvas.pose_robot(driver.arm.link_poses()):
+        if self._canvas.pose_robot(driver.arm.link_poses()) or not self._canvas.is_plumbed:
             self._canvas.plumb(driver.arm.tool()[:3, 3])
             self._motion()
         said = {"joints": np.round(driver.goal, 4).tolist(), "blocked": driver.blocked}

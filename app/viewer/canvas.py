@@ -384,6 +384,11 @@ class Canvas:
             pose[:3, 3] = hit + [0.0, 0.0, 0.002]  # else the surface would hide half of it
             actor.SetUserMatrix(_matrix(pose))
 
+    @property
+    def is_plumbed(self) -> bool:
+        """Whether it is shown where a point would fall."""
+        return bool(self._plumb)
+
     def move_reach(self, pose: FloatArray) -> None:
         """Show what the robot reaches from elsewhere: `scene_from_ring` ``(4, 4)``."""
         for actor in self.reach:
