@@ -99,7 +99,7 @@ class ImportDialog(QDialog):
 
     def folder(self) -> Path:
         """The project's folder."""
-        return real_path(Path(os.path.expanduser(self._home.text().strip())) / self._name.text().strip())
+        return real_path(Path(self._home.text().strip()).expanduser() / self._name.text().strip())
 
     def _free_name(self) -> str:
         """The scan's name, numbered where a project of another scan has it."""
@@ -141,15 +141,15 @@ class ImportDialog(QDialog):
             return self.tr("Say into which folder the project is to be put.")
         if not self._is_named():
             return self.tr(
-                'This cannot be the name of a folder: < > : " / \\ | ? * are not allowed in it, nor a dot at either end, '
-                "nor more than 100 characters."
+                'This cannot be the name of a folder. It may not hold any of < > : " / \\ | ? *, '
+                "nor begin or end with a dot, nor be longer than 100 characters."
             )
         folder = self.folder()
         if Project(folder).is_project:
             return self.tr("There is such a project already. Open it, or give another name.")
         if any(job.task.project == folder and not job.is_over for job in self.desk.jobs.all):
             # Its folder is made when its turn comes; until then the disk does not know of it.
-            return self.tr("A project of this name waits to be made. Give another name.")
+            return self.tr("A project of this name is about to be made. Give another name.")
         if _is_in_the_way(folder):
             return self.tr("There is something else under this name. Give another one.")
         return ""
@@ -206,7 +206,7 @@ class ImportDialog(QDialog):
 
 
 def _is_in_the_way(folder: Path) -> bool:
-    """Whether something lies there that no project may be made of (`Project.create` would refuse it, but only later)."""
+    """Whether something lies there that `Project.create` would refuse, but only when the job runs."""
     try:
         return any(entry.name not in OWN_FILES for entry in folder.iterdir())
     except FileNotFoundError:
