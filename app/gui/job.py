@@ -289,8 +289,9 @@ class Jobs(QObject):
         return [job for job in self.all if job.state.kind == "waiting"]
 
     def last(self, step: str, project: Path | None) -> Job | None:
-        """The newest job of a page and project."""
-        return next((job for job in reversed(self.all) if (job.task.step, job.task.project) == (step, project)), None)
+        """The newest job of a page and project that runs or waits; where none does, the newest of those that have."""
+        found = [job for job in self.all if (job.task.step, job.task.project) == (step, project)]
+        return next((job for job in reversed(found) if not job.is_over), found[-1] if found else None)
 
     def stop_all(self) -> None:
         """End whatever runs and drop what waits: the window closes."""

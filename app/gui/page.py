@@ -212,7 +212,11 @@ class JobPanel(QWidget):
 
 
 class StepPage(QWidget):
-    """The frame of all five pages. A page fills `side` and `result`, and says what it runs in `task`."""
+    """The frame of all five pages. A page fills `side` and `result`, and says what it runs in `task`.
+
+    Attributes:
+        aside: the widget that `side` is in.
+    """
 
     step: ClassVar[str] = ""
 
@@ -255,6 +259,7 @@ class StepPage(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFixedWidth(SIDE_PX)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.aside = scroll
         self.result = QVBoxLayout()
         self.result.setContentsMargins(18, 16, 18, 16)
         self.result.setSpacing(12)

@@ -148,13 +148,38 @@ class ScenePage(StepPage):
         self._below.addWidget(self.said, 100)
         self._below.addWidget(self.true_length)
         self._below.addStretch(1)
-        self.result.addLayout(self._tools)
-        self.result.addWidget(self.view, 1)
-        self.result.addWidget(self.cut)
-        self.result.addWidget(self.place.panel)
-        self.result.addWidget(self.playing.panel)
-        self.result.addWidget(self.trouble)
-        self.result.addLayout(self._below)
+        self._bench = QWidget(self)
+        column = QVBoxLayout(self._bench)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(self.result.spacing())
+        column.addLayout(self._tools)
+        column.addWidget(self.view, 1)
+        column.addWidget(self.cut)
+        column.addWidget(self.place.panel)
+        column.addWidget(self.playing.panel)
+        column.addWidget(self.trouble)
+        column.addLayout(self._below)
+        self.result.addWidget(self._bench, 1)
+        self._empty = self._make_empty()
+        self.result.addWidget(self._empty, 1)
+
+    def _make_empty(self) -> QWidget:
+        """What stands in place of the view while there is no scene."""
+        empty = QWidget(self)
+        self.empty_text = label("", "heading", empty)
+        why = label(self.tr("It is made of the scan, on the page before this one."), "faint", empty)
+        self.to_scan = QPushButton(self.tr("Go to the scan"), empty)
+        self.to_scan.setObjectName("primary")
+        self.to_scan.setToolTip(self.tr("Make the scene first."))
+        self.to_scan.clicked.connect(lambda: self.desk.step_wanted.emit("scan"))
+        column = QVBoxLayout(empty)
+        column.addStretch(1)
+        for text in (self.empty_text, why):
+            text.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            column.addWidget(text)
+        column.addWidget(self.to_scan, 0, Qt.AlignmentFlag.AlignCenter)
+        column.addStretch(1)
+        return empty
 
     def _make_actions(self) -> None:
         tools = QActionGroup(self)
@@ -253,7 +278,8 @@ class ScenePage(StepPage):
             action.setShortcut(QKeySequence(key))
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         action.setToolTip(f"{tip} {f'({key})' if key else ''}".strip() or action.text())
-        self.addAction(action)
+        for place in (self.aside, self._bench):  # not the page: it has keys of its own where there is no scene
+            place.addAction(action)
         return action
 
     def _button(self, action: QAction) -> QToolButton:
@@ -283,7 +309,10 @@ class ScenePage(StepPage):
         project = self.desk.project
         scene = None if project is None else project.stage_folder("scene")
         there = scene is not None and (scene / "stage.json").is_file()
-        self.setEnabled(there)
+        for place in (self.aside, self._bench):
+            place.setEnabled(there)
+        self._bench.setVisible(there)
+        self._empty.setVisible(not there)
         self._hold()
         if self._stamp is not None and scene != self._stamp[0]:
             self.place.save_now()
@@ -305,6 +334,7 @@ class ScenePage(StepPage):
         """The scene is let go before it is made anew."""
         super().follow(job)
         self._hold()
+        self._say_empty()
         running, open_at = self.desk.jobs.running, self._stamp
         if (
             running is not None
@@ -318,6 +348,12 @@ class ScenePage(StepPage):
         self.rest.setVisible(bool(said))
         self._restless = [name for name in restless if name in self._objects]
         self.show_restless.setVisible(bool(self._restless))
+
+    def _say_empty(self) -> None:
+        folder = None if self.desk.project is None else self.desk.project.folder
+        scan = None if folder is None else self.desk.jobs.last("scan", folder)
+        at_work = scan is not None and not scan.is_over
+        self.empty_text.setText(self.tr("The scene is being made.") if at_work else self.tr("There is no scene yet."))
 
     def _hold(self, *, refused: bool = False) -> None:
         """Edits wait for a job that keeps the project to itself, in place of being refused one after another."""

@@ -21,7 +21,7 @@ from app.scene_edits import Delete, Duplicate, Rename, SetMass
 from reconstruction.disk import locked
 from reconstruction.scene import EDITED, Scene
 from tests.app.scans import fake_scan
-from tests.app.windows import Heartbeat
+from tests.app.windows import Heartbeat, told_nothing
 from tests.conftest import Run
 
 Shell = Callable[..., Run]
@@ -397,9 +397,23 @@ def test_edits_do_not_hold_the_window_up(qtbot: QtBot, page: ScenePage) -> None:
     assert heartbeat.longest_s < 0.1
 
 
-def test_without_a_scene_it_is_quiet(qtbot: QtBot, desk: Desk) -> None:
+def test_without_a_scene_it_leads_to_the_scan(qtbot: QtBot, desk: Desk, tmp_path: Path) -> None:
     made = ScenePage(desk)
+    desk.begin(tmp_path / "desk", tmp_path / "desk.zip")
+    made.show()
     made.refresh()
-    assert not made.isEnabled()
+    assert not made.aside.isEnabled()
+    assert not made.view.isVisible()
+    assert "no scene yet" in made.empty_text.text()
+    assert told_nothing(made) == []
+    with qtbot.waitSignal(desk.step_wanted) as wanted:
+        qtbot.mouseClick(made.to_scan, Qt.MouseButton.LeftButton)
+    assert wanted.args == ["scan"]
     made.close()
     made.deleteLater()
+
+
+def test_with_a_scene_nothing_stands_in_its_place(page: ScenePage) -> None:
+    assert page.view.isVisible()
+    assert page.aside.isEnabled()
+    assert not page.to_scan.isVisible()
