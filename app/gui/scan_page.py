@@ -119,7 +119,6 @@ class ScanPage(StepPage):
         """Show the project's scan."""
         super().refresh()
         project = self.desk.project
-        self.go.setEnabled(project is not None and self.desk.scan is not None)
         if project is None:
             self._end_preview()
             self._previewed = None

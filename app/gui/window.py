@@ -15,10 +15,12 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMainWindow,
+    QMenu,
     QMessageBox,
     QProgressBar,
     QPushButton,
     QStackedWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -127,7 +129,14 @@ class MainWindow(QMainWindow):
         self._foot_show.clicked.connect(self._show_running)
         row = QHBoxLayout(self._foot)
         row.setContentsMargins(16, 6, 16, 6)
+        self._foot_jobs = QToolButton(self._foot)
+        self._foot_jobs.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._foot_jobs.setToolTip(self.tr("All that runs and waits: show it, or cancel it."))
+        self._jobs_menu = QMenu(self._foot_jobs)
+        self._jobs_menu.aboutToShow.connect(self._list_jobs)
+        self._foot_jobs.setMenu(self._jobs_menu)
         row.addWidget(self._foot_text, 1)
+        row.addWidget(self._foot_jobs)
         row.addWidget(self._foot_bar)
         row.addWidget(self._foot_show)
         self._foot.hide()
@@ -376,23 +385,48 @@ class MainWindow(QMainWindow):
             return
         state = running.state
         left = "" if state.seconds_left is None else self.tr(", about {0} left").format(clock(state.seconds_left))
-        more = self.tr(" · {0} more wait").format(waiting) if waiting else ""
-        self._foot_text.setText(f"{running.task.title}: {state.fraction:.0%}{left}{more}")
+        self._foot_text.setText(f"{running.task.title}: {state.fraction:.0%}{left}")
+        self._foot_jobs.setVisible(waiting > 0)
+        self._foot_jobs.setText(self.tr("1 more waits") if waiting == 1 else self.tr("{0} more wait").format(waiting))
         self._foot_bar.setValue(round(1000 * state.fraction))
         if self._shown_job is not running:
             self._shown_job = running
             self._refresh()
 
+    def _list_jobs(self) -> None:
+        """Fill the menu of all that runs and waits, as it is when the menu opens."""
+        self._jobs_menu.clear()
+        for old in self._jobs_menu.findChildren(QMenu):  # which it takes out, but keeps
+            old.deleteLater()
+        for job in self.desk.jobs.all:
+            if job.is_over:
+                continue
+            how = f"{job.state.fraction:.0%}" if job.state.kind == "running" else self.tr("waits")
+            title = f"{job.task.title} ({how})".replace("&", "&&")
+            one = self._jobs_menu.addMenu(title)
+            self._action(one.addAction, self.tr("Show"), self._shower(job))
+            self._action(one.addAction, self.tr("Cancel"), job.cancel)
+
+    def _shower(self, job: Job) -> Callable[[], None]:
+        return lambda: self._show_job(job)
+
     def _show_running(self) -> None:
-        job = self.desk.jobs.running
-        if job is None:
-            return
-        if job.task.step == "batch":
+        if (job := self.desk.jobs.running) is not None:
+            self._show_job(job)
+
+    def _show_job(self, job: Job) -> None:
+        from app.project import Project
+
+        task = job.task
+        if task.step == "batch":
             self.show_batch()
-        elif job.task.project is not None:
-            if self.desk.project is None or self.desk.project.folder != job.task.project:
-                self.desk.open_project(job.task.project)
-            self.show_step(job.task.step)
+        elif task.project is not None:
+            if self.desk.project is None or self.desk.project.folder != task.project:
+                if Project(task.project).is_project:
+                    self.desk.open_project(task.project)
+                elif task.words[0] == "reconstruct":  # its folder is made when its turn comes
+                    self.desk.begin(task.project, Path(task.words[1]))
+            self.show_step(task.step)
 
     def _problem(self, message: str, remedy: str) -> None:
         box = QMessageBox(QMessageBox.Icon.Warning, "Pocketworld", message, QMessageBox.StandardButton.Ok, self)

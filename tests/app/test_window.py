@@ -31,7 +31,7 @@ from app.gui.tour import Tour, steps
 from app.gui.window import MainWindow
 from app.project import Project
 from tests.app.scans import fake_scan, half_written
-from tests.app.windows import Heartbeat
+from tests.app.windows import Heartbeat, cut_off
 from tests.conftest import Run, environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -218,6 +218,134 @@ def test_a_scan_that_has_a_project_leads_to_it(
     qtbot.mouseClick(dialog.open_it, Qt.MouseButton.LeftButton)
     assert window.desk.project is not None
     assert window.desk.project.folder == project
+
+
+def test_what_may_not_be_the_name_is_said_and_stays_so_when_the_scan_is_read(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, shell: Shell, tmp_path: Path
+) -> None:
+    project_of(shell, fake_scan(tmp_path / "desk"), window.desk.home)
+    (window.desk.home / "holidays").mkdir()
+    (window.desk.home / "holidays" / "beach.jpg").touch()
+    window.open_path(fake_scan(tmp_path / "other"))
+    dialog = open_dialog(window, ImportDialog)
+    assert not dialog.job.is_over
+    dialog._name.setText("desk")
+    qtbot.waitUntil(lambda: dialog.job.is_over, timeout=30_000)
+    assert dialog.job.state.kind == "done", dialog.job.state.failure
+    assert "already" in dialog.there.text()
+    assert not dialog.go.isEnabled()
+    for name, said in (("a/b:", "name of a folder"), ("", "a name"), ("holidays", "something else")):
+        dialog._name.setText(name)
+        assert said in dialog.there.text()
+        assert not dialog.go.isEnabled()
+        assert not dialog.open_it.isVisible()
+    dialog._name.setText("other")
+    assert dialog.there.text() == ""
+    assert dialog.go.isEnabled()
+    dialog.reject()
+
+
+def test_a_project_that_waits_has_its_name_to_itself(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, tmp_path: Path
+) -> None:
+    window.desk.run(Task("Try", ("reconstruct", str(fake_scan(tmp_path / "s", do="hang"))), "batch"))
+    window.desk.begin(window.desk.home / "desk", fake_scan(tmp_path / "desk"))
+    window.page("scan").run()  # type: ignore[attr-defined]
+    window.open_path(tmp_path / "desk")
+    dialog = open_dialog(window, ImportDialog)
+    qtbot.waitUntil(lambda: dialog.job.is_over, timeout=30_000)
+    assert "about to be made" in dialog.there.text()
+    assert not dialog.go.isEnabled()
+    dialog.reject()
+
+
+def test_a_project_is_found_again_though_the_window_was_killed_over_its_first_scene(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, preferences: QSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out" / "desk"
+    window.desk.begin(folder, fake_scan(tmp_path / "desk", do="hang"))
+    window.page("scan").run()  # type: ignore[attr-defined]
+    job = window.desk.jobs.all[-1]
+    qtbot.waitUntil(lambda: job.state.fraction > 0.0, timeout=30_000)
+    window.show_step("start")
+    start = window.page("start")
+    assert isinstance(start, StartPage)
+    assert [tile.folder for tile in start.tiles()] == [folder]
+    # What another window finds on the disk while this one has had no time to clear up.
+    left = QSettings(preferences.fileName(), QSettings.Format.IniFormat)
+    after = MainWindow(left)
+    qtbot.addWidget(after)
+    again = after.page("start")
+    assert isinstance(again, StartPage)
+    assert [tile.folder for tile in again.tiles()] == [folder]
+    assert "Unfinished" in again.tiles()[0].accessibleDescription()
+    again.tiles()[0].chosen.emit(folder)
+    assert after.desk.project is not None
+    assert after._stack.currentWidget() is after._pages["scan"]
+    after.close()
+    job.cancel()
+    qtbot.waitUntil(lambda: job.is_over, timeout=15_000)
+
+
+def test_the_scan_page_has_room_for_all_its_settings(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, shell: Shell, tmp_path: Path
+) -> None:
+    project = project_of(shell, fake_scan(tmp_path / "desk"), tmp_path / "out")
+    window.desk.open_project(project)
+    window.resize(1180, 700)
+    page = window.page("scan")
+    assert isinstance(page, ScanPage)
+    page.form.open_all()
+    qtbot.wait(100)
+    assert cut_off(page) == []
+    side = page.aside.viewport().width()
+    assert page.form.minimumSizeHint().width() <= side - 36
+    assert page.onward.mapTo(page, QPoint(page.onward.width(), 0)).x() <= side - 18
+
+
+def test_what_waits_is_listed_shown_and_cancelled(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, tmp_path: Path
+) -> None:
+    tasks = []
+    for name in ("first", "second"):
+        window.desk.begin(tmp_path / "out" / name, fake_scan(tmp_path / name, do="hang"))
+        window.page("scan").run()  # type: ignore[attr-defined]
+        tasks.append(window.desk.jobs.all[-1])
+    qtbot.waitUntil(lambda: tasks[0].state.fraction > 0.0, timeout=30_000)
+    assert window._foot_jobs.isVisible()
+    assert window._foot_jobs.text() == "1 more waits"
+    assert window._foot_jobs.toolTip()
+    window._jobs_menu.aboutToShow.emit()
+    menus = [action.menu() for action in window._jobs_menu.actions()]
+    assert ["first" in menu.title() for menu in menus] == [True, False]  # type: ignore[attr-defined]
+    assert "waits" in menus[1].title()  # type: ignore[attr-defined]
+    show, cancel = menus[0].actions()  # type: ignore[attr-defined]
+    show.trigger()
+    assert window.desk.project is not None
+    assert window.desk.project.name == "first"
+    menus[1].actions()[0].trigger()  # type: ignore[attr-defined]
+    assert window.desk.project.name == "second"  # though it is not on the disk yet
+    menus[1].actions()[1].trigger()  # type: ignore[attr-defined]
+    assert tasks[1].state.kind == "cancelled"
+    assert not window._foot_jobs.isVisible()
+    cancel.trigger()
+    qtbot.waitUntil(lambda: tasks[0].is_over, timeout=15_000)
+
+
+def test_a_job_that_runs_is_shown_again_when_one_that_waited_is_cancelled(
+    qtbot: QtBot, window: MainWindow, fake_steps: None, tmp_path: Path
+) -> None:
+    window.desk.begin(tmp_path / "out" / "desk", fake_scan(tmp_path / "desk", do="hang"))
+    page = window.page("scan")
+    assert isinstance(page, ScanPage)
+    first, second = page.start(page.task()), page.start(page.task())
+    qtbot.waitUntil(lambda: first.state.fraction > 0.0, timeout=30_000)
+    assert page.panel.job is second
+    qtbot.mouseClick(page.panel.cancel, Qt.MouseButton.LeftButton)
+    assert page.panel.job is first
+    assert page.panel.cancel.isVisible()
+    qtbot.mouseClick(page.panel.cancel, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: first.is_over, timeout=15_000)
 
 
 def test_a_scene_is_made_anew_though_only_a_hand_has_changed_it(
