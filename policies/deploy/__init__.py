@@ -2,5 +2,5 @@
 
 import os
 
-# From 1.32 on, ONNX Runtime keeps a record of its use and sends it off, on Linux, too: what is scanned is nobody else's.
+# From 1.32 on, ONNX Runtime keeps a record of its use and sends it off, on Linux, too: what is scanned is its owner's.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
