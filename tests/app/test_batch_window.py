@@ -271,8 +271,7 @@ def test_the_start_pages_cards_are_of_one_size(qtbot: QtBot, desk: Desk, tmp_pat
             "app.gui.start_page.standing",
             lambda project: {} if project.name == "short" else {k: Standing("done", v) for k, v in stands.items()},
         )
-        page.refresh()
-    page.show()
+        page.show()  # it reads what there is when it is shown
     first, second = page.tiles()
     assert first.folder.name == long
     assert first.size() == second.size()
