@@ -283,7 +283,8 @@ def test_the_start_pages_cards_are_of_one_size(qtbot: QtBot, desk: Desk, tmp_pat
     assert said in first.toolTip()
     assert said in first.accessibleDescription()
     for tile in (first, second):
-        assert tile.name.geometry().top() >= 10 + TILE.height()
+        # They are laid out when the event loop comes to it.
+        qtbot.waitUntil(lambda tile=tile: tile.name.geometry().top() >= 10 + TILE.height(), timeout=5_000)
         for text in (tile.name, tile.how):
             assert text.sizeHint().width() <= text.width() + 1
             assert text.sizeHint().height() <= text.height()
