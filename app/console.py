@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -361,3 +362,33 @@ def internal_error(error: BaseException, log_folder: Path | None) -> Pocketworld
         remedy=f"{where}run `{program()} doctor`, and report it with that file if it stays.",
         code="internal",
     )
+
+
+def told_in_json(work: Callable[[JsonConsole], None]) -> int:
+    """Do the work of one of the window's helper programs, and say what goes wrong as every command does.
+
+    Returns:
+        The exit status.
+    """
+    with open_console(True) as console:
+        assert isinstance(console, JsonConsole)
+        try:
+            work(console)
+        except PocketworldError as error:
+            console.error(error)
+            return error.exit_code
+        except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on anyone's screen
+            console.error(internal_error(error, None))
+            return 1
+    return 0
+
+
+def end_with_stdin() -> None:
+    """End this process when its stdin does, whatever it is doing: whoever started it is gone."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

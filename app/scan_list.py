@@ -12,28 +12,21 @@ import sys
 from pathlib import Path
 
 from app.batch import expand_scans, plan
-from app.console import JsonConsole, internal_error, open_console
+from app.console import JsonConsole, told_in_json
 from app.project import Project, read_json
-from reconstruction.errors import PocketworldError
 
 
 def main() -> int:
     """List the scans; returns the exit status."""
-    with open_console(True) as console:
-        assert isinstance(console, JsonConsole)
-        try:
-            out, *named = map(Path, sys.argv[1:])
-            for job in plan(expand_scans(named), out.absolute()):
-                details = {"scan": str(job.scan), "project": str(job.folder), "objects": _objects(job.folder)}
-                console.say("scan", "", **details)
-            console.say("done", "")
-        except PocketworldError as error:
-            console.error(error)
-            return error.exit_code
-        except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on anyone's screen
-            console.error(internal_error(error, None))
-            return 1
-    return 0
+    return told_in_json(_list)
+
+
+def _list(console: JsonConsole) -> None:
+    out, *named = map(Path, sys.argv[1:])
+    for job in plan(expand_scans(named), out.absolute()):
+        details = {"scan": str(job.scan), "project": str(job.folder), "objects": _objects(job.folder)}
+        console.say("scan", "", **details)
+    console.say("done", "")
 
 
 def _objects(folder: Path) -> int | None:

@@ -9,18 +9,15 @@ or ``{"event": "error", "message", "remedy"}``. It ends with its stdin.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from app.console import JsonConsole, internal_error, open_console
+from app.console import JsonConsole, end_with_stdin, told_in_json
 from reconstruction.capture import Capture, Frame
-from reconstruction.errors import PocketworldError
 
 FRAMES = 90
 """At most so many frames are looked at."""
@@ -36,25 +33,9 @@ Bytes = npt.NDArray[np.uint8]
 
 def main() -> int:
     """Preview one scan."""
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    end_with_stdin()
     scan, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    with open_console(True) as console:
-        assert isinstance(console, JsonConsole)
-        try:
-            preview(scan, folder, console)
-        except PocketworldError as error:
-            console.error(error)
-            return error.exit_code
-        except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on anyone's screen
-            console.error(internal_error(error, None))
-            return 1
-    return 0
-
-
-def _end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(0)
+    return told_in_json(lambda console: preview(scan, folder, console))
 
 
 def preview(scan: Path, folder: Path, console: JsonConsole) -> None:

@@ -14,12 +14,11 @@ import hashlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from app.console import JsonConsole, internal_error, open_console
+from app.console import JsonConsole, end_with_stdin, told_in_json
 from app.viewer.files import Document, Entry, read_document
 from reconstruction.errors import PocketworldError
 
@@ -28,28 +27,16 @@ Size = tuple[int, int]
 
 def main() -> int:
     """Show the things of one scene."""
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    end_with_stdin()
     with contextlib.suppress(OSError, AttributeError):
         os.nice(5)  # the window comes first where there are few processors
+    return told_in_json(_show)
+
+
+def _show(console: JsonConsole) -> None:
     scene, cache, width, height = sys.argv[1:]
-    with open_console(True) as console:
-        assert isinstance(console, JsonConsole)
-        try:
-            for name, png in pictures(Path(scene), Path(cache), (int(width), int(height))):
-                console.say("picture", "", name=name, png=base64.b64encode(png).decode("ascii"))
-        except PocketworldError as error:
-            console.error(error)
-            return error.exit_code
-        except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on anyone's screen
-            console.error(internal_error(error, None))
-            return 1
-    return 0
-
-
-def _end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(0)
+    for name, png in pictures(Path(scene), Path(cache), (int(width), int(height))):
+        console.say("picture", "", name=name, png=base64.b64encode(png).decode("ascii"))
 
 
 def pictures(scene: Path, cache: Path, size: Size) -> Iterator[tuple[str, bytes]]:

@@ -33,7 +33,7 @@ from app.gui.cousin_tiles import CousinView, TileDelegate, Tiles, TileView
 from app.gui.cousin_wall_process import Farewell, WallProcess
 from app.gui.desk import Desk
 from app.gui.job import Job, Task
-from app.gui.page import Notice, StepPage, label
+from app.gui.page import NeedsScan, Notice, StepPage, label
 from app.gui.settings_form import SettingsForm
 from app.gui.strengths import Strengths, words_for
 from app.gui.walk import scene_hash
@@ -118,7 +118,8 @@ class CousinsPage(StepPage):
 
     def _make_result(self) -> None:
         self._pages = QStackedWidget(self)
-        self._pages.addWidget(self._make_empty())
+        self.empty = NeedsScan(self.desk, self.tr("Cousins are made of a scene, and a scene of a scan."), self)
+        self._pages.addWidget(self.empty)
         self._pages.addWidget(self._make_wall())
         self.view = CousinView(self)
         self.view.back.connect(self._close_view)
@@ -127,23 +128,6 @@ class CousinsPage(StepPage):
         self.view.opened.connect(self._show_written)
         self._pages.addWidget(self.view)
         self.result.addWidget(self._pages, 1)
-
-    def _make_empty(self) -> QWidget:
-        empty = QWidget(self)
-        self.empty_text = label("", "heading", empty)
-        why = label(self.tr("Cousins are made of a scene, and a scene of a scan."), "faint", empty)
-        self.to_scan = QPushButton(self.tr("Go to the scan"), empty)
-        self.to_scan.setObjectName("primary")
-        self.to_scan.setToolTip(self.tr("Make the scene first."))
-        self.to_scan.clicked.connect(lambda: self.desk.step_wanted.emit("scan"))
-        column = QVBoxLayout(empty)
-        column.addStretch(1)
-        for text in (self.empty_text, why):
-            text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-            column.addWidget(text)
-        column.addWidget(self.to_scan, 0, Qt.AlignmentFlag.AlignCenter)
-        column.addStretch(1)
-        return empty
 
     def _make_wall(self) -> QWidget:
         whole = QWidget(self)
@@ -288,7 +272,7 @@ class CousinsPage(StepPage):
             self._scene = scene
             self.tiles.outdate(forget=scene is None)
         self._pages.setCurrentIndex(0 if scene is None else 1 if self._open is None else 2)
-        self.empty_text.setText(
+        self.empty.text.setText(
             self.tr("No project is open.") if project is None else self.tr("There is no scene yet.")
         )
         if scene is not None:

@@ -377,3 +377,26 @@ def label(text: str, name: str = "", parent: QWidget | None = None, *, wrap: boo
     made.setWordWrap(wrap)
     made.setTextFormat(Qt.TextFormat.PlainText)
     return made
+
+
+class NeedsScan(QWidget):
+    """What a page shows in place of its result while there is no scene.
+
+    Attributes:
+        text: what is missing; `button`: leads to the scan's page.
+    """
+
+    def __init__(self, desk: Desk, why: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.text, said = label("", "heading", self), label(why, "faint", self)
+        self.button = QPushButton(self.tr("Go to the scan"), self)
+        self.button.setObjectName("primary")
+        self.button.setToolTip(self.tr("Make the scene first."))
+        self.button.clicked.connect(lambda: desk.step_wanted.emit("scan"))
+        column = QVBoxLayout(self)
+        column.addStretch(1)
+        for line in (self.text, said):
+            line.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            column.addWidget(line)
+        column.addWidget(self.button, 0, Qt.AlignmentFlag.AlignCenter)
+        column.addStretch(1)

@@ -114,9 +114,7 @@ class RobotTool(QObject):
             self.panel.say(f"{shown.message} {shown.remedy}")
         if self.is_on and shown.whole and not self._brought and self._pose is not None:
             self._brought = True
-            outline = shown.outline(self._pose)
-            if not self._view.sees(outline):
-                self._view.frame_with(outline)
+            self._view.bring_in(shown.outline(self._pose))
 
     def _go_home(self) -> None:
         """Have it where the scene has it."""

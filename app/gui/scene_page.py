@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
 from app.gui.desk import Desk
 from app.gui.editor import Editor
 from app.gui.job import Job, Task
-from app.gui.page import Notice, StepPage, label
+from app.gui.page import NeedsScan, Notice, StepPage, label
 from app.gui.robot_tool import RobotTool
 from app.gui.scene_list import PICTURE, ThingList
 from app.gui.scene_play import ScenePlay
@@ -160,26 +160,8 @@ class ScenePage(StepPage):
         column.addWidget(self.trouble)
         column.addLayout(self._below)
         self.result.addWidget(self._bench, 1)
-        self._empty = self._make_empty()
-        self.result.addWidget(self._empty, 1)
-
-    def _make_empty(self) -> QWidget:
-        """What stands in place of the view while there is no scene."""
-        empty = QWidget(self)
-        self.empty_text = label("", "heading", empty)
-        why = label(self.tr("It is made of the scan, on the page before this one."), "faint", empty)
-        self.to_scan = QPushButton(self.tr("Go to the scan"), empty)
-        self.to_scan.setObjectName("primary")
-        self.to_scan.setToolTip(self.tr("Make the scene first."))
-        self.to_scan.clicked.connect(lambda: self.desk.step_wanted.emit("scan"))
-        column = QVBoxLayout(empty)
-        column.addStretch(1)
-        for text in (self.empty_text, why):
-            text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-            column.addWidget(text)
-        column.addWidget(self.to_scan, 0, Qt.AlignmentFlag.AlignCenter)
-        column.addStretch(1)
-        return empty
+        self.empty = NeedsScan(self.desk, self.tr("It is made of the scan, on the page before this one."), self)
+        self.result.addWidget(self.empty, 1)
 
     def _make_actions(self) -> None:
         tools = QActionGroup(self)
@@ -312,7 +294,7 @@ class ScenePage(StepPage):
         for place in (self.aside, self._bench):
             place.setEnabled(there)
         self._bench.setVisible(there)
-        self._empty.setVisible(not there)
+        self.empty.setVisible(not there)
         self._hold()
         if self._stamp is not None and scene != self._stamp[0]:
             self.place.save_now()
@@ -353,7 +335,7 @@ class ScenePage(StepPage):
         folder = None if self.desk.project is None else self.desk.project.folder
         scan = None if folder is None else self.desk.jobs.last("scan", folder)
         at_work = scan is not None and not scan.is_over
-        self.empty_text.setText(self.tr("The scene is being made.") if at_work else self.tr("There is no scene yet."))
+        self.empty.text.setText(self.tr("The scene is being made.") if at_work else self.tr("There is no scene yet."))
 
     def _hold(self, *, refused: bool = False) -> None:
         """Edits wait for a job that keeps the project to itself, in place of being refused one after another."""

@@ -96,8 +96,7 @@ class ScenePlay(QObject):
         if self._brought or not shown.whole or pose is None:
             return
         self._brought = True
-        if not self._view.sees(shown.outline(pose)):
-            self._view.frame_with(shown.outline(pose))
+        self._view.bring_in(shown.outline(pose))
 
     def _drive_ended(self) -> None:
         self.drive.setChecked(False)

@@ -336,9 +336,9 @@ class Viewport(QWidget):
         else:
             self._look(self._view.framing(*self._box, self._aspect))
 
-    def frame_with(self, points: FloatArray) -> None:
-        """Go so far away that what is worth seeing and these points ``(N, 3)`` are seen."""
-        if self._view is not None:
+    def bring_in(self, points: FloatArray) -> None:
+        """Go so far away that what is worth seeing and these points ``(N, 3)`` are seen, unless they are."""
+        if self._view is not None and not self.sees(points):
             self._look(self._view.framing_points(np.concatenate([corners(*self._box), points]), self._aspect))
 
     def sees(self, points: FloatArray) -> bool:

@@ -267,11 +267,11 @@ def test_without_a_scene_it_says_so(qtbot: QtBot, desk: Desk, page_of: Any, tmp_
     project.create(Path("none"))
     page = page_of(project)
     assert page._pages.currentIndex() == 0
-    assert "no scene" in page.empty_text.text()
+    assert "no scene" in page.empty.text.text()
     assert not page.make.isEnabled()
     assert not page.wall.runs
     with qtbot.waitSignal(desk.step_wanted) as wanted:
-        qtbot.mouseClick(page.to_scan, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.empty.button, Qt.MouseButton.LeftButton)
     assert wanted.args == ["scan"]
 
 

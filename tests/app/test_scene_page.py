@@ -404,10 +404,10 @@ def test_without_a_scene_it_leads_to_the_scan(qtbot: QtBot, desk: Desk, tmp_path
     made.refresh()
     assert not made.aside.isEnabled()
     assert not made.view.isVisible()
-    assert "no scene yet" in made.empty_text.text()
+    assert "no scene yet" in made.empty.text.text()
     assert told_nothing(made) == []
     with qtbot.waitSignal(desk.step_wanted) as wanted:
-        qtbot.mouseClick(made.to_scan, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(made.empty.button, Qt.MouseButton.LeftButton)
     assert wanted.args == ["scan"]
     made.close()
     made.deleteLater()
@@ -416,4 +416,4 @@ def test_without_a_scene_it_leads_to_the_scan(qtbot: QtBot, desk: Desk, tmp_path
 def test_with_a_scene_nothing_stands_in_its_place(page: ScenePage) -> None:
     assert page.view.isVisible()
     assert page.aside.isEnabled()
-    assert not page.to_scan.isVisible()
+    assert not page.empty.button.isVisible()
