@@ -106,7 +106,7 @@ def _words(number: int, size_mm: float, under_arrow: tuple[float, float], height
         "Lay the tag flat where the robot's base is to stand, or beside it, with the arrow pointing the way that",
         "the base faces (its x axis), or stick it upright onto the front of the base. Keep it flat and uncovered,",
         "with the white round it, and scan it with the bench from several sides.",
-        "",
+        "Then, on the window's Scan page: \"Look for the robot's tag\". At a terminal:",
         f"pocketworld reconstruct SCAN --out worlds --tag.id {number} --tag.size-mm {size_mm:g} --tag.offset X Y Z YAW",
         "",
         "X Y Z YAW: from the middle of the tag to the robot's base, metres along the arrow, to its left and up, and",

@@ -132,6 +132,9 @@ class CameraPanel(Panel):
         self.remove = QPushButton(self.tr("Remove"), self)
         self.remove.setToolTip(self.tr("Take the selected picture off the list; the file stays."))
         self.remove.clicked.connect(self._remove_picture)
+        self.print_tag = QPushButton(self.tr("Print a tag…"), self)
+        self.print_tag.setToolTip(self.tr("The page with the tag, for a printer."))
+        self.print_tag.clicked.connect(self.desk.tag_wanted)
         self.align = QPushButton(self.tr("Find the camera"), self)
         self.align.setObjectName("primary")
         self.align.setToolTip(self.tr("Find out where the camera is, from the tag, and write it down for a run."))
@@ -145,7 +148,7 @@ class CameraPanel(Panel):
         self.mix.setToolTip(self.tr("Left: what the camera sees. Right: what it saw in training."))
         self.mix.valueChanged.connect(self.overlay.mix)
         left, right, buttons = QVBoxLayout(), QVBoxLayout(), QHBoxLayout()
-        for button in (self.add, self.remove):
+        for button in (self.add, self.remove, self.print_tag):
             buttons.addWidget(button)
         left.addWidget(self.pictures)
         left.addLayout(buttons)
@@ -186,8 +189,8 @@ class CameraPanel(Panel):
         has = self._contents is not None and bool(self._contents.cameras)
         self.no_cameras.setText(
             self.tr(
-                "Where is the camera really, and does it see what the policy has learnt from? Stick the tag of "
-                "`pocketworld tag` onto the bench, take a picture with the robot's camera, and add it."
+                "Where is the camera really, and does it see what the policy has learnt from? Stick a printed tag onto "
+                "the bench, take a picture with the robot's camera, and add it."
             )
             if has
             else self.tr("This bundle looks at no camera.")

@@ -24,12 +24,14 @@ class Desk(QObject):
         refreshed: something in the open project's folder may have changed.
         step_wanted: a page of the walk, or ``"start"``, is to be shown.
         problem: a sentence and its remedy, to be shown at once.
+        tag_wanted: somebody needs a printed tag.
     """
 
     project_changed = Signal()
     refreshed = Signal()
     step_wanted = Signal(str)
     problem = Signal(str, str)
+    tag_wanted = Signal()
 
     def __init__(self, preferences: QSettings, parent: QObject | None = None) -> None:
         super().__init__(parent)

@@ -14,6 +14,7 @@ from app.gui.desk import Desk
 from app.gui.film_player import FilmPlayer
 from app.gui.job import Job, Task
 from app.gui.page import Notice, label
+from app.gui.walk import SELDOM
 from app.policy_folder import REALITY_FILMS, films_of, reality_file
 from app.project import read_json
 from policies.features import IMAGES
@@ -151,6 +152,7 @@ class RealityPanel(Panel):
         figure.setText(percent(done / count))
         low, high = wilson(done, count)
         more.setText(told(count, done))
+        bar.set_color("warn" if done < SELDOM * count else "accent")
         bar.show_share(done / count, low, high, more.text())
 
     def _show_gap(self, found: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ from app.gui.job import Job, Task
 from app.gui.page import Notice, StepPage, card, clock, label
 from app.gui.reality_panel import RealityPanel, RunPanel
 from app.gui.settings_form import SettingsForm
-from app.gui.walk import bundles
+from app.gui.walk import SELDOM, bundles
 from app.project import read_json
 from app.real_arm import ArmSettings
 from app.run_stage import SIMULATED, RunSettings
@@ -53,8 +53,6 @@ FAMILIES = {"so100": "so101", "so101": "so101", "so_follower": "so101", "koch": 
 """How LeRobot's types of arms begin, and which robot of ours they are."""
 SLOW = 0.1
 """Share of full speed that a real arm begins with."""
-SELDOM = 0.5
-"""Success below which a bundle is hardly worth a real arm's time."""
 LIVE_PX = 140
 DOUBTED = 0.5
 """Trust below which a run is stopped (`app.reality_stage.DOUBTED`, whose import needs SciPy)."""
@@ -554,7 +552,11 @@ class RobotPage(StepPage):
             )
         elif state.kind == "cancelled":
             self.live_said.setText(self.tr("Stopped"))
-            self.live_more.setText(self.tr("The arm was brought to rest. This run was not recorded."))
+            self.live_more.setText(
+                self.tr("The arm was brought to rest. This run was not recorded.")
+                if state.fraction > 0.0
+                else self.tr("It was still getting ready: the arm had not moved. Nothing was recorded.")
+            )
             self._say_trust(None, self.tr("unknown of a run that was stopped"))
         else:
             self.live_said.setText(self.tr("The run failed"))

@@ -17,6 +17,9 @@ STEPS = ("scan", "scene", "cousins", "policy", "robot")
 LEAST = 0.8
 """The share of tries in which a policy must succeed to be exported: `SkillSettings.least`, whose import takes long."""
 
+SELDOM = 0.5
+"""Of a bundle that succeeds in a smaller share of unseen cousins, little is to be expected."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -142,7 +145,12 @@ def _robot(project: Project) -> Standing:
     newer = [path for path in policies(project) if path.parent.name == found[0].name and _newer(path, found[0])]
     if newer:
         return Standing("stale", _tr("The policy was trained again since"))
-    return Standing("done", _tr("1 bundle") if len(found) == 1 else _tr("{0} bundles").format(len(found)))
+    said = _tr("1 bundle") if len(found) == 1 else _tr("{0} bundles").format(len(found))
+    tried = (read_json(found[0] / MANIFEST) or {}).get("evaluation")
+    count, done = (tried.get(name) if isinstance(tried, dict) else None for name in ("count", "successes"))
+    if isinstance(count, int) and isinstance(done, int) and count > 0 and done < SELDOM * count:
+        return Standing("weak", _tr("{0}: {1} % success").format(said, round(100 * done / count)))
+    return Standing("done", said)
 
 
 def _tr(text: str) -> str:

@@ -57,6 +57,7 @@ class MainWindow(QMainWindow):
         self.desk.refreshed.connect(self._refresh)
         self.desk.jobs.changed.connect(self._jobs_changed)
         self.desk.step_wanted.connect(self.show_step)
+        self.desk.tag_wanted.connect(self.show_tag)
         self.desk.problem.connect(self._problem)
         geometry = preferences.value("geometry")
         if isinstance(geometry, QByteArray):
@@ -151,6 +152,8 @@ class MainWindow(QMainWindow):
         file.addSeparator()
         self._action(file.addAction, self.tr("Show the project's &folder"), self._show_folder)
         self._action(file.addAction, self.tr("Show its &report"), self._show_report)
+        file.addSeparator()
+        self._action(file.addAction, self.tr("Print a &tag…"), self.show_tag)
         file.addSeparator()
         self._action(file.addAction, self.tr("Se&ttings…"), self.show_settings, "Ctrl+,")
         self._action(file.addAction, self.tr("&Quit"), self.close, "Ctrl+Q")
@@ -313,6 +316,14 @@ class MainWindow(QMainWindow):
         from app.gui.about import Doctor
 
         self._open_dialog(Doctor(self.desk, self))
+
+    def show_tag(self) -> None:
+        """The page with the robot's tag."""
+        from app.gui.tag_dialog import TagDialog
+
+        project = self.desk.project
+        there = project is not None and project.folder.is_dir()
+        self._open_dialog(TagDialog(project.folder if project is not None and there else Path.home(), self))
 
     def show_about(self) -> None:
         """What this program is."""

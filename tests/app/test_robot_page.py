@@ -22,6 +22,8 @@ from app.gui.background import Stopped, at_work
 from app.gui.bundle_contents import Checked
 from app.gui.desk import Desk
 from app.gui.robot_page import RobotPage
+from app.gui.walk import standing
+from app.project import Project
 from policies.deploy.bundle import sha256
 from tests.app.skill_projects import (
     NAME,
@@ -226,10 +228,15 @@ def test_reality_beside_simulation(qtbot: QtBot, page: RobotPage, desk: Desk, fu
     assert [group.name for group in panel.factors.groups] == ["nothing", "camera", "mass"]  # what costs most first
     assert panel.factors.groups[1].bars[0].text == "4 / 10  (-50 points)"
     assert not panel.reality_stale.text()
+    assert [panel.figures[key][1]._color for key in ("simulated", "real")] == ["accent", "accent"]
     qtbot.waitUntil(lambda: panel.player.frames == 8)
     made_reality(full / "policy" / NAME, source="blake2b:11")
     desk.refreshed.emit()
     assert "another policy" in panel.reality_stale.text()
+    reality = json.loads((full / "policy" / NAME / "reality.json").read_text())
+    (full / "policy" / NAME / "reality.json").write_text(json.dumps({**reality, "successes": 1}))
+    desk.refreshed.emit()
+    assert [panel.figures[key][1]._color for key in ("simulated", "real")] == ["accent", "warn"]
     (full / "policy" / NAME / "reality.json").write_text('{"count": 3, "successes": null, "factors": []}')
     desk.refreshed.emit()
     assert not panel.shares.isVisible()
@@ -275,6 +282,22 @@ def start(qtbot: QtBot, page: RobotPage, command: FakeCommand, **more: object) -
     choose(page, "dry-run")
     page.go.click()
     qtbot.waitUntil(lambda: page.live_more.text() == "2.0 s")
+
+
+@pytest.mark.parametrize(
+    ("found", "stands"),
+    [
+        ({"successes": 66, "count": 100}, ("done", "1 bundle")),
+        ({"successes": 13, "count": 100}, ("weak", "1 bundle: 13 % success")),
+        ({"successes": 0, "count": 4}, ("weak", "1 bundle: 0 % success")),
+        ({"successes": 0, "count": 0}, ("done", "1 bundle")),
+        ("nonsense", ("done", "1 bundle")),
+    ],
+)
+def test_a_bundle_that_hardly_ever_succeeds_is_not_green(full: Path, found: object, stands: tuple[str, str]) -> None:
+    change(full / "bundle" / NAME, "evaluation", to=found)
+    there = standing(Project(full))["robot"]
+    assert (there.kind, there.text) == stands
 
 
 def test_a_run_and_its_result(qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand) -> None:
@@ -368,7 +391,7 @@ def test_stop_ends_a_run_at_once(
         QTest.keyClick(page, Qt.Key.Key_Space if how == "space" else Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: job.state.kind == "cancelled", timeout=2000)
     assert page.live_said.text() == "Stopped"
-    assert "not recorded" in page.live_more.text()
+    assert "was brought to rest. This run was not recorded" in page.live_more.text()
     assert not page.stop.isEnabled()
     QTest.keyClick(page.kind, Qt.Key.Key_Space)
     assert page.kind.text().endswith(" ")  # the key is a key again
@@ -467,6 +490,19 @@ def test_a_run_stopped_before_it_moved_has_recorded_nothing(
     start(qtbot, page, command, stopped={**RAN, "ticks": 0})
     page.stop.click()
     qtbot.waitUntil(lambda: page.live_said.text() == "Stopped; nothing was recorded")
+
+
+def test_a_run_stopped_while_it_was_read_says_that_nothing_moved(
+    qtbot: QtBot, page: RobotPage, desk: Desk, full: Path, command: FakeCommand
+) -> None:
+    desk.open_project(full)
+    command.will(progress(0.0, "reading the bundle"), {"await": str(command.gate)}, {"say": RAN})
+    choose(page, "dry-run")
+    page.go.click()
+    qtbot.waitUntil(lambda: page.live_more.text() == "reading the bundle")
+    page.stop.click()
+    qtbot.waitUntil(lambda: page.live_said.text() == "Stopped", timeout=2000)
+    assert "had not moved" in page.live_more.text()
 
 
 def test_another_page_keeps_its_keys(
