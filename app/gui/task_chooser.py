@@ -10,10 +10,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QIcon, QImage, QPixmap
 from PySide6.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QWidget
 
+from app.gui.page import Notice
 from app.gui.settings_form import NoWheel
-from app.gui.sizes import Thing, misfit, usual_place, usual_thing, vessels_first
+from app.gui.sizes import Thing, misfit, unsteady, usual_place, usual_thing, vessels_first
 from app.gui.thing_pictures import PICTURE
 
+IN, CLEAR, ON = 0, 6, (1, 4)
+"""Numbers of verbs in `TaskChooser.verbs`: to put in, to clear away, and to stand on."""
 PADDING_PX = 7
 """Of a box around its picture."""
 
@@ -95,7 +98,9 @@ class TaskChooser(QWidget):
         self.misfit.setObjectName("faint")
         self.misfit.setWordWrap(True)
         self.misfit.setTextFormat(Qt.TextFormat.PlainText)
+        self.senseless = Notice("stale", self)
         self._form.addRow(self.misfit)
+        self._form.addRow(self.senseless)
         self.sentence.textChanged.connect(self._say_misfit)
         self._say_misfit()
 
@@ -214,8 +219,12 @@ class TaskChooser(QWidget):
     def _say_misfit(self) -> None:
         """Say at once what otherwise hours of practising would."""
         thing, place = self._things.get(self.what.currentText()), self._things.get(self.where.currentText())
-        said = ""
-        if thing and place and thing != place and self.verb.currentIndex() == 0 and not self.chosen().typed:
+        verb, hard, senseless = self.verb.currentIndex(), "", ""
+        if place is None or self.chosen().typed:
+            pass
+        elif verb == CLEAR:
+            senseless = self._why_not_into(place)
+        elif thing is not None and thing != place and verb in (IN, *ON):
             long, high, open_ = (round(100 * side) for side in (thing.long_m, thing.sides_m[1], place.across_m))
             words = {
                 "long": self.tr(
@@ -224,11 +233,22 @@ class TaskChooser(QWidget):
                 ),
                 "small": self.tr("{0} is small ({1} cm): the cameras hardly see it. A larger thing is learnt better."),
                 "large": self.tr("{0} ({1} × {4} cm) does not fit into {2}, which is {3} cm wide."),
+                "broad": self.tr("{0} is broader than {2}: it will hardly stay on it."),
+                "tall": self.tr("{2} is tall and slender: what stands on it tips it over."),
             }
-            kind = misfit(thing, place)
+            kind = misfit(thing, place) if verb == IN else unsteady(thing, place)
             said = words[kind].format(thing.name, long, place.name, open_, high) if kind else ""
-        self.misfit.setText(said)
-        self.misfit.setVisible(bool(said))
+            hard, senseless = (said, "") if kind in ("long", "small") else ("", said)
+        self.misfit.setText(hard)
+        self.misfit.setVisible(bool(hard))
+        self.senseless.say(senseless)
+
+    def _why_not_into(self, place: Thing) -> str:
+        """Why all things will not go into a place, as far as its name tells; "" where they may."""
+        vessels = [thing.name for thing in self._things.values() if thing.is_vessel]
+        if place.is_vessel or not vessels:
+            return ""
+        return self.tr("Is {0} open above? The scan found these to be: {1}.").format(place.name, ", ".join(vessels))
 
 
 def _now(name: str, before: Sequence[str], names: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from app.gui.job import Failed
 from app.gui.policy_failures import reworded
 from app.gui.policy_page import VARY, PolicyPage
 from app.gui.sizes import Thing, misfit, usual_place, usual_thing, vessels_first
-from app.gui.task_chooser import TaskChooser
+from app.gui.task_chooser import CLEAR, IN, ON, TaskChooser
 from app.gui.thing_pictures import PICTURE
 from app.gui.walk import LEAST, standing
 from app.gui.window import MainWindow
@@ -224,19 +224,45 @@ def test_a_thing_is_proposed_that_fits(qtbot: QtBot) -> None:
     )
     assert not chooser.misfit.isHidden()
     chooser.pick("flat_1")
-    assert chooser.misfit.text() == "flat_1 (27 × 27 cm) does not fit into container_2, which is 13 cm wide."
+    assert chooser.misfit.isHidden()  # that is not hard but impossible
+    assert chooser.senseless.text() == "flat_1 (27 × 27 cm) does not fit into container_2, which is 13 cm wide."
     chooser.verb.setCurrentIndex(3)
-    assert chooser.misfit.isHidden()  # it may well be pushed
+    assert not chooser.senseless.text()  # it may well be pushed
     chooser.verb.setCurrentIndex(0)
-    assert not chooser.misfit.isHidden()
+    assert chooser.senseless.text()
     chooser.sentence.setText("push flat_1")
-    assert chooser.misfit.isHidden()
+    assert not chooser.senseless.text()
     chooser.pick("bottle_1")
     assert chooser.misfit.isHidden()
     chooser.pick("stick_2")
     smaller = [{**entry, "size_m": [0.03, 0.09, 0.03]} if entry["name"] == "stick_2" else entry for entry in SAMPLE]
     chooser.show_objects(smaller)
     assert chooser.misfit.isHidden()  # it was made smaller
+
+
+def test_what_makes_no_sense_is_said(qtbot: QtBot) -> None:
+    chooser = TaskChooser()
+    qtbot.addWidget(chooser)
+    chooser.show_objects(SAMPLE)
+    assert [chooser.verbs[number].words.split()[0] for number in (IN, CLEAR, *ON)] == ["put", "clear", "stack", "put"]
+    chooser.pick("flat_1")
+    for verb in ON:
+        chooser.verb.setCurrentIndex(verb)
+        chooser.where.setCurrentText("bottle_1")
+        assert chooser.senseless.text() == "flat_1 is broader than bottle_1: it will hardly stay on it."
+        chooser.where.setCurrentText("container_2")
+        assert "broader" in chooser.senseless.text()
+    chooser.pick("object_3")
+    chooser.where.setCurrentText("bottle_1")
+    assert chooser.senseless.text() == "bottle_1 is tall and slender: what stands on it tips it over."
+    chooser.where.setCurrentText("flat_1")
+    assert not chooser.senseless.text()
+    chooser.verb.setCurrentIndex(CLEAR)
+    assert chooser.senseless.text() == "Is flat_1 open above? The scan found these to be: container_1, container_2."
+    chooser.where.setCurrentText("container_1")
+    assert not chooser.senseless.text()
+    chooser.show_objects([{**entry, "name": f"thing_{number}"} for number, entry in enumerate(SAMPLE)])
+    assert not chooser.senseless.text()  # nobody knows of any that is open
 
 
 def test_what_fits_is_judged_by_sizes() -> None:
