@@ -225,6 +225,8 @@ def _copying() -> Iterator[None]:
         ) from error
 
 
+ZIPPED = (".zip", ".r3d")
+"""What zips are called."""
 _EXPORT_AGAIN = "Copy or export the scan from the phone again."
 
 
@@ -532,6 +534,12 @@ def open_tree(path: Path) -> FileTree:
         ) from error
     if not start:
         raise InputError(f"{path} is an empty file.", remedy=_EXPORT_AGAIN, code="empty_file")
+    if start[:2] != b"PK" and path.suffix.lower() in ZIPPED:
+        raise UnsupportedFormatError(
+            f"{path} does not begin as a zip does: it is damaged, or something else that is only called so.",
+            remedy=_EXPORT_AGAIN,
+            code="not_a_scan",
+        )
     if start[:2] != b"PK":
         raise UnsupportedFormatError(
             f"{path} is a single file and no zip, so no scan.",

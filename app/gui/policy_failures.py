@@ -33,7 +33,9 @@ def _remedy(code: str) -> str:
         NOT_GOOD: _tr(
             "Train it on more (Effort: Thorough), choose a thing that fits more easily, or export it anyway."
         ),
-        "not_evaluated": _tr("Press “Evaluate again” first, or tick “Anyway” under “Advanced settings”."),
+        "not_evaluated": _tr("Press “Evaluate again” first, or tick “{0}” under “Advanced settings”.").format(
+            setting_labels()["anyway"]
+        ),
         "no_success": _tr(
             "Choose another task or thing, put the robot elsewhere on the page Scene, or turn down “What varies”."
         ),
@@ -58,9 +60,27 @@ def _remedy(code: str) -> str:
     return remedies.get(code, "")
 
 
+def setting_labels() -> dict[str, str]:
+    """What the page calls settings whose names say too little to who has not read the code."""
+    return {
+        "steps": _tr("Steps of learning to act"),
+        "glances": _tr("Cousins to look at"),
+        "eye_steps": _tr("Steps of learning to see"),
+        "blunders": _tr("Mistakes put right"),
+        "rounds": _tr("Rounds of correction"),
+        "cousins": _tr("Cousins to test in"),
+        "least": _tr("Least success (0 … 1)"),
+        "anyway": _tr("Export even if weak"),
+    }
+
+
 def _by_label(text: str) -> str:
     """Settings by their names in the form, not by their flags."""
-    labels = {field.flag: QCoreApplication.translate("settings", field.label) for field in fields_of(SkillSettings)}
+    own = setting_labels()
+    labels = {
+        field.flag: own.get(field.path[-1]) or QCoreApplication.translate("settings", field.label)
+        for field in fields_of(SkillSettings)
+    }
     labels |= {flag: labels[f"--{name}"] for flag, name in _NAMED.items()}
     return re.sub(r"--[a-z][a-z-]*", lambda found: f"“{labels[found[0]]}”" if found[0] in labels else found[0], text)
 

@@ -35,7 +35,7 @@ from app.gui.kept_trainings import OTHER_SETTINGS, KeptTrainings, Typed, demonst
 from app.gui.known_policies import Known, known
 from app.gui.learning import Curves, Learning, Plan
 from app.gui.page import Notice, StepPage, card, label
-from app.gui.policy_failures import reworded
+from app.gui.policy_failures import reworded, setting_labels
 from app.gui.settings_form import NoWheel, SettingsForm
 from app.gui.task_chooser import TaskChooser
 from app.gui.thing_pictures import ThingPictures
@@ -162,6 +162,7 @@ class PolicyPage(StepPage):
             ("task",),
             self,
             choices={"robot": ROBOTS},
+            labels=setting_labels(),
             outside={"vary": self.varying.control},
         )
         self._tell_of_robot()

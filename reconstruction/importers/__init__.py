@@ -29,7 +29,7 @@ IMPORTERS: dict[str, ModuleType] = {
 
 _MAX_DEPTH = 4
 _MAX_NESTED = 2
-_ARCHIVES = (".zip", ".r3d")
+
 _LABELS = {
     "record3d": "Record3D (.r3d or EXR + JPG)",
     "stray": "Stray Scanner",

@@ -478,6 +478,6 @@ def test_what_helps_is_said_in_the_windows_words(code: str) -> None:
 def test_settings_are_named_as_in_the_form() -> None:
     failure = Failed("--cousins is 1 or more, --least a share.", "Give --count, not --port.", "bad_value")
     said = reworded(failure)
-    assert said.message == "“Cousins” is 1 or more, “Least” a share."
+    assert said.message == "“Cousins to test in” is 1 or more, “Least success (0 … 1)” a share."
     assert said.remedy == "Give “Demonstrations”, not --port."
     assert reworded(Failed("Full.", "Empty it.", "no_space")) == Failed("Full.", "Empty it.", "no_space")

@@ -201,9 +201,12 @@ def test_nested_archive_goes_away_with_its_tree(tmp_path: Path) -> None:
 def test_paths_that_are_no_archive(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         open_tree(tmp_path / "nothing")
-    (tmp_path / "text.zip").write_text("this is no zip")
+    (tmp_path / "text.obj").write_text("this is no zip")
     with pytest.raises(UnsupportedFormatError, match="no zip"):
-        open_tree(tmp_path / "text.zip")
+        open_tree(tmp_path / "text.obj")
+    (tmp_path / "Text.ZIP").write_text("this is no zip")
+    with pytest.raises(UnsupportedFormatError, match=r"Text\.ZIP does not begin as a zip does: it is damaged"):
+        open_tree(tmp_path / "Text.ZIP")
     (tmp_path / "empty.zip").touch()
     with pytest.raises(InputError, match="empty"):
         open_tree(tmp_path / "empty.zip")
