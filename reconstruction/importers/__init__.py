@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from reconstruction.archive import FileTree, nested_zip, open_tree
+from reconstruction.archive import ZIPPED, FileTree, nested_zip, open_tree
 from reconstruction.capture import Capture
 from reconstruction.errors import InputError, UnsupportedFormatError
 from reconstruction.importers import arkitscenes, laan, nerfcapture, nerfstudio, polycam, record3d, rgbd, stray
@@ -95,7 +95,7 @@ def find_scan(tree: FileTree, nested: int = 0) -> tuple[FileTree, str]:
             raise _several(tree, [folder for folder, _ in hits])
         if hits:
             return tree.below(hits[0][0]), hits[0][1]
-    archives = [name for name in tree.names if name.lower().endswith(_ARCHIVES)]
+    archives = [name for name in tree.names if name.lower().endswith(ZIPPED)]
     if len(archives) > 1:
         raise _several(tree, archives)
     if archives and nested < _MAX_NESTED:
