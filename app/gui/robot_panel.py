@@ -135,8 +135,8 @@ class RobotPanel(QFrame):
         self.said.setText(text)
         self.said.setToolTip(tip)
 
-    def say_reach(self, reached: Sequence[str], missed: Sequence[str]) -> None:
-        """Names of things that it reaches, and of those that it does not."""
+    def say_reach(self, reached: Sequence[str], missed: Sequence[str], inside: Sequence[str] = ()) -> None:
+        """Names of things that it reaches, of those that it does not, and of those that its base stands in."""
         count = len(reached) + len(missed)
         if not count:
             text = self.tr("Nothing stands in this scene.")
@@ -151,6 +151,8 @@ class RobotPanel(QFrame):
             text = self.tr("From here it reaches {0} of the {1} things. Out of reach: {2}.").format(
                 len(reached), count, names
             )
+        if inside:
+            text = self.tr("It stands in {0}: move one of them. {1}").format(", ".join(inside[:NAMED]), text)
         tip = self.tr("Its hand gets to the middle of a thing from above, and comes from 12 cm over it.")
         self.say(text, "\n".join([tip, *([self.tr("Out of reach: {0}").format(", ".join(missed))] if missed else [])]))
 

@@ -92,8 +92,8 @@ class Viewport(QWidget):
         robot_shown(ShownRobot): the robot of the options is there, or its scene is another.
         robot_moved(pose, how): to ``(4, 4)`` scene_from_robot; how: dragged (and still held), dropped, or pushed (by
             keys). It is shown there until `put_robot` or `show_scene`.
-        reach_told(reached, missed, far): names of things that it reaches from where it is shown and of those that it
-            does not, and how far on the table (m).
+        reach_told(reached, missed, inside, far): names of things that it reaches from where it is shown, of those that
+            it does not and of those that its base stands in, and how far it reaches on the table (m).
         cut_shown(name, met): the plane of `show_cut` is there; met: it goes through the thing.
         thumbnail(name, picture): a thing alone, a transparent ``QImage``; see `set_thumbnails`.
         loaded(names): a scene (its things' names) or a point cloud (none) is there.
@@ -115,7 +115,7 @@ class Viewport(QWidget):
     tool_changed = Signal(str)
     robot_shown = Signal(object)
     robot_moved = Signal(object, str)
-    reach_told = Signal(object, object, float)
+    reach_told = Signal(object, object, object, float)
     cut_shown = Signal(str, bool)
     thumbnail = Signal(str, object)
     loaded = Signal(object)
@@ -525,7 +525,7 @@ class Viewport(QWidget):
             self.robot_shown.emit(self._robot)
             self.update()
         elif event == "reach":
-            self.reach_told.emit(said["reached"], said["missed"], said["far"])
+            self.reach_told.emit(said["reached"], said["missed"], said["inside"], said["far"])
         elif event == "cut":
             self.cut_shown.emit(said["name"], said["met"])
         elif event == "thumbnail":

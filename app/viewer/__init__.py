@@ -46,7 +46,7 @@ Events, by ``"event"``:
 - ``robot`` (``name``, ``pose``: where it belongs, null: nowhere; ``said``: the scene says so; ``boxes``: a lowest and
   a highest corner of each link in its own frame; ``message``, ``remedy``: what is wrong with it, else empty): it is
   shown, or its scene is another.
-- ``reach`` (``reached``, ``missed``: names of things; ``far``: how far on the table, 0: nowhere): from where the robot
-  is shown.
+- ``reach`` (``reached``, ``missed``, ``inside``: names of things that the robot reaches and of those that it does not
+  from where it is shown, and of those that its base stands in; ``far``: how far it reaches on the table, 0: nowhere).
 - ``error`` (``code``, ``message``, ``remedy``, ``about``: the command that failed).
 """

@@ -30,6 +30,8 @@ FloatArray = npt.NDArray[np.float64]
 Links = dict[str, tuple[Mesh, FloatArray]]
 RESTS_S = 0.12
 """What it reaches is asked when it has not been moved for so long."""
+FOOT_M, OVERLAP_M = 0.02, 0.005
+"""A link that begins so low is the base's; a thing whose box is so far in that of such a link stands in the way."""
 OVER_M = 0.004
 """The ring that shows its reach lies so far over the table: a scanned table is not even."""
 
@@ -170,7 +172,8 @@ class Stand:
         if self._wants_reach and found.robot is not None and pose is not None:
             asked = found.robot, document, pose.tobytes()
             if not _same(self._asked, asked):
-                return partial(self._count, found.robot, document, pose), partial(self._take_reach, asked)
+                boxes = None if found.links is None else _boxes(found.links)
+                return partial(self._count, found.robot, document, pose, boxes), partial(self._take_reach, asked)
         if found.robot is not None and found.links is None and not found.bare:
             return partial(self._dress, found), partial(self._take_found, self._name, document)
         return None
@@ -230,7 +233,7 @@ class Stand:
         supports = tuple(Support(name, plane, outline) for name, (plane, outline) in document.supports.items())
         return Scene(np.eye(4), supports, objects=tuple(things), robot_mount=document.mount)
 
-    def _count(self, robot: Robot, document: Document, pose: FloatArray) -> dict[str, Any]:
+    def _count(self, robot: Robot, document: Document, pose: FloatArray, boxes: FloatArray | None) -> dict[str, Any]:
         from simulation.reach import reach_on, reached
 
         chain = robot.chain
@@ -244,8 +247,22 @@ class Stand:
         return {
             "reached": [name for name, there in zip(names, met, strict=True) if there],
             "missed": [name for name, there in zip(names, met, strict=True) if not there],
+            "inside": [] if boxes is None else self._standing_in(document, pose, boxes),
             "ring": self._rings[key],
         }
+
+    def _standing_in(self, document: Document, pose: FloatArray, boxes: FloatArray) -> list[str]:
+        """Names of things that the robot's base stands in, its links having such `boxes`."""
+        feet, found = boxes[boxes[:, 0, 2] < FOOT_M], []
+        for entry in document.objects:
+            placed = np.linalg.inv(pose) @ entry.pose
+            for path in entry.parts:
+                points = self._parts.read(path).vertices @ placed[:3, :3].T + placed[:3, 3]
+                low, high = points.min(axis=0) + OVERLAP_M, points.max(axis=0) - OVERLAP_M
+                if ((low < feet[:, 1]) & (high > feet[:, 0])).all(axis=1).any():
+                    found.append(entry.name)
+                    break
+        return found
 
     # What comes of it.
 
@@ -265,7 +282,7 @@ class Stand:
         except Exception as error:  # noqa: BLE001 - it would be tried for ever
             found = _Found(name, document, None, None, document.mount, internal_error(error, None), bare=True)
         if self._found is None or self._found.links is not found.links:
-            self._canvas.robot = {}
+            self._canvas.robot, self._asked = {}, None
         self._found = found
         self.home()
         mount = found.document.mount
@@ -294,7 +311,8 @@ class Stand:
             self._canvas.move_reach(_on_plane(pose, _table_m(self._document)))
             self._changed()
         far_m = float(far.max())
-        self._console.say("reach", "", reached=counted["reached"], missed=counted["missed"], far=far_m)
+        names = {key: counted[key] for key in ("reached", "missed", "inside")}
+        self._console.say("reach", "", **names, far=far_m)
 
 
 def _look(robot: Robot) -> Links:

@@ -284,6 +284,21 @@ def test_it_is_said_what_it_reaches_and_what_not(qtbot: QtBot, page: ScenePage, 
         assert all(name in panel.said.toolTip() for name in missed)
 
 
+def test_it_is_said_in_what_it_stands(qtbot: QtBot, page: ScenePage, project: Path) -> None:
+    begun(qtbot, page)
+    panel, scene = page.place.panel, Scene.load(project / "scene")
+    qtbot.waitUntil(lambda: "reaches" in panel.said.text(), timeout=WAIT_MS)
+    assert "stands in" not in panel.said.text()
+    item = scene.objects[0]
+    points = np.vstack([part.vertices for part in item.convex_parts]) + item.scene_from_object[:3, 3]
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    for number, value in enumerate((middle[0], middle[1])):
+        panel.boxes[number].setValue(float(value))
+    qtbot.waitUntil(lambda: f"stands in {item.name}" in panel.said.text(), timeout=WAIT_MS)
+    panel.boxes[0].setValue(float(points[:, 0].max()) + 0.5)
+    qtbot.waitUntil(lambda: "stands in" not in panel.said.text(), timeout=WAIT_MS)
+
+
 def test_another_robot_stands_elsewhere_and_is_remembered(
     qtbot: QtBot, page: ScenePage, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
