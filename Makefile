@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 CLUSTER := $(VENV)/cluster
 OUT ?= demo
 # How much the demo's policy learns from, and how long; it is tried in so many cousins.
-PRACTICE ?= --demonstrations 85 --blunders 60 --glances 300 --eye-steps 2200 --steps 1300 --cousins 100
+PRACTICE ?= --demonstrations 85 --blunders 60 --glances 300 --eye-steps 4400 --steps 1300 --cousins 100
 
 # So often its bundle is tried where nothing is quite as in the simulation.
 REALITY ?= --count 24 --films 1

@@ -41,7 +41,7 @@ class SkillSettings:
     """Steps of training to act."""
     glances: int = 400
     """Cousins of which the eyes see pictures with the hand anywhere, where the policy sees pictures."""
-    eye_steps: int = 3000
+    eye_steps: int = 6000
     """Steps of training to see."""
     blunders: int = 100
     """Episodes in which the expert sets right what it has done wrong on purpose, beside the demonstrations."""

@@ -62,7 +62,7 @@ class TrainSettings:
     """Frames a step."""
     glances: int = 400
     """Cousins of which the eyes see pictures with the hand anywhere, beside the demonstrations."""
-    eye_steps: int = 3000
+    eye_steps: int = 6000
     """Steps of training to see, before that, where the policy sees pictures …"""
     eye_batch: int = 16
     """… with so many frames a step."""

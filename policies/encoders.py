@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -17,8 +18,10 @@ from policies.deploy.bundle import MEMORY
 from policies.eyes import Eyes
 from policies.features import STATE, image_key
 from policies.hand import Arm, Hand, perceptron
+from policies.other_views import other_view
 from policies.point_eyes import PointEyes, Points, changed
 from policies.precision import in_float32
+from policies.side_by_side import each
 from policies.surroundings import SIZE, surroundings
 from policies.windows import TICK, Windows
 from simulation.calibration import CALIBRATION, NUMBERS
@@ -37,6 +40,10 @@ NEAR_M = (0.1, 0.03, 0.01)
 
 GAIN, LEVEL = 0.2, 0.1
 """How much stronger or weaker each colour, and lighter or darker all, is made while eyes are trained …"""
+CHANCE = 3 + 1 + 4
+"""Numbers that are drawn for a picture: gains, level, and where the camera looks."""
+GREY = 127.5
+"""What a camera that looks elsewhere did not see."""
 CALIBRATED = (0.003, 0.004, 0.005)
 """… and how far off what they are told of the cameras: position (m), direction (rad), focal length (share)."""
 
@@ -268,15 +275,17 @@ class RgbEncoder(SeeingEncoder):
         return (STATE, CALIBRATION, *map(image_key, self.cameras))
 
     def learn_to_see(self, windows: Windows) -> Tensor:
-        """The eyes' loss, with pictures in other light, of cameras that are not quite where they are said to be."""
-        seen = dict(windows.seen)
-        seen[CALIBRATION] = torch.cat([_misjudged(row) for row in seen[CALIBRATION].split(NUMBERS, dim=1)], dim=1)
-        for name in self.eyes.cameras:
-            picture = seen[image_key(name)].float()
-            gain = 1.0 + GAIN * torch.randn(len(picture), 1, 1, 3, device=picture.device)
-            more = 255.0 * LEVEL * torch.randn(len(picture), 1, 1, 1, device=picture.device)
-            seen[image_key(name)] = (gain * picture + more).clamp(0.0, 255.0)
-        return self.eyes.loss(seen, self.hand(seen), seen[COLUMN], seen[POINTS])
+        """The eyes' loss, in other light, for cameras that look elsewhere and not quite where they are said to look."""
+        seen, views = dict(windows.seen), list[Callable[[], tuple[Tensor, Tensor, Tensor]]]()
+        told = seen[POINTS].unflatten(1, (len(self.eyes.cameras), self.eyes.things, 3)).unbind(1)
+        for name, row, at in zip(self.eyes.cameras, seen[CALIBRATION].split(NUMBERS, dim=1), told, strict=True):
+            picture = seen[image_key(name)]
+            views.append(partial(_elsewhere, picture, row, at, torch.randn(len(row), CHANCE, device=row.device)))
+        found = each(views) if told[0].device.type == "cpu" else [view() for view in views]
+        pictures, known, points = zip(*found, strict=True)
+        seen.update(zip(map(image_key, self.eyes.cameras), pictures, strict=True))
+        seen[CALIBRATION] = torch.cat([_misjudged(row) for row in known], dim=1)
+        return self.eyes.loss(seen, self.hand(seen), seen[COLUMN], torch.cat([at.flatten(1) for at in points], dim=1))
 
 
 class PointEncoder(SeeingEncoder):
@@ -318,6 +327,21 @@ class PointEncoder(SeeingEncoder):
 
 
 ENCODERS: dict[str, type[Encoder]] = {"state": StateEncoder, "rgb": RgbEncoder, "pointcloud": PointEncoder}
+
+
+def _elsewhere(picture: Tensor, known: Tensor, points: Tensor, chance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures ``(B, H, W, 3)`` of 0 … 255 in other light, of a camera that looks elsewhere (`other_view`).
+
+    Args:
+        picture: as they are.
+        known: of the camera.
+        points: where things are in them.
+        chance: ``(B, CHANCE)`` drawn from the standard normal distribution.
+    """
+    gain, more, way = chance[:, None, None].split((3, 1, CHANCE - 4), dim=-1)
+    light = ((1.0 + GAIN * gain) * picture.float() + 255.0 * LEVEL * more).clamp(0.0, 255.0) - GREY
+    view, known, points = other_view(light.permute(0, 3, 1, 2), known, points, way[:, 0, 0])
+    return view.permute(0, 2, 3, 1) + GREY, known, points
 
 
 def _misjudged(known: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ by that, as information adds up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from policies.belief import Sight, inverse
 from policies.features import STATE, image_key
 from policies.hand import Hand, perceptron
 from policies.precision import in_float32
+from policies.side_by_side import sum_of
 from simulation.calibration import CALIBRATION, NUMBERS, ON_THE_HAND
 
 SCALE_M = 0.05
@@ -232,11 +234,15 @@ class Eyes(nn.Module):
 
     def look(self, seen: Mapping[str, Tensor], hand: Hand) -> dict[str, Look]:
         """What each camera says."""
-        state, found = seen[STATE][:, -1], {}
+        return {name: look() for name, look in self._looks(seen, hand).items()}
+
+    def _looks(self, seen: Mapping[str, Tensor], hand: Hand) -> dict[str, Callable[[], Look]]:
+        """For each camera what says it."""
+        state, found = seen[STATE][:, -1], dict[str, Callable[[], Look]]()
         known = seen[CALIBRATION].split(NUMBERS, dim=1)
         for (name, eye), row in zip(self.eyes.items(), known, strict=True):
             camera = Camera.told(row, hand if name in ON_THE_HAND else None)
-            found[name] = eye(seen[image_key(name)], camera, state, hand, self.usual[:, 2])
+            found[name] = partial(eye, seen[image_key(name)], camera, state, hand, self.usual[:, 2])
         return found
 
     def forward(self, seen: Mapping[str, Tensor], hand: Hand) -> tuple[Sight, Tensor]:
@@ -267,20 +273,33 @@ class Eyes(nn.Module):
         things = at_base(around).things(around)
         middle = torch.stack([middle for middle, _ in things], dim=1)
         extent = torch.stack([extent for _, extent in things if extent is not None], dim=1)
-        total = torch.zeros((), device=around.device)
-        looks = self.look(seen, hand)
-        for look, told in zip(looks.values(), points.unflatten(1, (len(looks), self.things, 3)).unbind(1), strict=True):
-            inside = (told[..., :2].abs().amax(dim=-1) < 1.0) & (told[..., 2] > 0.0)
-            total = total + misplaced(look.heat, look.where, told[..., :2], inside)
-            # Laplace's distribution in two dimensions across the line of sight, and in one along it.
-            off = middle - look.middle
-            along = (off * look.along).sum(dim=-1)
-            across = (off - along[..., None] * look.along).norm(dim=-1)
-            wrong = torch.stack([across, along.abs()], dim=-1) / SCALE_M * torch.exp(-look.doubt)
-            total = total + 0.5 * (wrong.sum(dim=-1) + 2.0 * look.doubt[..., 0] + look.doubt[..., 1]).mean()
-            size = (look.extent[:, : extent.shape[1]] - extent).abs().sum(dim=-1) / SCALE_M
-            total = total + (size * inside[:, : extent.shape[1]]).mean()
-        return total
+        looks = self._looks(seen, hand)
+        told = points.unflatten(1, (len(looks), self.things, 3)).unbind(1)
+        wrong = [partial(_wrong, look, at, middle, extent) for look, at in zip(looks.values(), told, strict=True)]
+        weights = [list(eye.parameters()) for eye in self.eyes.values()]
+        return sum_of(list(zip(wrong, weights, strict=True)), around.device)
+
+
+def _wrong(looks: Callable[[], Look], told: Tensor, middle: Tensor, extent: Tensor) -> Tensor:
+    """How wrong one camera is.
+
+    Args:
+        looks: says what it sees.
+        told: ``(B, T, 3)`` where things are in its picture.
+        middle: ``(B, T, 3)`` where they are.
+        extent: ``(B, T, 6)`` of those that have one.
+    """
+    look = looks()
+    inside = (told[..., :2].abs().amax(dim=-1) < 1.0) & (told[..., 2] > 0.0)
+    total = misplaced(look.heat, look.where, told[..., :2], inside)
+    # Laplace's distribution in two dimensions across the line of sight, and in one along it.
+    off = middle - look.middle
+    along = (off * look.along).sum(dim=-1)
+    across = (off - along[..., None] * look.along).norm(dim=-1)
+    wrong = torch.stack([across, along.abs()], dim=-1) / SCALE_M * torch.exp(-look.doubt)
+    total = total + 0.5 * (wrong.sum(dim=-1) + 2.0 * look.doubt[..., 0] + look.doubt[..., 1]).mean()
+    size = (look.extent[:, : extent.shape[1]] - extent).abs().sum(dim=-1) / SCALE_M
+    return total + (size * inside[:, : extent.shape[1]]).mean()
 
 
 def places(rows: int, columns: int, like: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ ROBOTS = "panda", "xarm6", "so101"
 """Arms that Pocketworld brings, or knows where to find."""
 STANDARD = 1
 """Number of the effort that is recommended."""
-MEASURED = "put stick_2 in container_2", 66, 100
+MEASURED = "put stick_2 in container_2", 61, 100
 """What the recommended effort was measured with: the sample's task, successes, unseen cousins."""
 DREAM = "dream.mp4"
 POLL_MS = 1000
@@ -107,7 +107,7 @@ class PolicyPage(StepPage):
         self.presets: tuple[tuple[str, Mapping[str, int] | None, str], ...] = (
             (
                 self.tr("Quick (does it work at all?)"),
-                {"demonstrations": 25, "blunders": 10, "glances": 60, "eye_steps": 400, "steps": 300, "cousins": 20},
+                {"demonstrations": 25, "blunders": 10, "glances": 60, "eye_steps": 800, "steps": 300, "cousins": 20},
                 self.tr("To see whether it works at all, from the task to a bundle. Usually too little to succeed."),
             ),
             (
@@ -116,7 +116,7 @@ class PolicyPage(StepPage):
                     "demonstrations": 85,
                     "blunders": 60,
                     "glances": 300,
-                    "eye_steps": 2200,
+                    "eye_steps": 4400,
                     "steps": 1300,
                     "cousins": 100,
                 },
@@ -131,7 +131,7 @@ class PolicyPage(StepPage):
                     "demonstrations": 300,
                     "blunders": 100,
                     "glances": 400,
-                    "eye_steps": 3000,
+                    "eye_steps": 6000,
                     "steps": 2000,
                     "cousins": 100,
                 },

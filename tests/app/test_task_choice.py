@@ -314,7 +314,7 @@ def test_sliders_say_what_varies(page: PolicyPage, desk: Desk, tmp_path: Path) -
     words = page.task().words
     assert words[4:] == (  # as they were when it was a line of text
         "--demonstrations", "85", "--steps", "1300", "--vary", *VARY,
-        "--glances", "300", "--eye-steps", "2200", "--blunders", "60",
+        "--glances", "300", "--eye-steps", "4400", "--blunders", "60",
     )  # fmt: skip
     strengths = page.varying.strengths
     assert not strengths.isVisible()

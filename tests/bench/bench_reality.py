@@ -37,7 +37,7 @@ LOOKED = 16
 """Cousins that are looked at to choose a task."""
 PRACTICE = {
     "state": ("--demonstrations", 85, "--blunders", 40, "--steps", 2000),
-    "rgb": ("--demonstrations", 85, "--blunders", 60, "--glances", 300, "--eye-steps", 2200, "--steps", 1300),
+    "rgb": ("--demonstrations", 85, "--blunders", 60, "--glances", 300, "--eye-steps", 4400, "--steps", 1300),
 }
 
 
