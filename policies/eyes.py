@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from policies.belief import Sight, inverse
 from policies.features import STATE, image_key
 from policies.hand import Hand, perceptron
+from policies.other_views import undistorted
 from policies.precision import in_float32
 from policies.side_by_side import sum_of
 from simulation.calibration import CALIBRATION, NUMBERS, ON_THE_HAND
@@ -64,9 +65,7 @@ class Camera(NamedTuple):
         Args:
             where: ``(B, T, 2)`` places of a picture as wide as high.
         """
-        lens = self.lens[:, None, None]
-        stretch = (1.0 + lens * where.square().sum(dim=-1, keepdim=True)) / (1.0 + 2.0 * lens).clamp_min(1.0)
-        across = where * stretch / self.focal[:, None, None]
+        across = undistorted(where, self.lens) / self.focal[:, None, None]
         ray = torch.cat([across, torch.ones_like(across[..., :1])], dim=-1)
         return (self.place.rotation[:, None] @ ray[..., None])[..., 0]
 

@@ -21,19 +21,19 @@ KNOTS = 25
 
 
 def undistorted(where: Tensor, lens: Tensor) -> Tensor:
-    """Where a pinhole camera sees what is at places of a picture ``(B, …, 2)``, −1 … 1, as wide as high.
+    """Where a pinhole camera sees what is at places of a picture ``(B, N, 2)``, −1 … 1, as wide as high.
 
     Args:
         where: in the picture.
         lens: ``(B,)`` (`simulation.optics.Optics.lens`).
     """
-    lens = lens.view(-1, *[1] * (where.ndim - 1))
+    lens = lens[:, None, None]
     return where * (1.0 + lens * where.square().sum(dim=-1, keepdim=True)) / (1.0 + 2.0 * lens).clamp_min(1.0)
 
 
 def distorted(pinhole: Tensor, lens: Tensor) -> Tensor:
     """What `undistorted` was made from: by fixed-point iteration, to a thousandth of the picture."""
-    wide = lens.view(-1, *[1] * (pinhole.ndim - 1))
+    wide = lens[:, None, None]
     shrunk = pinhole * (1.0 + 2.0 * wide).clamp_min(1.0)
     at = pinhole
     for _ in range(ROUNDS):
