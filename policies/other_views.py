@@ -2,7 +2,7 @@
 
 What a camera sees from one place determines what any other camera sees from there (Hartley & Zisserman, "Multiple View
 Geometry in Computer Vision", 2004, 8.4): so a picture whose camera and contents are known is as many as one likes, and
-all of them are exactly right.
+all of them are right but for the sampling.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from policies.precision import in_float32
 TILT_RAD, ROLL_RAD, ZOOM = 0.08, 0.2, 0.15
 """How far cameras are turned across and about their optical axis, and their focal lengths are changed (a share):
 standard deviations."""
-ROUNDS = 4
+ROUNDS = 8
 KNOTS = 25
 """Rows and columns of a picture for which it is reckoned where they were: between them it hardly bends."""
 
@@ -32,7 +32,7 @@ def undistorted(where: Tensor, lens: Tensor) -> Tensor:
 
 
 def distorted(pinhole: Tensor, lens: Tensor) -> Tensor:
-    """What `undistorted` was made from: by fixed-point iteration, to a thousandth of the picture."""
+    """What `undistorted` was made from: by fixed-point iteration (`simulation.optics.Optics.seen_at`)."""
     wide = lens[:, None, None]
     shrunk = pinhole * (1.0 + 2.0 * wide).clamp_min(1.0)
     at = pinhole
