@@ -85,5 +85,8 @@ def test_from_the_sample_to_a_bundle(
     assert known is not None
     assert known.share is not None
     worth = "done" if known.share[0] else "weak"  # of 20 steps of training
-    assert {step: stands[step].kind for step in stands} == {**dict.fromkeys(stands, "done"), "policy": worth}
+    assert {step: stands[step].kind for step in stands} == {
+        **dict.fromkeys(stands, "done"),
+        **dict.fromkeys(("policy", "robot"), worth),
+    }
     assert max(beats.values()) < 0.1, beats
