@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
 from reconstruction.errors import InputError, OutputError, UnsupportedFormatError
+from reconstruction.temporary import TemporaryFolder
 
 MAX_ENTRIES = 400_000
 MAX_TOTAL_BYTES = 256 << 30
@@ -197,11 +198,9 @@ class FileTree(ABC):
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
     with _copying():
-        folder = Path(tempfile.mkdtemp(prefix="pocketworld-"))
-    try:
+        made = TemporaryFolder("scan")
+    with made as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

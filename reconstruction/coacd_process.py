@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from reconstruction.temporary import TemporaryFolder
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -32,8 +32,8 @@ def coacd_hulls(
     Returns:
         The vertices ``(V_i, 3)`` of each hull, and why there are none (``""`` where it went well).
     """
-    with tempfile.TemporaryDirectory(prefix="pocketworld_coacd_") as folder:
-        source, target = Path(folder) / "mesh.npz", Path(folder) / "hulls.npz"
+    with TemporaryFolder("coacd") as folder:
+        source, target = folder / "mesh.npz", folder / "hulls.npz"
         np.savez(source, vertices=vertices, faces=faces)
         command = [sys.executable, "-m", "reconstruction.coacd_process", str(source), str(target)]
         try:

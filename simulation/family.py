@@ -7,10 +7,10 @@ on those before it, and memory would grow. Emptied, a cousin moves bit for bit a
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from reconstruction.scene import HULL_MARGIN_M, Scene, support_slab
+from reconstruction.temporary import TemporaryFolder
 from simulation.bank import Wardrobe
 from simulation.cousins import Cousin, dress
 from simulation.world import World, WorldSettings, write_shape
@@ -28,7 +28,7 @@ class Family:
         """Start with an empty world."""
         self.wardrobe = wardrobe
         self.world = World(settings)
-        self._folder = tempfile.TemporaryDirectory(prefix="pocketworld-family-")
+        self._folder = TemporaryFolder("family")
         self._shapes: dict[tuple[str, int], Path] = {}
 
     def __enter__(self) -> Family:
@@ -67,7 +67,7 @@ class Family:
 
     def _shape(self, source: str, form: int) -> Path:
         if (source, form) not in self._shapes:
-            path = Path(self._folder.name) / f"{len(self._shapes)}.obj"
+            path = self._folder.path / f"{len(self._shapes)}.obj"
             write_shape(path, self.wardrobe.form(source, form).convex_parts)
             self._shapes[source, form] = path
         return self._shapes[source, form]

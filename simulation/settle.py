@@ -8,7 +8,6 @@ for as long as any later check takes, on the scene's own supports and on a plain
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from reconstruction.mesh import write_obj
 from reconstruction.progress import Progress, part, silent
 from reconstruction.scene import HULL_MARGIN_M, Scene, SceneObject, Support, save_support, urdf_text
+from reconstruction.temporary import TemporaryFolder
 from simulation import repair
 from simulation.check import measure_overlaps
 from simulation.world import World, WorldSettings, pose_change
@@ -168,8 +168,8 @@ def settle(scene: Scene, settings: SettleSettings = SettleSettings(), progress: 
         return scene
     supports = _carrying(scene)
     drafts = {item.name: Draft(item, item, item.scene_from_object) for item in scene.objects if item.convex_parts}
-    with tempfile.TemporaryDirectory(prefix="pocketworld-settle-") as folder:
-        bench = _Bench(Path(folder), supports)
+    with TemporaryFolder("settle") as folder:
+        bench = _Bench(folder, supports)
         drafts = _part_neighbours(bench, drafts, settings)
         drafts, restless = _arrange(bench, drafts, settings, progress)
     progress(1.0, "At rest")

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from reconstruction.scene import (
     SceneObject,
     inside,
 )
+from reconstruction.temporary import TemporaryFolder
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -336,8 +336,8 @@ class World:
 
     def add_shape(self, parts: Sequence[Mesh]) -> int:
         """Convex parts as one shape for `add_solid`, shared by any number of bodies of this world."""
-        with tempfile.TemporaryDirectory(prefix="pocketworld-shape-") as folder:
-            path = Path(folder) / "parts.obj"
+        with TemporaryFolder("shape") as folder:
+            path = folder / "parts.obj"
             write_shape(path, parts)
             return self.add_shape_file(path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from app.gui.desk import Desk
 from app.gui.job import Job, Task
 from app.gui.page import Notice, label
 from app.project import OWN_FILES, Project, folder_name, is_folder, real_path
+from reconstruction.temporary import TemporaryFolder
 
 SHEET = QSize(560, 360)
 
@@ -40,7 +40,7 @@ class ImportDialog(QDialog):
         self.desk, self.scan = desk, scan
         self.setWindowTitle(self.tr("Open a scan"))
         self.setMinimumWidth(640)
-        self._folder = tempfile.TemporaryDirectory(prefix="pocketworld-look-")
+        self._folder = TemporaryFolder("look")
         self._title = label(scan.name, "title", self)
         self._state = label(self.tr("Looking into the scan …"), "faint", self)
         self._bar = QProgressBar(self)
@@ -87,7 +87,7 @@ class ImportDialog(QDialog):
         column.addWidget(self.there)
         column.addLayout(form)
         column.addWidget(self.buttons)
-        picture = Path(self._folder.name) / "sheet.jpg"
+        picture = self._folder.path / "sheet.jpg"
         words = ("inspect", str(scan), "--contact-sheet", str(picture))
         self.job = desk.run(Task(self.tr("Look into {0}").format(scan.name), words, "inspect"), at_once=True)
         self.job.changed.connect(self._further)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from app.gui.settings_form import SettingsForm
 from app.gui.viewport import Viewport
 from app.project import Project, read_json
 from app.stages import SceneSettings
+from reconstruction.temporary import TemporaryFolder
 
 SHOWN = (
     "reconstruct.tag.search",
@@ -73,7 +73,7 @@ class ScanPage(StepPage):
         self._again = False
         self._preview: Helper | None = None
         self._previewed: Path | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
 
     def task(self) -> Task:
         """``reconstruct`` of the project's scan into its folder.
@@ -156,8 +156,8 @@ class ScanPage(StepPage):
         self.trouble.say()
         if scan is None:
             return
-        self._folder = tempfile.TemporaryDirectory(prefix="pocketworld-preview-")
-        self._preview = Helper("app.scan_preview", [str(scan), self._folder.name], self)
+        self._folder = TemporaryFolder("preview")
+        self._preview = Helper("app.scan_preview", [str(scan), str(self._folder.path)], self)
         self._preview.said.connect(self._previewed_more)
 
     def _previewed_more(self, event: dict[str, Any]) -> None:
