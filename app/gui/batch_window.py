@@ -408,7 +408,9 @@ class BatchWindow(QDialog):
         self._choose = choose
         name = QLabel(self.tr("&Projects in"), self)
         name.setBuddy(self.out)
-        self.notice = Notice("failed", self)
+        self.reason, self.notice = Notice("failed", self), Notice("failed", self)
+        self.table.selectionModel().selectionChanged.connect(self._explain)
+        self.scans.dataChanged.connect(self._explain)
         self.bar = QProgressBar(self)
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
@@ -440,6 +442,7 @@ class BatchWindow(QDialog):
         whole.addWidget(what)
         whole.addLayout(buttons)
         whole.addWidget(self.table, 1)
+        whole.addWidget(self.reason)
         whole.addLayout(place)
         whole.addWidget(self.notice)
         whole.addWidget(self.bar)
@@ -462,6 +465,12 @@ class BatchWindow(QDialog):
 
     def _out(self) -> Path:
         return Path(self.out.text().strip() or str(self.desk.home)).expanduser().absolute()
+
+    def _explain(self) -> None:
+        """Say in full why the chosen scan failed: the table has a line for it."""
+        chosen = [self.scans.rows[index.row()] for index in self.table.selectionModel().selectedRows()]
+        row = chosen[0] if len(chosen) == 1 and chosen[0].kind == "failed" else None
+        self.reason.say(*((row.name, row.said, row.remedy) if row else ()))
 
     def _found(self, scan: str, project: str, objects: int | None) -> None:
         self.scans.add(scan, project, objects)

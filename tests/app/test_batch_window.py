@@ -128,7 +128,10 @@ def test_scans_are_found_run_told_and_run_again(qtbot: QtBot, desk: Desk, window
     window.table.selectRow(rows["dark"])
     qtbot.keyClick(window.table, Qt.Key.Key_Return)  # a failed one has no project
     assert desk.project is None
+    said = window.reason.text().splitlines()  # the whole of it, however narrow the table is
+    assert said == [window.scans.rows[rows["dark"]].name, "Nothing can be seen in the scan.", "Scan again in the light."]
     window.table.selectRow(rows["desk"])
+    assert window.reason.text() == ""
     qtbot.keyClick(window.table, Qt.Key.Key_Return)
     assert desk.project is not None
 
