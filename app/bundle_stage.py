@@ -80,7 +80,8 @@ MEANINGS = {
     "observation.state": "joint positions in the order of robot.joints (rad; m where a joint slides), then the "
     "gripper's opening (0 closed, 1 open): one tick ago, now",
     "observation.environment_state": "where the things of the task are, which only a simulation knows: for each the "
-    "box about it in the robot's base frame, its middle and half of each edge as a vector (m)",
+    "box about it in the robot's base frame, its middle and half of each edge as a vector, then from that middle to "
+    "its centre of mass (m)",
     "observation.camera_calibration": "of each camera whose picture follows, 11 numbers: position (m), x axis, y "
     "axis in the frame of the robot's base (front) or of its tool (wrist), focal length in halves of the picture's "
     "height, radial distortion",

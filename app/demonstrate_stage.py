@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from simulation.robots import Robot
     from simulation.tasks import Task
 
-FORMAT, VERSION = "pocketworld.demonstrations", 1
+FORMAT, VERSION = "pocketworld.demonstrations", 2
 CHUNK = 2
 """Cousins that a process tries at a time."""
 WRIST_OFF_CM, FRONT_OFF_DEG = 2.0, 7.5
@@ -298,6 +298,22 @@ def made_with(folder: Path) -> tuple[DemonstrateSettings, Path]:
     return settings, scene
 
 
+def check_version(folder: Path) -> None:
+    """See that a dataset tells of things what those that are made now do.
+
+    Raises:
+        InputError: it does not.
+    """
+    record = read_json(run_file(folder))
+    if record is not None and record.get("version") != VERSION:
+        raise InputError(
+            f"{folder} was demonstrated with another version of Pocketworld, and does not tell which end of a thing is "
+            "the heavier.",
+            remedy=f"Delete it and {run_file(folder).name}, and demonstrate again.",
+            code="other_version",
+        )
+
+
 def check_scene(folder: Path, scene: Path) -> None:
     """See that the scene a dataset was made in is there, and still is as it was.
 
@@ -405,6 +421,7 @@ def make_or_match(folder: Path, scene: Path, settings: DemonstrateSettings) -> N
 
     Raises:
         UsageError: what is there was made otherwise.
+        InputError: … with another version.
     """
     asked = as_settings_json(dataclasses.replace(settings, count=0))
     inputs = {"scene": content_hash(scene / "scene.json")}
@@ -419,6 +436,7 @@ def make_or_match(folder: Path, scene: Path, settings: DemonstrateSettings) -> N
     if before is None:
         write_whole(path, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
         return
+    check_version(folder)
     if before.get("settings") != asked or before.get("inputs") != inputs:
         changed = [key for key in asked if (before.get("settings") or {}).get(key) != asked[key]]
         changed = changed or [key for key in inputs if (before.get("inputs") or {}).get(key) != inputs[key]]

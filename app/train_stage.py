@@ -10,7 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.demonstrate_stage import DemonstrateSettings, check_cameras, check_scene, made_with, run_file, slug
+from app.demonstrate_stage import (
+    DemonstrateSettings,
+    check_cameras,
+    check_scene,
+    check_version,
+    made_with,
+    run_file,
+    slug,
+)
 from app.lessons import MATRIX_RATE, Lessons, and_runs, digest, short_hash
 from app.policy_folder import policy_file
 from app.project import Project
@@ -183,6 +191,7 @@ def train_policy(
             f"{folder} does not show {settings.robot}.", remedy="Name the robot that it shows.", code="bad_dataset"
         )
     if run_file(folder).is_file():  # it was made here
+        check_version(folder)
         check_scene(folder, made_with(folder)[1])
         if ENCODERS[settings.observe].sensors:
             check_cameras(data)

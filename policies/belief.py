@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from policies.hand import Hand
+from policies.hand import SHAPE, Hand
 
 USUAL_M = 0.25
 """A thing that was never seen is about so far from where it usually is."""
@@ -26,7 +26,7 @@ GATE = 9.0
 """Squared Mahalanobis distance up to which a look is believed as it is."""
 HELD_M, HELD_OPENING = 0.12, 0.95
 """What is nearer to the tool than this may be in the hand, unless that is wide open."""
-THING, HAND = 3 + 9 + 6, 3 + 9
+THING, HAND = 3 + 9 + SHAPE, 3 + 9
 """Numbers that are remembered of a thing, and of the hand."""
 ROUGHLY = 100.0
 """How sure one is of where a thing is need be known so many times less exactly than where it is."""
@@ -38,25 +38,25 @@ class Sight(NamedTuple):
     Attributes:
         middle: ``(B, T, 3)`` metres.
         information: ``(B, T, 3, 3)`` inverse of its covariance.
-        extent: ``(B, T, 6)`` (`hand.Hand.things`).
+        shape: ``(B, T, SHAPE)`` (`hand.Hand.things`).
     """
 
     middle: Tensor
     information: Tensor
-    extent: Tensor
+    shape: Tensor
 
 
 class Belief(NamedTuple):
     """The same, with all that was seen before.
 
     Attributes:
-        middle, extent: as in `Sight`.
+        middle, shape: as in `Sight`.
         spread: ``(B, T, 3, 3)`` covariance of `middle`.
         memory: ``(B, T · THING + HAND)`` what is to be known of it at the next look.
     """
 
     middle: Tensor
-    extent: Tensor
+    shape: Tensor
     spread: Tensor
     memory: Tensor
 
@@ -92,7 +92,7 @@ def believe(sight: Sight, memory: Tensor, hand: Hand, opening: Tensor, usual: Te
     """
     things, one = sight.middle.shape[1], torch.eye(3, device=memory.device)
     kept = memory[:, : things * THING].unflatten(1, (things, THING))
-    before, known, extent = kept[..., :3], kept[..., 3:12].unflatten(-1, (3, 3)), kept[..., 12:]
+    before, known, shape = kept[..., :3], kept[..., 3:12].unflatten(-1, (3, 3)), kept[..., 12:]
     place = memory[:, things * THING :]
     ever = (known.diagonal(dim1=-2, dim2=-1).sum(dim=-1) > 0.0) & (place[:, 3:].abs().amax(dim=1, keepdim=True) > 0.0)
     spread = inverse(known + one / USUAL_M**2)
@@ -116,11 +116,11 @@ def believe(sight: Sight, memory: Tensor, hand: Hand, opening: Tensor, usual: Te
     rest = one - gain
     left = rest @ spread @ rest.mT + gain @ wrong @ gain.mT
     left = 0.5 * (left + left.mT) + JUMP_M**2 * (1.0 - 1.0 / strain)[..., None, None] * one
-    turned = torch.where(moved[..., None], hand.back().extents(then.extents(extent)), extent)
+    turned = torch.where(moved[..., None], hand.back().shapes(then.shapes(shape)), shape)
     share = torch.where(ever, _trace(spread) / (_trace(spread) + _trace(wrong)), torch.ones_like(strain))
-    extent = turned + share[..., None] * (sight.extent - turned)
-    thing = torch.cat([middle, inverse(left).flatten(2), extent], dim=-1).flatten(1)
-    return Belief(middle, extent, left, torch.cat([thing, hand.position, hand.rotation.flatten(1)], dim=1))
+    shape = turned + share[..., None] * (sight.shape - turned)
+    thing = torch.cat([middle, inverse(left).flatten(2), shape], dim=-1).flatten(1)
+    return Belief(middle, shape, left, torch.cat([thing, hand.position, hand.rotation.flatten(1)], dim=1))
 
 
 def inverse(square: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from policies.policy import Policy
 from reconstruction.disk import write_whole
 from reconstruction.errors import InputError
 
-FORMAT, VERSION, HEADER = "pocketworld.policy", 2, "pocketworld"
+FORMAT, VERSION, HEADER = "pocketworld.policy", 3, "pocketworld"
 POLICIES: dict[str, type[Policy]] = {kind.kind: kind for kind in (WorldActionModel, ChunkingModel)}
 """Kinds of networks by name: another is one class and one entry here."""
 

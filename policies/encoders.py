@@ -17,7 +17,7 @@ from policies.belief import Belief, Sight, believe, memory_size
 from policies.deploy.bundle import MEMORY
 from policies.eyes import Eyes
 from policies.features import STATE, image_key
-from policies.hand import Arm, Hand, perceptron
+from policies.hand import SHAPE, Arm, Hand, perceptron
 from policies.other_views import other_view
 from policies.point_eyes import PointEyes, Points, changed
 from policies.precision import in_float32
@@ -31,8 +31,8 @@ from simulation.privileged import BOX, COLUMN, POINTS
 
 GLANCE = "glance"
 """Name of what is believed of where things are, among what is seen."""
-GLANCE_SIZE = 10
-"""Middle (3), extent (6) and doubt of a thing; then how surely each camera sees it, or the cloud shows it."""
+GLANCE_SIZE = 3 + SHAPE + 1
+"""Middle, shape and doubt of a thing; then how surely each camera sees it, or the cloud shows it."""
 AROUND = "around"
 """Name of the maps of what stands around the hand and the things, among what is seen."""
 NEAR_M = (0.1, 0.03, 0.01)
@@ -175,9 +175,9 @@ class StateEncoder(Encoder):
         self.make_readers({STATE: torch.zeros(1, 2, state), COLUMN: torch.zeros(1, around)})
 
     def things(self, seen: Mapping[str, Tensor], hand: Hand) -> list[tuple[Tensor, list[Tensor]]]:
-        """Their boxes."""
+        """Their shapes."""
         found = hand.things(seen[COLUMN])
-        return [(middle, [] if extent is None else [extent]) for middle, extent in found]
+        return [(middle, [] if shape is None else [shape]) for middle, shape in found]
 
 
 class SeeingEncoder(Encoder):
@@ -201,8 +201,9 @@ class SeeingEncoder(Encoder):
     def things(self, seen: Mapping[str, Tensor], hand: Hand) -> list[tuple[Tensor, list[Tensor]]]:
         """Where they seem to be, and how sure that is."""
         glance = seen[GLANCE]
-        middles, extents = hand.points(glance[..., :3]), hand.extents(glance[..., 3:9])
-        return [(middles[:, number], [extents[:, number], glance[:, number, 9:]]) for number in range(glance.shape[1])]
+        middles, shapes, rest = glance.split((3, SHAPE, glance.shape[2] - 3 - SHAPE), dim=-1)
+        middles, shapes = hand.points(middles), hand.shapes(shapes)
+        return [(middles[:, number], [shapes[:, number], rest[:, number]]) for number in range(glance.shape[1])]
 
     def remembers(self) -> int:
         """See `Encoder.remembers`."""
@@ -356,7 +357,7 @@ def _misjudged(known: Tensor) -> Tensor:
 def _glance(belief: Belief, shown: Tensor) -> Tensor:
     """``(B, T, GLANCE_SIZE + cameras)``."""
     doubt = 0.5 * belief.spread.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True).log()
-    return torch.cat([belief.middle, belief.extent, doubt, shown], dim=-1)
+    return torch.cat([belief.middle, belief.shape, doubt, shown], dim=-1)
 
 
 def _near(offset: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from policies.belief import Sight, inverse
 from policies.features import STATE, image_key
-from policies.hand import Hand, perceptron
+from policies.hand import SHAPE, Hand, perceptron
 from policies.other_views import undistorted
 from policies.precision import in_float32
 from policies.side_by_side import sum_of
@@ -78,7 +78,7 @@ class Look(NamedTuple):
         where: ``(B, T, 2)`` place in the picture, to the right and down, −1 … 1.
         middle: ``(B, T, 3)`` metres.
         along: ``(B, T, 3)`` direction of the line of sight, of length 1.
-        extent: ``(B, T, 6)`` (`hand.Hand.things`).
+        shape: ``(B, T, SHAPE)`` (`hand.Hand.things`).
         doubt: ``(B, T, 2)`` logarithm of how wrong it thinks `middle` is across and along the line of sight, in units
             of `SCALE_M`.
     """
@@ -87,7 +87,7 @@ class Look(NamedTuple):
     where: Tensor
     middle: Tensor
     along: Tensor
-    extent: Tensor
+    shape: Tensor
     doubt: Tensor
 
     @in_float32
@@ -185,7 +185,7 @@ class Eye(Finder):
         """An eye for so many things that has learnt nothing."""
         super().__init__(3, things, width)
         c = width
-        self.said = nn.ModuleList(perceptron(2 + 1 + 2 * c + 2 + 9, 2 * c, 1 + 6 + 2) for _ in range(things))
+        self.said = nn.ModuleList(perceptron(2 + 1 + 2 * c + 2 + 9, 2 * c, 1 + SHAPE + 2) for _ in range(things))
         for one in self.said:  # at first, all lies where the line of sight meets its height
             for weight in list(one.parameters())[-2:]:
                 nn.init.zeros_(weight)
@@ -215,8 +215,8 @@ class Eye(Finder):
         depth = far * torch.exp(rows_said[..., 0].clamp(-4.0, 2.0))
         middle = camera.place.position[:, None] + ray * depth[..., None]
         along = ray / ray.norm(dim=-1, keepdim=True)
-        extent = camera.place.back().extents(SCALE_M * rows_said[..., 1:7])
-        return Look(heat, where, middle, along, extent, rows_said[..., 7:9].clamp(*DOUBT))
+        shape = camera.place.back().shapes(SCALE_M * rows_said[..., 1 : 1 + SHAPE])
+        return Look(heat, where, middle, along, shape, rows_said[..., 1 + SHAPE :].clamp(*DOUBT))
 
 
 class Eyes(nn.Module):
@@ -252,8 +252,8 @@ class Eyes(nn.Module):
         total = torch.stack(sure).sum(dim=0)
         middle = (inverse(total) @ torch.stack(pull).sum(dim=0)[..., None])[..., 0]
         share = torch.stack([-2.0 * look.doubt[..., 0] for look in looks]).softmax(dim=0)[..., None]
-        extent = (share * torch.stack([look.extent for look in looks])).sum(dim=0)
-        return Sight(middle, total, extent), torch.cat([surely(look.heat) for look in looks], dim=-1)
+        shape = (share * torch.stack([look.shape for look in looks])).sum(dim=0)
+        return Sight(middle, total, shape), torch.cat([surely(look.heat) for look in looks], dim=-1)
 
     def fit(self, around: Tensor) -> None:
         """Take over where things usually are, from surroundings ``(N, n)`` (`simulation.privileged`)."""
@@ -271,22 +271,22 @@ class Eyes(nn.Module):
         """
         things = at_base(around).things(around)
         middle = torch.stack([middle for middle, _ in things], dim=1)
-        extent = torch.stack([extent for _, extent in things if extent is not None], dim=1)
+        shape = torch.stack([shape for _, shape in things if shape is not None], dim=1)
         looks = self._looks(seen, hand)
         told = points.unflatten(1, (len(looks), self.things, 3)).unbind(1)
-        wrong = [partial(_wrong, look, at, middle, extent) for look, at in zip(looks.values(), told, strict=True)]
+        wrong = [partial(_wrong, look, at, middle, shape) for look, at in zip(looks.values(), told, strict=True)]
         weights = [list(eye.parameters()) for eye in self.eyes.values()]
         return sum_of(list(zip(wrong, weights, strict=True)), around.device)
 
 
-def _wrong(looks: Callable[[], Look], told: Tensor, middle: Tensor, extent: Tensor) -> Tensor:
+def _wrong(looks: Callable[[], Look], told: Tensor, middle: Tensor, shape: Tensor) -> Tensor:
     """How wrong one camera is.
 
     Args:
         looks: says what it sees.
         told: ``(B, T, 3)`` where things are in its picture.
         middle: ``(B, T, 3)`` where they are.
-        extent: ``(B, T, 6)`` of those that have one.
+        shape: ``(B, T, SHAPE)`` of those that have one.
     """
     look = looks()
     inside = (told[..., :2].abs().amax(dim=-1) < 1.0) & (told[..., 2] > 0.0)
@@ -297,8 +297,8 @@ def _wrong(looks: Callable[[], Look], told: Tensor, middle: Tensor, extent: Tens
     across = (off - along[..., None] * look.along).norm(dim=-1)
     wrong = torch.stack([across, along.abs()], dim=-1) / SCALE_M * torch.exp(-look.doubt)
     total = total + 0.5 * (wrong.sum(dim=-1) + 2.0 * look.doubt[..., 0] + look.doubt[..., 1]).mean()
-    size = (look.extent[:, : extent.shape[1]] - extent).abs().sum(dim=-1) / SCALE_M
-    return total + (size * inside[:, : extent.shape[1]]).mean()
+    size = (look.shape[:, : shape.shape[1]] - shape).abs().sum(dim=-1) / SCALE_M
+    return total + (size * inside[:, : shape.shape[1]]).mean()
 
 
 def places(rows: int, columns: int, like: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from simulation.privileged import BOX
 
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """The entries that make a symmetric matrix ``(3, 3)``."""
+SHAPE = 9
+"""Numbers of a thing's shape (`Hand.things`)."""
 
 
 class Arm(nn.Module):
@@ -94,24 +96,29 @@ class Hand(NamedTuple):
         return Hand(-(turned @ self.position[..., None])[..., 0], turned)
 
     @in_float32
-    def extents(self, extents: Tensor) -> Tensor:
-        """Extents ``(B, T, 6)`` (see `things`) of the base frame as seen from the hand."""
-        rows = [extents[..., PAIRS.index((min(a, b), max(a, b)))] for a in range(3) for b in range(3)]
+    def shapes(self, shapes: Tensor) -> Tensor:
+        """Shapes ``(B, T, SHAPE)`` (see `things`) of the base frame as seen from the hand."""
+        rows = [shapes[..., PAIRS.index((min(a, b), max(a, b)))] for a in range(3) for b in range(3)]
         square = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
         turn = self.rotation[:, None]
-        return _six(turn.mT @ square @ turn)
+        return torch.cat([_six(turn.mT @ square @ turn), self.directions(shapes[..., 6:])], dim=-1)
 
     @in_float32
     def things(self, around: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-        """Middles and extents of things ``(B, …, n)`` (`simulation.privileged`); a zone has no extent."""
+        """Middles ``(B, …, 3)`` and shapes ``(B, …, SHAPE)`` of things ``(B, …, n)`` (`simulation.privileged`).
+
+        A shape is how far the thing goes each way, the six entries of a matrix, in which both ends of a thing are
+        alike; then from its middle to its centre of mass (3), in which they are not. A zone has none.
+        """
         found: list[tuple[Tensor, Tensor | None]] = []
         for thing in around.split(BOX, dim=-1):
-            extent = None
+            shape = None
             if thing.shape[-1] == BOX:
-                edges = self.directions(thing[..., 3:].unflatten(-1, (3, 3)))
+                edges = self.directions(thing[..., 3:12].unflatten(-1, (3, 3)))
                 # Σ e eᵀ / |e|: the same whichever edge of a box is named first, and whichever way it points.
                 extent = _six(edges.mT @ (edges / edges.norm(dim=-1, keepdim=True).clamp_min(1e-6)))
-            found.append((self.points(thing[..., :3]), extent))
+                shape = torch.cat([extent, self.directions(thing[..., 12:])], dim=-1)
+            found.append((self.points(thing[..., :3]), shape))
         return found
 
 

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from policies.encoders import Scaler
-from policies.hand import Hand
+from policies.hand import SHAPE, Hand
 from policies.policy import Policy, PolicySettings
 from policies.transformer import Layer
 from policies.windows import POSE, Windows
 from simulation.privileged import COLUMN
 
-THING = 9
-"""Numbers of a thing in an outlook: its middle and its extent, which a zone, always the last, has not."""
+THING = 3 + SHAPE
+"""Numbers of a thing in an outlook: its middle and its shape, which a zone, always the last, has not."""
 FREQUENCIES = 32
 """Of the sine and cosine waves that stand for a point of the flow."""
 
@@ -197,8 +197,8 @@ def _outlook(hand: Hand, around: Tensor, future: Tensor) -> Tensor:
     """``(B, H, F)``: the tool then, and how things then differ from now; seen from the hand as it is now."""
     rows = [hand.poses(future[..., :POSE])]
     now = hand.things(around[:, None])
-    for (middle, extent), (middle_now, extent_now) in zip(hand.things(future[..., POSE:]), now, strict=True):
+    for (middle, shape), (middle_now, shape_now) in zip(hand.things(future[..., POSE:]), now, strict=True):
         rows.append(middle - middle_now)
-        if extent is not None and extent_now is not None:
-            rows.append(extent - extent_now)
+        if shape is not None and shape_now is not None:
+            rows.append(shape - shape_now)
     return torch.cat(rows, dim=-1)

@@ -4,7 +4,7 @@ The table is divided into upright pillars, a small network sums up the points in
 in which things are found as in any (Lang et al., "PointPillars: Fast Encoders for Object Detection from Point Clouds",
 2019). What lies around where a thing was found is then looked at point by point, by a small network and the largest of
 what it says (Qi et al., "PointNet", 2017; as policies see in Ze et al., "3D Diffusion Policy", 2024), which tells where
-the thing's middle is exactly, its extent, and how sure that is.
+the thing's middle is exactly, its shape, and how sure that is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from policies.belief import Sight
 from policies.eyes import DOUBT, SCALE_M, Finder, at_base, misplaced, surely
 from policies.features import STATE
-from policies.hand import Hand, perceptron
+from policies.hand import SHAPE, Hand, perceptron
 from policies.precision import in_float32
 from simulation.pointcloud import CLOUD, OF_A_POINT, UNIT_M
 from simulation.privileged import BOX
@@ -49,7 +49,7 @@ OFF_M, NOISE_M = 0.003, 0.0015
 LOST, NOWHERE_M = 0.4, 100.0
 """… and which share of them, at most, goes there: standard deviations, as in what comes before."""
 SPOT_M = 0.04
-"""A zone, which has no extent, is to be seen where as many points lie so near to its middle."""
+"""A zone, which has no shape, is to be seen where as many points lie so near to its middle."""
 
 
 class Points(NamedTuple):
@@ -76,14 +76,14 @@ class Told(NamedTuple):
     Attributes:
         heat, where: as in `eyes.Look`, the picture being the table from above.
         middle: ``(B, T, 3)`` metres.
-        extent: ``(B, T, 6)`` (`hand.Hand.things`).
+        shape: ``(B, T, SHAPE)`` (`hand.Hand.things`).
         doubt: ``(B, T, 2)`` logarithm of how wrong it thinks `middle` is in plan and in height, in units of `SCALE_M`.
     """
 
     heat: Tensor
     where: Tensor
     middle: Tensor
-    extent: Tensor
+    shape: Tensor
     doubt: Tensor
 
 
@@ -106,7 +106,7 @@ class PointEyes(Finder):
             for _ in range(things)
         )
         own = 2 * LOOKED + 2 * width + 1 + 3 + 1 + 3 + 1
-        self.said = nn.ModuleList(perceptron(own, 2 * width, 3 + 6 + 2) for _ in range(things))
+        self.said = nn.ModuleList(perceptron(own, 2 * width, 3 + SHAPE + 2) for _ in range(things))
         for one in self.said:  # at first, all lies where the picture shows it, as high as usual
             for weight in list(one.parameters())[-2:]:
                 nn.init.zeros_(weight)
@@ -127,7 +127,7 @@ class PointEyes(Finder):
         plan, height = (torch.exp(-2.0 * told.doubt) / SCALE_M**2).unbind(dim=-1)
         sure = torch.stack([plan, plan, height], dim=-1)
         information = sure[..., None] * torch.eye(3, device=sure.device)
-        return Sight(told.middle, information, told.extent), surely(told.heat)
+        return Sight(told.middle, information, told.shape), surely(told.heat)
 
     def look(self, points: Points, hand: Hand, opening: Tensor) -> Told:
         """What it says of clouds, the gripper being open by ``(B, 1)``."""
@@ -148,8 +148,8 @@ class PointEyes(Finder):
             shown = surely(found.heat)[:, number]
             rows.append(said(torch.cat([each.amax(dim=1), mean, found.what[:, number], shown, to_hand, own], dim=1)))
         told = torch.stack(rows, dim=1).float()
-        middle, extent = middle + SCALE_M * told[..., :3], SCALE_M * told[..., 3:9]
-        return Told(found.heat, found.where, middle, extent, told[..., 9:].clamp(*DOUBT))
+        middle, shape = middle + SCALE_M * told[..., :3], SCALE_M * told[..., 3 : 3 + SHAPE]
+        return Told(found.heat, found.where, middle, shape, told[..., 3 + SHAPE :].clamp(*DOUBT))
 
     def pillars(self, points: Points, near: Tensor) -> Tensor:
         """The table from above ``(B, C, SIDE, SIDE)``: the mean of what is said of each point, and how many there are.
@@ -193,7 +193,7 @@ class PointEyes(Finder):
         """
         things = at_base(around).things(around)
         middle = torch.stack([middle for middle, _ in things], dim=1)
-        extent = torch.stack([extent for _, extent in things if extent is not None], dim=1)
+        shape = torch.stack([shape for _, shape in things if shape is not None], dim=1)
         told = self.look(points, hand, opening)
         where = (middle[..., :2] - self.low) / (0.5 * SIDE * self.pillar_m) - 1.0
         inside = (where.abs().amax(dim=-1) < 1.0) & (points_on(points.place, around) >= SEEN)
@@ -203,8 +203,8 @@ class PointEyes(Finder):
         plan, height = off[..., :2].norm(dim=-1), off[..., 2].abs()
         wrong = torch.stack([plan, height], dim=-1) / SCALE_M * torch.exp(-told.doubt)
         total = total + 0.5 * (wrong.sum(dim=-1) + 2.0 * told.doubt[..., 0] + told.doubt[..., 1]).mean()
-        size = (told.extent[:, : extent.shape[1]] - extent).abs().sum(dim=-1) / SCALE_M
-        return total + (size * inside[:, : extent.shape[1]]).mean()
+        size = (told.shape[:, : shape.shape[1]] - shape).abs().sum(dim=-1) / SCALE_M
+        return total + (size * inside[:, : shape.shape[1]]).mean()
 
 
 @in_float32
@@ -234,8 +234,8 @@ def changed(points: Points, hand: Hand, around: Tensor, middle: Tensor) -> tuple
     color = gain * (points.color + 0.5) + LEVEL * torch.randn(count, 1, 1, device=device) - 0.5
     things = []
     for thing in around.split(BOX, dim=-1):
-        edges = thing[:, 3:].unflatten(1, (-1, 3)) if thing.shape[1] == BOX else thing.new_zeros(count, 0, 3)
-        things += [seat.points(thing[:, :3]), seat.directions(edges).flatten(1)]
+        vectors = thing[:, 3:].unflatten(1, (-1, 3)) if thing.shape[1] == BOX else thing.new_zeros(count, 0, 3)
+        things += [seat.points(thing[:, :3]), seat.directions(vectors).flatten(1)]
     moved = Hand(seat.points(hand.position), turn @ hand.rotation)
     return Points(place, color.clamp(-0.5, 0.5)), moved, torch.cat(things, dim=1)
 
@@ -248,7 +248,7 @@ def points_on(places: Tensor, around: Tensor) -> Tensor:
         off = places - thing[:, None, :3]
         on = off.norm(dim=-1) < SPOT_M
         if thing.shape[-1] == BOX:
-            edges = thing[:, 3:].unflatten(1, (3, 3))
+            edges = thing[:, 3:12].unflatten(1, (3, 3))
             length = edges.norm(dim=-1).clamp_min(1e-6)
             on = ((off @ (edges / length[..., None]).mT).abs() < length[:, None] + GROWN_M).all(dim=-1)
         counts.append(on.sum(dim=1))

@@ -26,7 +26,7 @@ from simulation.chain import Chain
 from simulation.demonstrations import Stage
 from simulation.pointcloud import CLOUD, DEPTH
 from simulation.privileged import COLUMN, environment_state
-from simulation.tasks import TASKS
+from simulation.tasks import TASKS, moved
 
 FloatArray = npt.NDArray[np.float64]
 SURE = 3
@@ -35,6 +35,8 @@ MARGIN_M = 0.05
 """The tool may go so much farther than in any demonstration …"""
 DEEPER_M = 0.01
 """… and so much lower: below it is the table."""
+FALLEN_M = 0.5
+"""What is so far below where it began has fallen down: nobody brings it back."""
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -153,6 +155,7 @@ def roll(
         trust: is told of every decision.
     """
     cell, task, rested = stage.cell, stage.job.task, 0
+    name = moved(cell, task)
     for action in actor.perform(stage, trust):
         watch(cell)
         cell.act(action)
@@ -163,6 +166,8 @@ def roll(
             return "speed limit broken" if cell.faults.speed else ""
         if cell.seconds >= longest_s:
             return "took too long"
+        if cell.world.pose(name)[2, 3] < cell.start[name][2, 3] - FALLEN_M:
+            return f"{name} fell down"
     raise AssertionError("a policy never stops by itself")
 
 

@@ -18,14 +18,16 @@ FloatArray = npt.NDArray[np.float64]
 COLUMN = "observation.environment_state"
 POINTS = "observation.image_points"
 """Where those things are in the pictures (`filming.Take.image_points`)."""
-BOX = 12
+BOX = 15
+"""Numbers of a thing."""
 
 
 def environment_state(cell: Cell, task: Task, objects: Mapping[str, FloatArray]) -> FloatArray:
     """``(n,)`` numbers for the thing that is moved and, where there is one, the thing or the zone that it goes to.
 
     A thing is the box about it, in the robot's base frame, metres: middle ``(3,)``, then half of each edge as a vector,
-    ``(9,)``; a zone is its middle ``(3,)``. Of several things that are moved, the first is told (`tasks.moved`).
+    ``(9,)``, then from that middle to its centre of mass ``(3,)``, by which one end is told from the other; a zone is
+    its middle ``(3,)``. Of several things that are moved, the first is told (`tasks.moved`).
 
     Args:
         cell: with the cousin.
@@ -51,9 +53,10 @@ def middles(told: FloatArray) -> FloatArray:
 
 
 def box_of(item: SceneObject, pose: FloatArray) -> FloatArray:
-    """Middle and half edges ``(12,)`` of the box along an object's own axes, the object being at `pose`."""
+    """``(BOX,)`` of the box along an object's own axes, the object being at `pose`."""
     points = np.vstack([part.vertices for part in item.convex_parts])
     low, high = points.min(axis=0), points.max(axis=0)
     middle = pose[:3, :3] @ ((low + high) / 2) + pose[:3, 3]
     edges = pose[:3, :3] * ((high - low) / 2)
-    return np.concatenate([middle, edges.T.ravel()])
+    heavy = pose[:3, :3] @ (item.center_of_mass - (low + high) / 2)
+    return np.concatenate([middle, edges.T.ravel(), heavy])

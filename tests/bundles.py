@@ -17,18 +17,18 @@ from policies.rollout import ActSettings
 from simulation.calibration import CALIBRATION, calibration
 from simulation.filming import camera_facts
 from simulation.optics import Optics
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 from simulation.robots import robot_of
 from simulation.tasks import task_of
 from tests.robot_bench import bench
 
-BOX = ((0.1, -0.6, 0.0), (0.75, 0.6, 0.8))
+WORKSPACE = ((0.1, -0.6, 0.0), (0.75, 0.6, 0.8))
 FRAMES = 30
 
 
 def model() -> WorldActionModel:
     torch.manual_seed(0)
-    made = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 24)
+    made = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 2 * BOX)
     made.encoder.arm.describe(robot_of("panda").chain)
     return made.eval().requires_grad_(False)
 
@@ -37,7 +37,7 @@ def seen() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     home = np.array([*robot_of("panda").home, 1.0])
     states = home + 0.05 * rng.standard_normal((FRAMES, 2, 8))
-    around = 0.2 * rng.standard_normal((FRAMES, 24))
+    around = 0.2 * rng.standard_normal((FRAMES, 2 * BOX))
     return {STATE: states.astype(np.float32), COLUMN: around.astype(np.float32)}
 
 
@@ -46,7 +46,7 @@ def make_bundle(folder: Path, network: WorldActionModel | None = None, limit_m: 
     assert STATE == JOINTS
     scene = bench()
     task = task_of("place block_1 in bowl_1", scene)
-    document = manifest_of(scene, robot_of("panda"), task, ActSettings(workspace=BOX), 10.0, seen())
+    document = manifest_of(scene, robot_of("panda"), task, ActSettings(workspace=WORKSPACE), 10.0, seen())
     if limit_m is not None:
         document["trust"] = {"horizons": [4, 8, 16], "limit_m": limit_m}
     write_bundle(folder, network or model(), document, seen(), FRAMES)
@@ -84,7 +84,7 @@ def make_seeing_bundle(folder: Path) -> Path:
         f"{IMAGES}wrist": pictures[1],
     }
     task = task_of("place block_1 in bowl_1", scene)
-    document = manifest_of(scene, robot, task, ActSettings(workspace=BOX), 10.0, looked, SIDE)
+    document = manifest_of(scene, robot, task, ActSettings(workspace=WORKSPACE), 10.0, looked, SIDE)
     document["policy"] |= {"length": CHUNK, "memory": 0}
     folder.mkdir(parents=True)
     (folder / POLICY).write_bytes(_pixel_network(robot.chain.tool(np.array(robot.home)), looked))

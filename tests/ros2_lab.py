@@ -12,6 +12,7 @@ from policies.deploy.bundle import Manifest
 from policies.deploy.loop import Report, drive
 from policies.deploy.ros2.arm import RosArm
 from policies.deploy.ros2.settings import parameters_of, settings_of
+from simulation.privileged import BOX
 from tests import fake_ros
 
 NAMES = [f"lab_{number}" for number in (3, 1, 4, 7, 5, 2, 6)]
@@ -61,7 +62,7 @@ class World:
             {**dict(zip(NAMES, start, strict=True)), "finger": 0.04}, sorted(NAMES), lambda: self.now
         )
         self.events: list[tuple[float, Callable[[], object]]] = []
-        self.numbers = [0.1] * 24
+        self.numbers = [0.1] * (2 * BOX)
         self.silent: set[str] = set()
         self.picture: Any = None
         self.node = fake_ros.Node()

@@ -8,10 +8,10 @@ from torch import Tensor
 from policies.features import STATE
 from policies.model import ModelSettings, WorldActionModel
 from policies.windows import POSE, Windows
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 
 SMALL = ModelSettings(width=32, heads=2, encoder_layers=1, decoder_layers=2, chunk=4, patch=2, horizons=(2, 4))
-STATES, AROUND = 3, 24
+STATES, AROUND = 3, 2 * BOX
 
 
 def toy_windows(count: int = 400) -> Windows:

@@ -184,6 +184,21 @@ def test_other_settings_do_not_mix(project: Path, shell: Shell, tmp_path: Path) 
     assert _files(out) == before
 
 
+def test_a_dataset_of_another_version_is_refused(project: Path, shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert shell("demonstrate", project, *QUICK, "--count", 1, "--jobs", 1, "--out", out).code == 0
+    record = out.with_name("out.json")
+    record.write_text(record.read_text().replace('"version": 2', '"version": 1'))
+    before = _files(out)
+    for words in (("demonstrate", project, *QUICK, "--count", 2), ("train", project, "--task", TASK[1])):
+        option = "--out" if words[0] == "demonstrate" else "--dataset"
+        run = shell(*words, option, out, "--json")
+        assert run.code != 0
+        assert run.errors[0]["code"] == "other_version"
+        assert "out.json" in run.errors[0]["remedy"]
+    assert _files(out) == before
+
+
 def test_replay_refuses_what_it_cannot_play(project: Path, shell: Shell, tmp_path: Path) -> None:
     assert shell("replay", tmp_path / "nothing", "--json").errors[0]["code"] == "bad_dataset"
     out = tmp_path / "out"

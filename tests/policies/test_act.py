@@ -19,12 +19,12 @@ from policies.model import WorldActionModel
 from policies.train import LoopSettings, train
 from policies.windows import POSE, Windows
 from reconstruction.errors import InputError
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 from simulation.robots import robot_of
 from tests.bundles import make_bundle, model, seen
 
 SMALL = ChunkingSettings(width=32, heads=2, encoder_layers=1, decoder_layers=2, chunk=4, style_layers=1, style=8)
-STATES, AROUND = 3, 24
+STATES, AROUND = 3, 2 * BOX
 
 
 def _windows(count: int, *, sides: bool = False) -> Windows:
@@ -126,7 +126,7 @@ def test_checkpoints_say_which_kind_they_are_and_old_ones_are_world_action_model
 
 def test_a_bundle_of_it_decides_as_it_does(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    made = ChunkingModel(ChunkingSettings(width=32, heads=2), "state", 8, 24)
+    made = ChunkingModel(ChunkingSettings(width=32, heads=2), "state", 8, AROUND)
     made.encoder.arm.describe(robot_of("panda").chain)
     made.eval().requires_grad_(False)
     bundle = open_bundle(make_bundle(tmp_path / "bundle", made))  # it has been compared with the policy

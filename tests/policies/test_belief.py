@@ -10,10 +10,10 @@ from policies.belief import HAND, ROUGHLY, THING, USUAL_M, Belief, Sight, believ
 from policies.deploy.bundle import MEMORY
 from policies.encoders import GLANCE, RgbEncoder
 from policies.features import STATE, image_key
-from policies.hand import Hand
+from policies.hand import SHAPE, Hand
 from policies.windows import POSE, TICK, Windows
 from simulation.calibration import CALIBRATION
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 
 USUAL = torch.tensor([[0.5, 0.0, 0.02]])
 NOWHERE = torch.zeros(1, memory_size(1))
@@ -28,7 +28,7 @@ AWAY = _hand(0.3, 0.3, 0.4)
 
 
 def _sight(*middle: float, sigma: float = 0.01) -> Sight:
-    return Sight(torch.tensor([[middle]]), torch.eye(3)[None, None] / sigma**2, torch.full((1, 1, 6), 0.05))
+    return Sight(torch.tensor([[middle]]), torch.eye(3)[None, None] / sigma**2, torch.full((1, 1, SHAPE), 0.05))
 
 
 def _off(belief: Belief, *truth: float) -> float:
@@ -47,7 +47,7 @@ def test_only_a_covariances_inverse_is_compared_by_its_largest_entry() -> None:
     sight = Sight(
         torch.tensor([[[0.4, 0.1, 0.05], [0.6, 0.1, 0.05]]]),
         torch.eye(3) * torch.tensor([1.0, 1e4])[None, :, None, None],
-        torch.ones(1, 2, 6),
+        torch.ones(1, 2, SHAPE),
     )
     memory = believe(sight, torch.zeros(1, memory_size(2)), AWAY, OPEN, USUAL.expand(2, 3)).memory
     large = sizes(memory)[0]
@@ -104,7 +104,7 @@ def test_whatever_is_seen_what_is_believed_has_a_size_and_a_place(seed: int) -> 
         sight = Sight(
             torch.randn(3, 2, 3, generator=rng),
             root @ root.mT + 0.1 * torch.eye(3),
-            torch.randn(3, 2, 6, generator=rng),
+            torch.randn(3, 2, SHAPE, generator=rng),
         )
         turn = torch.linalg.qr(torch.randn(3, 3, 3, generator=rng))[0]
         hand = Hand(torch.randn(3, 3, generator=rng), turn)
@@ -117,16 +117,16 @@ def test_whatever_is_seen_what_is_believed_has_a_size_and_a_place(seed: int) -> 
 
 def test_episodes_are_made_out_as_an_actor_would_look_after_look() -> None:
     torch.manual_seed(0)
-    encoder, every, lengths = RgbEncoder(3, 24, 32), 3, (8, 5)
+    encoder, every, lengths = RgbEncoder(3, 2 * BOX, 32), 3, (8, 5)
     count = sum(lengths)
     seen = {
         STATE: torch.randn(count, 2, 3),
-        COLUMN: torch.randn(count, 24),
+        COLUMN: torch.randn(count, 2 * BOX),
         CALIBRATION: torch.randn(count, 22),
         TICK: torch.cat([torch.arange(length) for length in lengths]),
         **{image_key(name): torch.randint(0, 255, (count, 32, 32, 3), dtype=torch.uint8) for name in encoder.cameras},
     }
-    windows = Windows(seen, torch.zeros(count, 2, POSE), torch.zeros(count, 0, POSE + 24))
+    windows = Windows(seen, torch.zeros(count, 2, POSE), torch.zeros(count, 0, POSE + 2 * BOX))
     encoder.eval()
     glance = encoder.seen_once(windows, every).seen[GLANCE]
     for first, length in zip((0, lengths[0]), lengths, strict=True):

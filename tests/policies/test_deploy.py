@@ -25,7 +25,7 @@ from policies.deploy.main import dry_robot
 from policies.deploy.robot import DryRun, Reading
 from policies.export import check_parity, trials_of
 from reconstruction.errors import OutputError
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 from tests import bundles
 
 
@@ -77,7 +77,7 @@ def test_the_exported_network_dreams_what_the_policy_dreams(doubting: Path) -> N
     assert found.places is not None
     assert found.dream is not None
     assert np.abs(found.dream - dream.numpy()[0]).max() < 1e-4
-    assert np.allclose(found.places[1:], seen[COLUMN][3].reshape(2, 12)[:, :3], atol=1e-6)
+    assert np.allclose(found.places[1:], seen[COLUMN][3].reshape(2, BOX)[:, :3], atol=1e-6)
     states = seen[JOINTS][3, 1].astype(float)
     assert np.allclose(found.places[0], Bundle(doubting).manifest.chain.tool(states[None, :-1])[0, :3, 3], atol=1e-4)
 
@@ -154,7 +154,7 @@ def cut_and_hashed(name: str, to: int) -> Callable[[Path], None]:
 
 
 def pickled(folder: Path) -> None:
-    arrays = {JOINTS: np.array([{"a": 1}], dtype=object), COLUMN: np.zeros((1, 24))}
+    arrays = {JOINTS: np.array([{"a": 1}], dtype=object), COLUMN: np.zeros((1, 2 * BOX))}
     np.savez(folder / "sample.npz", **arrays, allow_pickle=True)  # type: ignore[arg-type]
     cut_and_hashed("sample.npz", 1 << 30)(folder)
 
@@ -265,13 +265,13 @@ def test_ctrl_c_brings_it_to_rest_first(bundle: Bundle) -> None:
     def interrupted(arm: Arm, reading: Reading) -> Reading:
         raise KeyboardInterrupt
 
-    arm = Arm(bundle, interrupted, at=5)
+    arm = Arm(bundle, interrupted, at=10)
     with pytest.raises(KeyboardInterrupt):
         drive(bundle, arm, 5.0, fast=True)
     pace, slower = np.abs(np.diff(np.array(arm.told), axis=0))[:, :-1], bundle.manifest.limits.acceleration / 100
-    assert (pace[3] > 1.5 * slower).any()  # too fast to stop within a tick
+    assert (pace[8] > 1.5 * slower).any()  # too fast to stop within a tick
     assert (pace[-1] <= slower + 1e-9).all()
-    assert len(arm.told) > 6
+    assert len(arm.told) > 11
     assert arm.stopped == 1
 
 

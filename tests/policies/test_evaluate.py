@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from policies.evaluate import Trial, correct_policy, score, try_policy, wilson
 from policies.model import ModelSettings, WorldActionModel
-from policies.rollout import Actor
+from policies.rollout import Actor, roll
 from simulation.demonstrations import Stage
-from simulation.privileged import environment_state
+from simulation.privileged import BOX, environment_state
 from tests.robot_bench import few_forms, job
 
 
@@ -70,7 +70,7 @@ def stage():  # type: ignore[no-untyped-def]
 def _actor(stage: Stage, value: float | None) -> Actor:
     """Somebody who has learnt nothing, or whose network always says the same."""
     torch.manual_seed(0)
-    model = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 24)
+    model = WorldActionModel(ModelSettings(width=32, heads=2), "state", 8, 2 * BOX)
     model.encoder.arm.describe(stage.cell.robot.chain)
     if value is not None:
         model.foresee = lambda seen, noise, dreamt, steps=4: (  # type: ignore[method-assign]
@@ -104,6 +104,15 @@ def test_a_try_is_the_same_every_time(stage: Stage) -> None:
     assert np.array_equal(*ends)
 
 
+def test_what_has_fallen_down_is_not_waited_for(stage: Stage) -> None:
+    assert not stage.enter(_suitable(stage))
+    pose = stage.cell.world.pose("block_1")
+    pose[:3, 3] -= [0.0, 3.0, 0.0]  # there is no table
+    stage.cell.world.set_pose("block_1", pose)
+    assert roll(stage, _actor(stage, None), 30.0) == "block_1 fell down"
+    assert 0.3 < stage.cell.seconds < 3.0
+
+
 @pytest.mark.parametrize("value", [None, 0.3])
 def test_the_expert_takes_over_where_a_policy_has_led(stage: Stage, value: float | None) -> None:
     done = 0
@@ -124,9 +133,12 @@ def test_surroundings_are_told_in_the_robots_frame(stage: Stage) -> None:
     stage.enter(_suitable(stage))
     cell, task = stage.cell, stage.job.task
     told = environment_state(cell, task, cell.world.poses())
-    assert told.shape == (24,)
-    middle = cell.mount @ np.append(told[12:15], 1.0)
+    assert told.shape == (2 * BOX,)
+    middle = cell.mount @ np.append(told[BOX : BOX + 3], 1.0)
     assert np.linalg.norm(middle[:2] - cell.world.pose("bowl_1")[:2, 3]) < 0.01
     edges = np.linalg.norm(told[3:12].reshape(3, 3), axis=1)
+    mass = (cell.mount @ np.append(told[:3] + told[12:15], 1.0))[:3]
+    item, pose = cell.item(task.what[0]), cell.world.pose(task.what[0])
+    assert np.allclose(mass, pose[:3, :3] @ item.center_of_mass + pose[:3, 3], atol=1e-6)
     assert np.all(edges > 0.01)
     assert np.all(edges < 0.1)

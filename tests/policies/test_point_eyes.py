@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from policies.checkpoint import load_model
-from policies.encoders import AROUND, GLANCE, PointEncoder
+from policies.encoders import AROUND, GLANCE, GLANCE_SIZE, PointEncoder
 from policies.episodes import Dataset
 from policies.export import trials_of
 from policies.features import STATE, Extra, Features
@@ -24,7 +24,7 @@ from policies.train import LoopSettings, train
 from policies.windows import POSE, TICK, Windows, check_columns
 from reconstruction.errors import UsageError
 from simulation.pointcloud import CLOUD, OF_A_POINT, UNIT_M
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 
 STATES = 3
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
@@ -42,7 +42,9 @@ def _clouds(count: int) -> Windows:
     places = torch.cat([on.flatten(1, 2), table + torch.tensor([0.1, -0.35, 0.0])], dim=1)
     rows = torch.cat([places / UNIT_M, torch.full_like(places, 120.0)], dim=-1)
     edges = torch.diag_embed(half).flatten(1).expand(count, 3, 9)
-    around = torch.cat([middle, edges], dim=-1)[:, :2].flatten(1)
+    heavy = torch.zeros(count, 3, 3)
+    heavy[..., 2] = -0.3 * half[:, 2]
+    around = torch.cat([middle, edges, heavy], dim=-1)[:, :2].flatten(1)
     seen = {
         STATE: torch.zeros(count, 2, STATES),
         COLUMN: around,
@@ -58,7 +60,7 @@ def test_eyes_learn_to_tell_things_by_their_shape(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = WorldActionModel(SMALL, "pointcloud", STATES, fresh.around)
     model.fit(windows)
-    truth = fresh.seen[COLUMN].unflatten(1, (2, 12))
+    truth = fresh.seen[COLUMN].unflatten(1, (2, BOX))
     blind = model.encoder.seen_once(fresh, 4).seen[GLANCE][..., :3]
     loop = LoopSettings(part="see", steps=120, batch=8, learning_rate=3e-3, matrix_rate=0.02, check_every=120)
     train(model, windows, loop, tmp_path)
@@ -67,7 +69,7 @@ def test_eyes_learn_to_tell_things_by_their_shape(tmp_path: Path) -> None:
     assert seen.keys() == {STATE, COLUMN, GLANCE, AROUND}
     wrong = (seen[GLANCE][..., :3] - truth[..., :3]).norm(dim=-1)
     assert wrong.median() < 0.1 * (blind - truth[..., :3]).norm(dim=-1).median()
-    assert seen[GLANCE][..., 10].mean() > 0.8  # and it knows that it sees them
+    assert seen[GLANCE][..., GLANCE_SIZE].mean() > 0.8  # and it knows that it sees them
     assert seen[AROUND].shape == (40, 3, SIZE)
 
 
@@ -78,11 +80,11 @@ def test_a_changed_cloud_shows_the_same() -> None:
     torch.manual_seed(0)
     other, moved, there = changed(points, hand, around, torch.tensor([0.45, 0.0]))
     assert (moved.position - hand.position).norm(dim=-1).min() > 1e-3
-    for (middle, extent), (then, same) in zip(hand.things(around), moved.things(there), strict=True):
+    for (middle, shape), (then, same) in zip(hand.things(around), moved.things(there), strict=True):
         assert torch.allclose(middle, then, atol=1e-5)
-        assert extent is not None
+        assert shape is not None
         assert same is not None
-        assert torch.allclose(extent, same, atol=1e-5)
+        assert torch.allclose(shape, same, atol=1e-5)
     kept = other.place[..., 0] < NOWHERE_M / 2
     assert 0.5 < kept.float().mean() < 0.95
     off = (hand.points(points.place) - moved.points(other.place))[kept].norm(dim=-1)
@@ -110,7 +112,7 @@ def test_eyes_see_about_the_same_in_bf16() -> None:
 
 def test_demonstrations_without_clouds_are_refused() -> None:
     states = ("one.pos", "gripper.pos")
-    told = {COLUMN: Extra("float32", 24)}
+    told = {COLUMN: Extra("float32", 2 * BOX)}
     features = Features(10.0, states, states, {"front": (32, 32), "wrist": (32, 32)}, told)
     flat = mock.Mock(Dataset, folder=Path("shown"), features=features)
     with pytest.raises(UsageError, match="shown has no clouds of points") as refused:
@@ -135,10 +137,10 @@ def test_exported_networks_are_compared_on_clouds_of_points_that_there_are() -> 
     assert all(share < 0.3 for kind, share in shares if kind == 2)
 
 
-def test_a_zone_has_no_extent_and_is_found_all_the_same() -> None:
+def test_a_zone_has_no_shape_and_is_found_all_the_same() -> None:
     windows = _clouds(4)
-    around = windows.seen[COLUMN][:, :15]
-    encoder = PointEncoder(STATES, 15, 32)
+    around = windows.seen[COLUMN][:, : BOX + 3]
+    encoder = PointEncoder(STATES, BOX + 3, 32)
     encoder.fit({COLUMN: around})
     loss = encoder.learn_to_see(Windows({**windows.seen, COLUMN: around}, windows.actions, windows.future))
     loss.backward()

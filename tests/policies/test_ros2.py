@@ -23,7 +23,7 @@ from policies.deploy.ros2.arm import RosArm
 from policies.deploy.ros2.node import PolicyNode, declared
 from policies.deploy.ros2.settings import parameters_of, pose_from, settings_of
 from simulation.calibration import CALIBRATION
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 from tests import bundles, fake_ros
 from tests.conftest import ROOT
 from tests.ros2_lab import ARM, GRIPPER, NAMES, OFFSETS, OTHERS, SIGNS, AtOnce, World
@@ -166,7 +166,7 @@ def test_what_cannot_start_says_what_is_missing(graph: fake_ros.Graph, bundle: B
 
 def test_numbers_that_are_none_hold_the_arm(graph: fake_ros.Graph, bundle: Bundle) -> None:
     world = World(graph, bundle.manifest)
-    world.numbers = [float("nan")] * 24
+    world.numbers = [float("nan")] * 2 * BOX
     report = world.drive(bundle, 2.0)
     assert report.held == report.ticks == 20
     assert np.abs(world.way() - bundle.manifest.home[:-1]).max() < 1e-9
@@ -269,7 +269,7 @@ class Seeing:
 
     def decide(self, seen: Any, tick: int, memory: Any) -> Decision:
         self.seen.append(seen)
-        return self._bundle.decide({JOINTS: seen[JOINTS], COLUMN: np.zeros(24)}, tick)
+        return self._bundle.decide({JOINTS: seen[JOINTS], COLUMN: np.zeros(2 * BOX)}, tick)
 
 
 def test_what_cameras_see_and_are(graph: fake_ros.Graph, bundle: Bundle) -> None:
@@ -329,14 +329,14 @@ def lab():
     started = False
     while len(arm.told) < 8:
         arm.publish()
-        graph.publish("/environment_state", fake_ros.Float64MultiArray(data=[0.1] * 24))
+        graph.publish("/environment_state", fake_ros.Float64MultiArray(data=[0.1] * 30))
         if "/policy/start" in graph.services and not started:
             started = graph.call("/policy/start").success
         time.sleep(0.02)
     os.kill(os.getpid(), signal.SIGINT)
     while not reports:
         arm.publish()
-        graph.publish("/environment_state", fake_ros.Float64MultiArray(data=[0.1] * 24))
+        graph.publish("/environment_state", fake_ros.Float64MultiArray(data=[0.1] * 30))
         time.sleep(0.02)
 threading.Thread(target=lab, daemon=True).start()
 sys.path.insert(0, str(package))
@@ -410,7 +410,7 @@ def test_in_real_ros(bundle: Bundle) -> None:
         )
         state.header.stamp = lab.get_clock().now().to_msg()
         states.publish(state)
-        numbers.publish(Float64MultiArray(data=[0.1] * 24))
+        numbers.publish(Float64MultiArray(data=[0.1] * 30))
 
     lab.create_timer(0.02, publish)
     executor = MultiThreadedExecutor(num_threads=4)

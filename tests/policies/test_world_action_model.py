@@ -12,7 +12,7 @@ import torch
 from policies.checkpoint import load_model, save
 from policies.deploy.bundle import MEMORY
 from policies.deploy.guard import Guard, Limits
-from policies.encoders import GLANCE, RgbEncoder, Scaler
+from policies.encoders import GLANCE, GLANCE_SIZE, RgbEncoder, Scaler
 from policies.eyes import Camera, Eyes, Look
 from policies.features import STATE, image_key
 from policies.files import BEST, METRICS
@@ -25,7 +25,7 @@ from reconstruction.errors import InputError
 from simulation.calibration import CALIBRATION, calibration
 from simulation.episode import Episode
 from simulation.optics import Optics
-from simulation.privileged import COLUMN, POINTS
+from simulation.privileged import BOX, COLUMN, POINTS
 from simulation.robots import robot_of
 from tests.toy_training import AROUND, SMALL, STATES, small_model, toy_windows
 
@@ -87,9 +87,9 @@ def test_places_are_told_and_foretold_in_the_base_frame() -> None:
     seen = {**windows.seen, COLUMN: torch.randn(6, AROUND)}
     then = torch.randn(6, 2, POSE + AROUND)
     found = model.whereabouts_then(seen, model.outlook(seen, then))
-    assert torch.allclose(model.whereabouts(seen)[:, 1:], seen[COLUMN].unflatten(1, (2, 12))[..., :3], atol=1e-5)
+    assert torch.allclose(model.whereabouts(seen)[:, 1:], seen[COLUMN].unflatten(1, (2, BOX))[..., :3], atol=1e-5)
     assert torch.allclose(found[:, :, 0], then[..., :3], atol=1e-4)
-    assert torch.allclose(found[:, :, 1:], then[..., POSE:].unflatten(2, (2, 12))[..., :3], atol=1e-4)
+    assert torch.allclose(found[:, :, 1:], then[..., POSE:].unflatten(2, (2, BOX))[..., :3], atol=1e-4)
 
 
 def test_a_dream_beside_acting_changes_no_action() -> None:
@@ -106,7 +106,7 @@ def test_what_is_seen_from_the_hand_is_the_same_wherever_it_happens() -> None:
     chain = robot_of("panda").chain
     rng = np.random.default_rng(0)
     q = np.array([*robot_of("panda").home, 0.5]) + 0.1 * rng.normal(size=(4, 8))
-    things = rng.normal(size=(4, 8, 3)) * 0.2 + np.array([0.4, 0.0, 0.2])
+    things = rng.normal(size=(4, 10, 3)) * 0.2 + np.array([0.4, 0.0, 0.2])
     turned_q, angle = q.copy(), 0.7
     turned_q[:, 0] += angle
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
@@ -128,8 +128,11 @@ def test_what_is_seen_from_the_hand_is_the_same_wherever_it_happens() -> None:
         assert torch.allclose(there[..., part] @ back, here[..., part], atol=1e-4)
     assert torch.allclose(there[..., 9], here[..., 9], atol=1e-4)
     # A box's edges have no order and no sign.
-    other = things[:, [0, 3, 1, 2, 4, 5, 6, 7]] * np.array([1, -1, 1, 1, 1, 1, 1, 1])[:, None]
+    other = things[:, [0, 3, 1, 2, 4, 5, 6, 7, 8, 9]] * np.array([1, -1, 1, 1, 1, 1, 1, 1, 1, 1])[:, None]
     assert torch.allclose(model.act(seen(q, other), noise), here, atol=1e-4)
+    # But one of its ends is the heavier one.
+    other = things * np.array([1, 1, 1, 1, -1, 1, 1, 1, 1, 1])[:, None]
+    assert not torch.allclose(model.act(seen(q, other), noise), here, atol=1e-2)
 
 
 def test_poses_go_to_the_hand_and_back() -> None:
@@ -161,8 +164,8 @@ def _pictures(count: int, side: int = 32) -> Windows:
         for thing, (right, down) in enumerate(at[number].tolist()):
             picture[number, 4 * down : 4 * down + 4, 4 * right : 4 * right + 4] = torch.tensor([200, 0, 0]).roll(thing)
     where = (at + 0.5) / (side / 8) - 1.0
-    around = torch.zeros(count, 2, 12)
-    around[..., :2], around[..., 2], around[..., 3::4] = 0.2 * where, 0.5, 0.02
+    around = torch.zeros(count, 2, BOX)
+    around[..., :2], around[..., 2], around[..., 3:12:4] = 0.2 * where, 0.5, 0.02
     axes = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5]).repeat(count, 1)
     told = torch.cat([around[:, 0, :3], axes], dim=1)
     points = torch.cat([where, torch.full((count, 2, 1), 0.5)], dim=2).flatten(1).repeat(1, 2)
@@ -193,9 +196,9 @@ def test_eyes_learn_where_things_are_and_it_acts_on_what_they_see(tmp_path: Path
     train(model, windows, loop, tmp_path / "eyes")
     model, _ = load_model(tmp_path / "eyes" / BEST)
     glance = model.encoder.seen_once(fresh, 8).seen[GLANCE]
-    truth = fresh.seen[COLUMN].unflatten(1, (2, 12))[..., :3]
+    truth = fresh.seen[COLUMN].unflatten(1, (2, BOX))[..., :3]
     assert (glance[..., :3] - truth).norm(dim=-1).median() < 0.3 * (blind - truth).norm(dim=-1).median()
-    assert glance[..., 10:].mean() > 0.8  # and it knows that it sees them
+    assert glance[..., GLANCE_SIZE:].mean() > 0.8  # and it knows that it sees them
     windows = model.encoder.seen_once(windows, 8)
     assert not {name for name in windows.seen if "images" in name}
     model.fit(windows)
@@ -339,7 +342,7 @@ def test_windows_stay_at_the_end_and_tell_where_the_tool_is_to_be() -> None:
     frames, robot = 6, robot_of("xarm6")
     state = (np.array([*robot.home, 1.0]) + 0.02 * np.arange(frames)[:, None]).astype(np.float32)
     action = state + np.float32(0.02)
-    around = np.arange(frames, dtype=np.float32)[:, None] * np.ones((1, 12), dtype=np.float32)
+    around = np.arange(frames, dtype=np.float32)[:, None] * np.ones((1, BOX), dtype=np.float32)
     names = robot.action_names
     episode = Episode("do it", "pick x", 10.0, state, names, action, names, extra={COLUMN: around})
     made = windows_of(episode, robot.chain, 4, (2, 100))
@@ -349,7 +352,7 @@ def test_windows_stay_at_the_end_and_tell_where_the_tool_is_to_be() -> None:
     tool = robot.chain.tool(action[2, :-1].astype(np.float64))
     assert made.actions[0, 2].tolist() == pytest.approx([*tool[:3, 3], *tool[:3, 0], *tool[:3, 1], 1.06], abs=1e-5)
     assert torch.equal(made.actions[-1, 0], made.actions[-1, 3])
-    assert made.future[0, 0, POSE:].tolist() == [2.0] * 12
+    assert made.future[0, 0, POSE:].tolist() == [2.0] * BOX
     assert made.future[0, 1].tolist() == [*tool_poses(robot.chain, state)[5].tolist(), *around[5].tolist()]
 
 
@@ -359,7 +362,7 @@ def test_who_waits_is_taught_to_go_on_and_at_the_end_to_stay() -> None:
     moves = np.cumsum([0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0])  # what is told: on, twice; wait; on; wait
     action = home + np.float32(0.05) * moves[:, None].astype(np.float32)
     state = np.vstack([home, action[:-1]])  # it gets there a tick later
-    extra = {COLUMN: np.arange(12, dtype=np.float32)[:, None] * np.ones((1, 12), dtype=np.float32)}
+    extra = {COLUMN: np.arange(12, dtype=np.float32)[:, None] * np.ones((1, BOX), dtype=np.float32)}
     names = robot.action_names
     made = windows_of(Episode("do it", "pick x", 10.0, state, names, action, names, extra=extra), robot.chain, 3, (2,))
     tools = torch.from_numpy(tool_poses(robot.chain, action))
