@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt
 from PySide6.QtGui import (
     QHideEvent,
     QKeyEvent,
@@ -22,7 +22,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPlainTextEdit,
     QPushButton,
     QScrollArea,
@@ -33,6 +32,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.console import program, quoted
+from app.gui.arm_places import TYPES, calibrated, serial_ports
 from app.gui.background import Worker
 from app.gui.bundle_contents import Checked, Contents, ContentsPanel, check, counted, percent
 from app.gui.camera_panel import CameraPanel
@@ -41,7 +41,7 @@ from app.gui.desk import Desk
 from app.gui.job import Job, Task
 from app.gui.page import Notice, StepPage, card, clock, label
 from app.gui.reality_panel import RealityPanel, RunPanel
-from app.gui.settings_form import SettingsForm
+from app.gui.settings_form import NoWheel, SettingsForm
 from app.gui.walk import SELDOM, bundles
 from app.project import read_json
 from app.real_arm import ArmSettings
@@ -131,20 +131,40 @@ class RobotPage(StepPage):
 
     def _make_arm(self) -> QWidget:
         self.arm = QWidget(self)
-        self.kind = QLineEdit("so101_follower", self.arm)
+        kinds = QComboBox(self.arm)
+        kinds.setEditable(True)
+        kinds.addItems(list(TYPES))
+        kinds.installEventFilter(NoWheel(kinds))
+        field = kinds.lineEdit()
+        assert field is not None
+        self.kind = field
         tip = self.tr("LeRobot's name of the arm's type.")
         said = QLabel(self.tr("Type"), self.arm)
-        said.setBuddy(self.kind)
-        for widget in (said, self.kind):
+        said.setBuddy(kinds)
+        said.setToolTip(tip)
+        for widget in (kinds, self.kind):
             widget.setToolTip(tip)
-        self.kind.setAccessibleName(self.tr("Type of the arm"))
-        self.arm_form = SettingsForm(ArmSettings, ("port", "id"), ("yes",), self.arm)
+            widget.setAccessibleName(self.tr("Type of the arm"))
+        self.arm_form = SettingsForm(ArmSettings, ("port", "id"), ("yes",), self.arm, choices={"port": (), "id": ()})
+        self.kind.editingFinished.connect(self._offer)
+        kinds.activated.connect(self._offer)
         layout = QFormLayout(self.arm)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        layout.addRow(said, self.kind)
+        layout.addRow(said, kinds)
         layout.addRow(self.arm_form)
         return self.arm
+
+    def _offer(self) -> None:
+        """Offer the ports that are there now, and the arms of the type that are calibrated."""
+        for name, found in (("port", serial_ports()), ("id", calibrated(self.kind.text().strip()))):
+            box = self.arm_form.control(name).widget
+            assert isinstance(box, QComboBox)
+            text = box.currentText()
+            with QSignalBlocker(box):
+                box.clear()
+                box.addItems(list(found))
+                box.setCurrentText(text)
 
     @property
     def chosen_robot(self) -> str:
@@ -160,6 +180,8 @@ class RobotPage(StepPage):
     def _robot_chosen(self) -> None:
         self.robot_said.setText(self.robots[self.robot.currentIndex()][2])
         self.arm.setVisible(self.is_real)
+        if self.is_real:
+            self._offer()
         self.form.set_shown("cousin", self.chosen_robot in SIMULATED)
         if self.is_real != self._slow:  # each has its own speed
             speed = self.form.control("speed")

@@ -191,12 +191,16 @@ def _choice(values: Sequence[Any], parent: QWidget) -> Control:
     return control
 
 
-def _open_choice(values: Sequence[str], parent: QWidget) -> Control:
-    """Text, of which some are at hand."""
+def _open_choice(values: Sequence[str], optional: bool, parent: QWidget) -> Control:
+    """Text, of which some are at hand; left empty, it is none where there may be none."""
     box = QComboBox(parent)
     box.setEditable(True)
     box.addItems(list(values))
-    control = Control(box, lambda: box.currentText().strip(), lambda value: box.setCurrentText(str(value)))
+
+    def read() -> str | None:
+        return box.currentText().strip() or (None if optional else "")
+
+    control = Control(box, read, lambda value: box.setCurrentText("" if value is None else str(value)))
     box.currentTextChanged.connect(control.changed)
     box.installEventFilter(NoWheel(box))
     return control
@@ -398,7 +402,8 @@ class SettingsForm(QWidget):
     def _add(self, form: QFormLayout, name: str) -> None:
         field = self._fields[name]
         choices = self._choices.get(name)
-        control = control_of(field, self) if choices is None else _open_choice(choices, self)
+        optional = _without_none(field.kind)[1]
+        control = control_of(field, self) if choices is None else _open_choice(choices, optional, self)
         text = QCoreApplication.translate("settings", field.help)
         group = "" if form is not self._at_hand or len(field.path) < 2 else f"{_sentence(field.path[-2])} · "
         said = self._labels.get(name) or group + QCoreApplication.translate("settings", field.label)

@@ -129,7 +129,11 @@ def test_scans_are_found_run_told_and_run_again(qtbot: QtBot, desk: Desk, window
     qtbot.keyClick(window.table, Qt.Key.Key_Return)  # a failed one has no project
     assert desk.project is None
     said = window.reason.text().splitlines()  # the whole of it, however narrow the table is
-    assert said == [window.scans.rows[rows["dark"]].name, "Nothing can be seen in the scan.", "Scan again in the light."]
+    assert said == [
+        window.scans.rows[rows["dark"]].name,
+        "Nothing can be seen in the scan.",
+        "Scan again in the light.",
+    ]
     window.table.selectRow(rows["desk"])
     assert window.reason.text() == ""
     qtbot.keyClick(window.table, Qt.Key.Key_Return)

@@ -14,10 +14,10 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLabel, QLineEdit
+from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit
 from pytestqt.qtbot import QtBot
 
-from app.gui import theme
+from app.gui import robot_page, theme
 from app.gui.background import Stopped, at_work
 from app.gui.bundle_contents import Checked
 from app.gui.desk import Desk
@@ -550,6 +550,30 @@ def test_a_real_arm_gets_its_command(page: RobotPage, desk: Desk, full: Path) ->
         page.task()
     page.kind.setText(" ")
     assert "missing" in page.command.toPlainText()
+
+
+def test_what_is_plugged_in_and_calibrated_is_offered(
+    page: RobotPage, desk: Desk, full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offered(name: str) -> list[str]:
+        box = page.arm_form.control(name).widget
+        assert isinstance(box, QComboBox)
+        return [box.itemText(number) for number in range(box.count())]
+
+    arms = {"so101_follower": ("left", "right"), "koch_follower": ("old",)}
+    monkeypatch.setattr(robot_page, "serial_ports", lambda: ("/dev/ttyACM0", "/dev/ttyACM1"))
+    monkeypatch.setattr(robot_page, "calibrated", lambda kind: arms.get(kind, ()))
+    desk.open_project(full)
+    choose(page, "lerobot")
+    assert (offered("port"), offered("id")) == (["/dev/ttyACM0", "/dev/ttyACM1"], ["left", "right"])
+    assert not {"--port", "--id"} & set(page.run_words())  # nothing is chosen for anybody
+    page.arm_form.set_values({"port": "/dev/ttyACM1"})
+    page.kind.setText("koch_follower")
+    page.kind.editingFinished.emit()
+    assert offered("id") == ["old"]
+    words = page.run_words()
+    assert "/dev/ttyACM1" in words
+    assert "lerobot:koch_follower" in words
 
 
 def test_a_real_arm_begins_slowly(page: RobotPage, desk: Desk, full: Path) -> None:
