@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,20 +155,30 @@ def roll(
         trust: is told of every decision.
     """
     cell, task, rested = stage.cell, stage.job.task, 0
-    name = moved(cell, task)
+    name, hit = moved(cell, task), ""
     for action in actor.perform(stage, trust):
         watch(cell)
+        before = cell.faults.speed
+        at = _touched(cell, task.names)
         cell.act(action)
+        if cell.faults.speed > before and not hit:
+            hit = at or _touched(cell, task.names)
         rested = rested + 1 if TASKS[task.kind].done(cell, task) else 0
         if rested == SURE:
             if cell.faults.limit:
                 return "joint limit broken"
-            return "speed limit broken" if cell.faults.speed else ""
+            # What an arm runs into throws its joints about faster than it may move them.
+            return (f"bumped into {hit}" if hit else "speed limit broken") if cell.faults.speed else ""
         if cell.seconds >= longest_s:
             return "took too long"
         if cell.world.pose(name)[2, 3] < cell.start[name][2, 3] - FALLEN_M:
             return f"{name} fell down"
     raise AssertionError("a policy never stops by itself")
+
+
+def _touched(cell: Cell, but: Sequence[str]) -> str:
+    """A thing that the robot touches, but for some; "" where there is none."""
+    return next((name for name in cell.start if name not in but and cell.touched(name)), "")
 
 
 def workspace_of(dataset: Dataset, chain: Chain) -> Box:

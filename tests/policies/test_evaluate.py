@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ from policies.model import ModelSettings, WorldActionModel
 from policies.rollout import Actor, roll
 from simulation.demonstrations import Stage
 from simulation.privileged import BOX, environment_state
+from simulation.tasks import TASKS
 from tests.robot_bench import few_forms, job
 
 
@@ -111,6 +113,20 @@ def test_what_has_fallen_down_is_not_waited_for(stage: Stage) -> None:
     stage.cell.world.set_pose("block_1", pose)
     assert roll(stage, _actor(stage, None), 30.0) == "block_1 fell down"
     assert 0.3 < stage.cell.seconds < 3.0
+
+
+def test_who_bumps_into_something_is_told_into_what(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not stage.enter(_suitable(stage))
+    cell = stage.cell
+    other = next(name for name in cell.start if name not in stage.job.task.names)
+    kind = TASKS[stage.job.task.kind]
+    monkeypatch.setitem(TASKS, stage.job.task.kind, dataclasses.replace(kind, done=lambda cell, task: cell.ticks > 4))
+    assert roll(stage, _actor(stage, None), 30.0) == ""
+    assert not stage.enter(_suitable(stage))
+    pose = cell.world.pose(other)
+    pose[:3, 3] = cell.arm.tool()[:3, 3]  # within the fingers: they are thrown out of there
+    cell.world.set_pose(other, pose)
+    assert roll(stage, _actor(stage, None), 30.0) == f"bumped into {other}"
 
 
 @pytest.mark.parametrize("value", [None, 0.3])
