@@ -290,6 +290,25 @@ class RealStage(Stage):
     def _open_cell(self, job: Job) -> Cell:
         return RealCell(job.wardrobe.bare(), job.robot, job.rate_hz, self._factors, job.task.names, self._bench)
 
+    def enter(self, index: int) -> str:
+        """See `Stage.enter`; who sets up the camera before a robot sees to it that the things are in its picture."""
+        why = super().enter(index)
+        take = None if why or "front" not in self.job.cameras else self._filming()
+        if take is None:
+            return why
+        moment, names = self.cell.moment(), self.job.task.names
+        places = np.array([[moment.objects[name][:3, 3] for name in names]])
+        where = take.image_points([moment], places, ("front",))[0, 0]
+        seen = (np.abs(where[:, :2]).max(axis=1) < 1.0) & (where[:, 2] > 0.0)
+        return next(
+            (
+                f"{name} is not in the camera's picture"
+                for name, is_seen in zip(names, seen, strict=True)
+                if not is_seen
+            ),
+            "",
+        )
+
     def shots(self) -> dict[str, Pictures]:
         """What each of the job's cameras saw when the pictures that arrive now were taken."""
         take = self._filming()

@@ -16,8 +16,8 @@ SLENDER = 2.0
 """What is so many times higher than broad is easily tipped over."""
 SMALL_M, HANDY_M = 0.08, 0.05
 """What is nowhere longer is a few pixels of the cameras' pictures; what is somewhere no thicker leaves fingers room.
-Trained alike, a cube of 6 cm went into the sample's bowl in 53 of 100 cousins (92 where the policy was told where
-things are, so it was not the grasp), the screwdriver of 20 cm and 3 cm across in 61."""
+A cube of 6 cm went into the sample's bowl in 53 of 100 cousins (92 where the policy was told where things are, so it
+was not the grasp), the screwdriver of 20 cm and 3 cm across in 83."""
 
 
 @dataclass(frozen=True)

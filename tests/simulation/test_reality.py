@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from reconstruction.errors import UsageError
+from simulation import reality
 from simulation.bank import Bank, Wardrobe, build
 from simulation.cousins import wardrobe_of
 from simulation.demonstrations import Recording, record
@@ -60,6 +62,19 @@ def test_the_expert_does_there_what_it_does_in_the_simulation(family: Family) ->
             if tried == 5:
                 break
     assert done >= 4
+
+
+def test_who_sets_up_the_camera_sees_to_it_that_the_things_are_in_its_picture(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = np.eye(4)
+    turned[:3, :3] = Rotation.from_euler("y", 60, degrees=True).as_matrix()  # to another side
+    with stage_of(family, cameras=("front", "wrist")) as stage:
+        good = next(index for index in range(40) if not stage.enter(index))
+        monkeypatch.setattr(reality, "_camera_error", lambda drawn, camera: turned)
+        assert stage.enter(good) == "block_1 is not in the camera's picture"
+    with stage_of(family, cameras=("wrist",)) as stage:
+        assert not stage.enter(good)
 
 
 @pytest.mark.parametrize("cell", [()], indirect=True)
