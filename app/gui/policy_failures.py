@@ -42,6 +42,7 @@ def _remedy(code: str) -> str:
         "no_valid_cousin": _tr("Turn down under “What varies” what it was drawn again for."),
         OTHER_SETTINGS: _tr("Set back what has changed. {0}").format(anew),
         "other_cameras": anew,
+        "other_version": anew,
         "bad_dataset": anew,
         "no_pictures": _tr("Its demonstrations were made for another “Observe”: set it back. {0}").format(anew),
         "no_points": _tr("Its demonstrations were made for another “Observe”: set it back. {0}").format(anew),

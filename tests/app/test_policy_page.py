@@ -144,7 +144,7 @@ def test_effort_sets_the_numbers(page: PolicyPage, desk: Desk, project: Path) ->
     assert vary[:5] == ["pose", "appearance", "light", "camera", "physics"]
     assert after(words, "--demonstrations") == "85"
     assert after(words, "--glances") == "300"
-    assert "only with the sample's “put stick_2 in container_2”: it succeeded in 61 of 100" in page.honest.text()
+    assert "only with the sample's “put stick_2 in container_2”: it succeeded in 83 of 100" in page.honest.text()
     page.preset.setCurrentIndex(2)
     assert "--demonstrations" not in page.task().words  # the command line's own
     page.form.control("steps").write(7)

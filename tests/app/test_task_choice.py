@@ -464,7 +464,16 @@ def test_figures_of_a_policy_that_never_succeeds(page: PolicyPage, desk: Desk, t
 
 @pytest.mark.parametrize(
     "code",
-    ["not_good_enough", "not_evaluated", "no_success", "no_valid_cousin", "other_settings", "no_pictures", "disk_full"],
+    [
+        "not_good_enough",
+        "not_evaluated",
+        "no_success",
+        "no_valid_cousin",
+        "other_settings",
+        "other_version",
+        "no_pictures",
+        "disk_full",
+    ],
 )
 def test_what_helps_is_said_in_the_windows_words(code: str) -> None:
     said = reworded(Failed("It is so.", "Run `pocketworld evaluate`, lower --vary, or add --anyway.", code))

@@ -110,8 +110,8 @@ def test_a_hundred_cousins_leave_nothing_behind(draw: Draw, family: list[Cousin]
                 many.load(cousin)
         # Bodies that are removed one by one cost 8 kB each: 6 MB here.
         assert process.memory_info().rss - before < 3e6
-        assert len(list(Path(many._folder.name).iterdir())) == len(many._shapes)
-        folder = Path(many._folder.name)
+        folder = many._folder.path
+        assert len(list(folder.iterdir())) == len(many._shapes)
     assert not folder.exists()
 
 

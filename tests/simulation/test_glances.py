@@ -15,7 +15,7 @@ from simulation.filming import CAMERAS
 from simulation.forms import in_scene, outline
 from simulation.glances import glances
 from simulation.optics import Optics
-from simulation.privileged import COLUMN, POINTS
+from simulation.privileged import BOX, COLUMN, POINTS
 from simulation.shuffling import shuffled
 from simulation.world import pose_from_quaternion
 from tests.robot_bench import few_forms, job
@@ -67,7 +67,7 @@ def test_points_are_where_the_things_are_seen(stage: Stage) -> None:
     assert made is not None
     points = made.extra[POINTS].reshape(len(made), len(CAMERAS), 2, 3)
     assert np.isfinite(points).all()
-    assert made.extra[COLUMN].shape == (len(made), 24)
+    assert made.extra[COLUMN].shape == (len(made), 2 * BOX)
     stage.enter(index)
     film = stage._film
     assert film is not None
@@ -135,7 +135,7 @@ def test_what_is_said_of_the_cameras_is_how_they_filmed(stage: Stage) -> None:
     assert made is not None
     points = made.extra[POINTS].reshape(len(made), len(CAMERAS), 2, 3)
     told = made.extra[CALIBRATION].reshape(len(made), len(CAMERAS), NUMBERS).astype(np.float64)
-    middles = made.extra[COLUMN].reshape(len(made), 2, 12)[..., :3]
+    middles = made.extra[COLUMN].reshape(len(made), 2, BOX)[..., :3]
     tools = stage.cell.robot.chain.tool(made.state[:, :-1].astype(np.float64))
     for number, name in enumerate(CAMERAS):
         x, y = told[:, number, 3:6], told[:, number, 6:9]

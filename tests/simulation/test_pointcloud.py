@@ -27,7 +27,7 @@ from simulation.pointcloud import (
     Bounds,
     cloud,
 )
-from simulation.privileged import COLUMN
+from simulation.privileged import BOX, COLUMN
 from tests.robot_bench import few_forms, job
 
 ANYWHERE = Bounds(0.0, 0.9)
@@ -137,8 +137,8 @@ def test_points_lie_on_what_is_there_whoever_makes_them(stage: Stage) -> None:
     seen = observed(stage, (CLOUD, COLUMN), stage.cell.arm.positions())
     points = UNIT_M * seen[CLOUD].reshape(COUNT, OF_A_POINT)[:, :3].astype(float)
     assert points[:, 2].min() > -0.02  # nothing lies below the table
-    for thing in seen[COLUMN].reshape(2, 12).astype(float):
-        edges = thing[3:].reshape(3, 3)
+    for thing in seen[COLUMN].reshape(2, BOX).astype(float):
+        edges = thing[3:12].reshape(3, 3)
         length = np.linalg.norm(edges, axis=1)
         off = np.abs((points - thing[:3]) @ (edges / length[:, None]).T) - length
         assert (off < 0.004).all(axis=1).sum() >= 8
