@@ -8,8 +8,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from reconstruction.errors import InputError, OutputError, PocketworldError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks
+    fcntl = None  # type: ignore[assignment]
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -45,26 +51,38 @@ def locked(folder: Path) -> Iterator[None]:
         UsageError: another process works on it.
         OutputError: the lock cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: no advisory locks; two runs on one folder are up to the user
+    if fcntl is None:  # two runs on one folder are up to the user
         yield
         return
     with writing_to(folder):
-        lock = (folder / ".lock").open("a")
+        lock = take_lock(folder / ".lock")
+    if lock is None:
+        raise UsageError(
+            f"Another Pocketworld is working on {folder}.",
+            remedy="Wait until it is done, or stop it.",
+            code="busy",
+        )
     with lock:
-        held = False
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have taken its new folder away, and with it the file that was opened here.
-            held = os.path.samestat(os.fstat(lock.fileno()), (folder / ".lock").stat())
-        if not held:
-            raise UsageError(
-                f"Another Pocketworld is working on {folder}.",
-                remedy="Wait until it is done, or stop it.",
-                code="busy",
-            )
         yield
+
+
+def take_lock(path: Path) -> BinaryIO | None:
+    """A file, locked until it is closed or the process ends; None where somebody else holds it, or on Windows.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if fcntl is None:
+        return None
+    # Not through a link: somebody else may have put it there.
+    lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another process may have taken its new folder away, and with it the file that was opened here.
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    lock.close()
+    return None
 
 
 def sync_tree(folder: Path) -> None:

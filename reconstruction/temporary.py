@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from reconstruction.disk import take_lock
+
 PREFIX, LOCK = "pocketworld-", ".lock"
 TRIES = 3
 _swept = threading.Event()
@@ -40,12 +42,16 @@ class TemporaryFolder:
             _swept.set()
             sweep()
         self._owner = os.getpid()
-        for _ in range(TRIES):  # who sweeps at this very moment may be quicker to lock it
+        for _ in range(TRIES):
             self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-"))
             self._lock = self.path.with_name(self.path.name + LOCK)
-            self._held = _locked(self._lock)
+            self._held = _taken(self._lock)
             if self._held is not None:
-                break
+                return
+            # Who sweeps at this very moment was quicker, or nothing can be locked here.
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._lock.unlink(missing_ok=True)
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-"))  # without a lock, nobody sweeps it
 
     def cleanup(self) -> None:
         """Take it away; harmless when repeated, and in a process that was forked from the owner."""
@@ -74,7 +80,7 @@ class TemporaryFolder:
 def sweep() -> None:
     """Take away temporary folders whose process has ended."""
     for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*{LOCK}"):
-        held = _locked(lock)
+        held = _taken(lock)
         if held is None:
             continue
         shutil.rmtree(lock.with_name(lock.name.removesuffix(LOCK)), ignore_errors=True)
@@ -83,21 +89,8 @@ def sweep() -> None:
         held.close()
 
 
-def _locked(path: Path) -> BinaryIO | None:
-    """The file, locked; None where somebody else holds it, or where nothing can be locked."""
+def _taken(path: Path) -> BinaryIO | None:
     try:
-        import fcntl
-    except ImportError:  # Windows has no advisory locks: there, nothing is swept
+        return take_lock(path)
+    except OSError:  # another user's
         return None
-    try:
-        # Not through what somebody else has put there.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
-    file = os.fdopen(descriptor, "r+b")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file

@@ -300,14 +300,7 @@ class RealStage(Stage):
         places = np.array([[moment.objects[name][:3, 3] for name in names]])
         where = take.image_points([moment], places, ("front",))[0, 0]
         seen = (np.abs(where[:, :2]).max(axis=1) < 1.0) & (where[:, 2] > 0.0)
-        return next(
-            (
-                f"{name} is not in the camera's picture"
-                for name, is_seen in zip(names, seen, strict=True)
-                if not is_seen
-            ),
-            "",
-        )
+        return "" if seen.all() else f"{names[int(seen.argmin())]} is not in the camera's picture"
 
     def shots(self) -> dict[str, Pictures]:
         """What each of the job's cameras saw when the pictures that arrive now were taken."""

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from reconstruction import disk
 from reconstruction.temporary import LOCK, TemporaryFolder, sweep
 
 MAKES_ONE = """
 import sys, time
+from reconstruction import disk
 from reconstruction.temporary import TemporaryFolder
 made = TemporaryFolder("scan")
 (made.path / "mesh.bin").write_bytes(bytes(1000))
@@ -82,6 +84,17 @@ def test_a_forked_process_leaves_its_parents_folder(place: Path) -> None:
     sweep()
     assert made.path.is_dir()
     made.cleanup()
+
+
+def test_where_nothing_can_be_locked_there_is_one_folder_all_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "fcntl", None)
+    with TemporaryFolder("scan") as folder:
+        assert list(place.iterdir()) == [folder]
+        sweep()
+        assert folder.is_dir()
+    assert list(place.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
