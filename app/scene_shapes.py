@@ -13,8 +13,8 @@ from reconstruction.decomposition import DecompositionSettings, decompose
 from reconstruction.errors import InputError, UsageError
 from reconstruction.material import Override, physical_properties
 from reconstruction.mesh import Mesh, hull_mesh, to_trimesh
+from reconstruction.mesh_files import GREY, joined
 from reconstruction.scene import Scene, SceneObject
-from simulation.mesh_files import GREY, joined
 from simulation.repair import THINNEST_PART_M, clip, lowest
 
 FloatArray = npt.NDArray[np.float64]

@@ -25,10 +25,11 @@ from reconstruction.decomposition import DecompositionSettings, decompose
 from reconstruction.errors import InputError
 from reconstruction.material import Override, materials, physical_properties
 from reconstruction.mesh import Mesh
+from reconstruction.mesh_files import MOST_BYTES, MOST_FACES, SUFFIXES
 from reconstruction.scene import Scene, SceneObject
 from simulation.household import make
 from simulation.kinship import standing
-from simulation.mesh_files import MOST_BYTES, MOST_FACES, SUFFIXES, read_thing
+from simulation.mesh_files import read_thing
 from simulation.repaint import repainted, simplified
 
 BUNDLED = (

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from reconstruction.atlas import baked
 from reconstruction.errors import InputError
 from reconstruction.mesh import Mesh
+from reconstruction.mesh_files import joined, read_mesh
 from simulation.drawable import Drawable
-from simulation.mesh_files import joined, read_mesh
 from simulation.world import World, pose_from_quaternion, quiet_stdout
 
 FloatArray = npt.NDArray[np.float64]

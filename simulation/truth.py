@@ -27,10 +27,10 @@ import numpy.typing as npt
 from reconstruction.errors import InputError
 from reconstruction.material import Override, materials, physical_properties
 from reconstruction.mesh import Mesh, read_obj, write_obj
+from reconstruction.mesh_files import MOST_BYTES, joined
 from reconstruction.progress import Progress, silent
 from reconstruction.scene import Scene, SceneObject, Support, inside
 from simulation.layout import CAMERA, usual_camera, usual_mount
-from simulation.mesh_files import MOST_BYTES, joined
 from simulation.recording import VirtualRecording
 from simulation.relatives import as_object
 from simulation.repaint import repainted, simplified

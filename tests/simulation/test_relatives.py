@@ -279,7 +279,7 @@ def test_too_much_and_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(InputError, match=r"huge\.stl is larger than 50 MB"):
         from_paths([tmp_path / "huge.stl"])
     write(tmp_path / "ball.stl", ball().export(file_type="stl"))
-    monkeypatch.setattr("simulation.mesh_files.MOST_FACES", 1000)
+    monkeypatch.setattr("reconstruction.mesh_files.MOST_FACES", 1000)
     with pytest.raises(InputError, match=r"ball\.stl has more than 1,000 faces"):
         from_paths([tmp_path / "ball.stl"])
     for nothing in (tmp_path / "gone", tmp_path / "bare"):
