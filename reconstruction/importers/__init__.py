@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from reconstruction.archive import ZIPPED, FileTree, nested_zip, open_tree
+from reconstruction.archive import ZIPPED, FileTree, FolderTree, nested_zip, open_tree
 from reconstruction.capture import Capture
 from reconstruction.errors import InputError, UnsupportedFormatError
-from reconstruction.importers import arkitscenes, laan, nerfcapture, nerfstudio, polycam, record3d, rgbd, stray
+from reconstruction.importers import arkitscenes, laan, nerfcapture, nerfstudio, photos, polycam, record3d, rgbd, stray
 from reconstruction.importers.damage import refuse_blank
 
 IMPORTERS: dict[str, ModuleType] = {
@@ -27,6 +28,9 @@ IMPORTERS: dict[str, ModuleType] = {
     "rgbd": rgbd,
 }
 
+PICTURES_ONLY: dict[str, ModuleType] = {"photos": photos}
+"""Asked only where no format is found anywhere in the tree: other formats are full of pictures, too."""
+
 _MAX_DEPTH = 4
 _MAX_NESTED = 2
 
@@ -39,8 +43,9 @@ _LABELS = {
     "nerfcapture": "NeRFCapture transforms.json",
     "nerfstudio": "nerfstudio transforms.json",
     "rgbd": "plain RGB-D folder (7-Scenes, ScanNet or TUM style)",
+    "photos": "photos (JPEG, PNG, HEIC) or a video (MOV, MP4)",
 }
-KNOWN_FORMATS = "; ".join(_LABELS[kind] for kind in IMPORTERS)
+KNOWN_FORMATS = "; ".join(_LABELS[kind] for kind in (*IMPORTERS, *PICTURES_ONLY))
 
 
 def read_capture(path: Path) -> Capture:
@@ -58,13 +63,15 @@ def read_capture(path: Path) -> Capture:
     """
     path = Path(path)
     root, kind = find_scan(_open(path))
-    capture: Capture = IMPORTERS[kind].read(root)
+    capture: Capture = (IMPORTERS | PICTURES_ONLY)[kind].read(root)
     resolved = path.absolute()
     name = resolved.name if resolved.is_dir() else resolved.stem
     return refuse_blank(replace(capture, name=name or kind, source=path))
 
 
 def _open(path: Path) -> FileTree:
+    if path.suffix.lower() in photos.VIDEOS and path.is_file():
+        return FolderTree(path.parent, sizes={path.name: path.stat().st_size})
     try:
         return open_tree(path)
     except UnsupportedFormatError as error:
@@ -85,26 +92,41 @@ def find_scan(tree: FileTree, nested: int = 0) -> tuple[FileTree, str]:
         UnsupportedFormatError: nothing known in it.
         InputError: more than one scan on that level.
     """
-    kind = _format_of(tree)
-    if kind:
-        return tree, kind
-    for depth in range(_MAX_DEPTH):
-        level = [folder for folder in tree.folders if folder.count("/") == depth]
-        hits = [(folder, kind) for folder in level if (kind := _format_of(tree.below(folder)))]
-        if len(hits) > 1:
-            raise _several(tree, [folder for folder, _ in hits])
-        if hits:
-            return tree.below(hits[0][0]), hits[0][1]
+    found = _shallowest(tree, IMPORTERS)
+    if found is not None:
+        return found
     archives = [name for name in tree.names if name.lower().endswith(ZIPPED)]
     if len(archives) > 1:
         raise _several(tree, archives)
     if archives and nested < _MAX_NESTED:
         return find_scan(nested_zip(tree, archives[0]), nested + 1)
+    found = _shallowest(tree, PICTURES_ONLY)
+    if found is not None:
+        return found
     raise UnsupportedFormatError(
         f"{tree.where()} holds no scan of a known format.",
         remedy=f"Known: {KNOWN_FORMATS}.",
         code="unknown_format",
     )
+
+
+def is_scan(tree: FileTree) -> bool:
+    """Whether the root of `tree` itself, not something deeper in it, is what some importer reads."""
+    return _format_of(tree, IMPORTERS | PICTURES_ONLY) is not None
+
+
+def _shallowest(tree: FileTree, importers: Mapping[str, ModuleType]) -> tuple[FileTree, str] | None:
+    kind = _format_of(tree, importers)
+    if kind:
+        return tree, kind
+    for depth in range(_MAX_DEPTH):
+        level = [folder for folder in tree.folders if folder.count("/") == depth]
+        hits = [(folder, kind) for folder in level if (kind := _format_of(tree.below(folder), importers))]
+        if len(hits) > 1:
+            raise _several(tree, [folder for folder, _ in hits])
+        if hits:
+            return tree.below(hits[0][0]), hits[0][1]
+    return None
 
 
 def _several(tree: FileTree, scans: list[str]) -> InputError:
@@ -115,5 +137,5 @@ def _several(tree: FileTree, scans: list[str]) -> InputError:
     )
 
 
-def _format_of(root: FileTree) -> str | None:
-    return next((kind for kind, module in IMPORTERS.items() if module.matches(root)), None)
+def _format_of(root: FileTree, importers: Mapping[str, ModuleType]) -> str | None:
+    return next((kind for kind, module in importers.items() if module.matches(root)), None)

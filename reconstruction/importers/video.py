@@ -57,6 +57,21 @@ class VideoFrames:
                 self._close()
                 raise damaged(self._where, f"video frame {number} cannot be decoded") from error
 
+    def rotation_deg(self) -> int:
+        """Degrees counter-clockwise, a multiple of 90, by which pictures are to be turned to stand upright.
+
+        Raises:
+            InputError: the first frame is damaged.
+        """
+        import av
+
+        try:
+            with av.open(str(self._path), format="mov") as container:
+                first = next(container.decode(container.streams.video[0]))
+                return round(getattr(first, "rotation", 0) / 90) * 90 % 360
+        except (av.error.FFmpegError, StopIteration, ValueError) as error:
+            raise damaged(self._where, "its first frame cannot be decoded") from error
+
     def _index(self) -> None:
         import av
 
