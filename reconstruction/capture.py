@@ -97,6 +97,8 @@ class Capture:
         up: ``(3,)`` unit vector against gravity in the capture frame, or None where unknown.
         region: ``(8, 3)`` corners of the user's own crop box in the capture frame, or None.
         missing: plain sentences on what the scan lacks ("no colour: rgb.mp4 is missing").
+        adjusted: poses come of a bundle adjustment of all pictures, and depth and colour are of one picture: there is no
+            drift to take out, and nothing to lay onto one another.
         convention_error_m: median depth reprojection error between frames, metres, or None if not testable.
     """
 
@@ -110,6 +112,7 @@ class Capture:
     region: FloatArray | None = None
     missing: tuple[str, ...] = ()
     convention_error_m: float | None = None
+    adjusted: bool = False
 
     @property
     def duration_s(self) -> float:

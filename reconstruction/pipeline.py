@@ -21,7 +21,8 @@ from reconstruction.keyframes import KeyframeSettings, select_keyframes, select_
 from reconstruction.material import MaterialSettings, physical_properties
 from reconstruction.mesh import Mesh
 from reconstruction.objects import Shape, ShapeSettings, shape_objects
-from reconstruction.poses import PoseSettings, RefinedPoses, phone_poses, refine_poses
+from reconstruction.photogrammetry.settings import PhotoSettings
+from reconstruction.poses import PoseSettings, RefinedPoses, kept_poses, phone_poses, refine_poses
 from reconstruction.progress import Progress, part, silent
 from reconstruction.quality import advice, tag_advice, typical_distance
 from reconstruction.registration import Registration, RegistrationSettings, registered
@@ -43,6 +44,8 @@ Result = TypeVar("Result")
 class ReconstructSettings:
     """All settings of a reconstruction, a group a step."""
 
+    photos: PhotoSettings = field(default_factory=PhotoSettings)
+    """How poses and depth are found from photos or a video (`reconstruction.photogrammetry`)."""
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     """When colour is moved onto depth."""
     tag: TagSettings = field(default_factory=TagSettings)
@@ -239,14 +242,19 @@ def tagged_poses(
 
 
 def _tagged_poses(capture: Capture, s: ReconstructSettings, steps: _Steps) -> TaggedPoses:
-    capture, laid = steps.run("registration", 0.02, lambda p: registered(capture, s.registration, p))
+    laid: Registration | None = None
+    if not capture.adjusted:
+        capture, laid = steps.run("registration", 0.02, lambda p: registered(capture, s.registration, p))
     sightings = steps.run("tag", 0.02, lambda p: find_tag(capture, s.tag, p))
     capture, factor = _rescaled(capture, sightings, s.tag)
     keys = steps.run("keyframes", 0.02, lambda p: select_keyframes(capture, s.keyframes, p))
-    refined = steps.run("poses", 0.2, lambda p: refine_poses(capture, keys, s.poses, p))
+    if capture.adjusted:
+        refined = kept_poses(capture, "Poses come of a bundle adjustment: kept.")
+    else:
+        refined = steps.run("poses", 0.2, lambda p: refine_poses(capture, keys, s.poses, p))
     measure = functools.partial(measure_tag, sightings=sightings, settings=s.tag)
     tag = steps.run("tag", 0.0, lambda p: measure(capture, poses=refined.capture_from_camera))
-    if s.tag.rescale and tag is not None:
+    if (s.tag.rescale or factor != 1.0) and tag is not None:
         # Better poses tell the scale better than the phone's, which were only to bring it into reach of the settings.
         rest = round(1.0 / tag.scale, 6)
         capture, factor, poses = scaled_capture(capture, rest), round(factor * rest, 6), refined.capture_from_camera
@@ -259,12 +267,17 @@ def _tagged_poses(capture: Capture, s: ReconstructSettings, steps: _Steps) -> Ta
 def _rescaled(capture: Capture, sightings: Sightings, settings: TagSettings) -> tuple[Capture, float]:
     """The scan in the tag's metres, where that was asked for, and what its lengths were multiplied by.
 
+    Photos have no scale of their own: there the tag is asked whenever it is seen.
+
     Raises:
         ReconstructionError: it was asked for, and the tag does not tell.
     """
-    if not settings.rescale:
+    photos = capture.adjusted and not capture.metric
+    if not (settings.rescale or photos):
         return capture, 1.0
     tag = measure_tag(capture, sightings, phone_poses(capture), settings)
+    if tag is None and not settings.rescale:
+        return capture, 1.0
     if tag is None:
         raise ReconstructionError(
             f"{capture.source}: the scan cannot be rescaled, its tag was seen in {len(sightings.seen)} pictures, which "

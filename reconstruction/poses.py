@@ -189,6 +189,11 @@ def phone_poses(capture: Capture) -> FloatArray:
     return poses
 
 
+def kept_poses(capture: Capture, reason: str) -> RefinedPoses:
+    """The poses of `capture` as they are."""
+    return _unchanged(phone_poses(capture), reason)
+
+
 def _unchanged(poses: FloatArray, reason: str) -> RefinedPoses:
     return RefinedPoses(poses, False, 0.0, 0.0, 0, 0, 0.0, 0.0, 0.0, reason)
 

@@ -39,7 +39,7 @@ __all__ = [
 
 FormatName = Literal[
     "record3d", "record3d_exr", "stray", "polycam", "laan", "nerfcapture", "nerfcapture_instant_ngp",
-    "nerfcapture_splatam", "nerfstudio", "arkitscenes", "sevenscenes", "tum",
+    "nerfcapture_splatam", "nerfstudio", "arkitscenes", "sevenscenes", "tum", "photos",
 ]  # fmt: skip
 WorldName = Literal["sample", "random", "bare_wall", "room"]
 

@@ -4,6 +4,6 @@
 """
 
 from reconstruction.photogrammetry.settings import PhotoSettings
+from reconstruction.photogrammetry.solve import load_solution, needs_solving, solve
 
-
-__all__ = ["PhotoSettings"]
+__all__ = ["PhotoSettings", "load_solution", "needs_solving", "solve"]

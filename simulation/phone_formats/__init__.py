@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from simulation.phone_formats import laan, polycam, record3d, rgbd, stray, transforms
+from simulation.phone_formats import laan, photos, polycam, record3d, rgbd, stray, transforms
 from simulation.recording import VirtualRecording
 
 Writer = Callable[[VirtualRecording, Path], None]
@@ -27,4 +27,5 @@ WRITERS: dict[str, Writer] = {
     "arkitscenes": rgbd.write_arkitscenes,
     "sevenscenes": rgbd.write_sevenscenes,
     "tum": rgbd.write_tum,
+    "photos": photos.write,
 }
